@@ -1,0 +1,21 @@
+# One line a target: the work is done by the programs named.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -e '.[dev]' && touch $@
+
+run: $(VENV)/.installed ## perform the main job in two namespaces and print what was measured
+	$(BIN)/python -m bench.demo
+
+test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""How people reach the daemon: the varlink interface, the listener, who may do what."""

@@ -1,0 +1,1 @@
+"""The kernel's side: TAP devices, packet sockets, links and neighbours over netlink."""

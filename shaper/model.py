@@ -1,0 +1,77 @@
+"""The words every part shares: what a shaper should be and what it is seen to be.
+
+Frozen values only. Units are in the names: bits per second, bytes on the wire, frames, jiffies
+per second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# Specified by the interface.
+DEFAULT_HZ = 1000
+IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
+
+# Chosen.
+MIN_RATE_BITS = 8  # a byte a second
+MAX_RATE_BITS = 10**15  # the speed attribute of a device is a C int of Mbit/s (2 Pbit/s)
+MIN_HZ = 10  # coarser ticks than 100 ms shape nothing a user would call smooth
+MAX_HZ = 100_000  # 10 us, below what any timer here delivers
+MAX_LIMIT_PACKETS = 100_000  # of 1514 bytes: 150 MB a shaper
+
+
+class Queue(StrEnum):
+    """The disciplines a shaper can have."""
+
+    CLASSIC = "classic"
+    FIFO = "fifo"
+
+
+class State(StrEnum):
+    """Why a shaper does or does not pass traffic; in order of precedence."""
+
+    DETACHED = "detached"
+    NO_SPEED = "no-speed"
+    MASTER_MISSING = "master-missing"
+    MASTER_DOWN = "master-down"
+    ADMIN_DOWN = "admin-down"
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be set on a shaper. None means: chosen from the rate."""
+
+    rate_bits: int = 0  # 0: no speed has been set
+    burst_bytes: int | None = None
+    queue: Queue = Queue.FIFO
+    limit_packets: int | None = None
+    hz: int = DEFAULT_HZ
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a shaper should be: the part that survives a restart."""
+
+    ifname: str
+    master: str | None = None
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network device as netlink shows it."""
+
+    ifindex: int
+    ifname: str
+    mtu: int
+    address: bytes  # link-layer address; empty for a device without one
+    arphrd: int  # ARPHRD_*: the link layer's type
+    is_up: bool  # IFF_UP
+    is_running: bool  # IFF_RUNNING: operational, with carrier
+    operstate: str  # UP, DOWN, LOWERLAYERDOWN, ...
+    txqueuelen: int = 0
+    lower: int | None = None  # ifindex of the device below (vlan, macvlan)
+    is_noarp: bool = False
+    tx_dropped: int = 0
