@@ -1,7 +1,7 @@
 """Every error a user can meet, one class each, translated once at the control socket.
 
 A message is one sentence that names the value and says what to do. `errno` is the kernel's
-number for the same thing; `exit_status` is what `shapecfg` ends with.
+number for the same thing.
 """
 
 from __future__ import annotations

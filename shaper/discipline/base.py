@@ -1,0 +1,76 @@
+"""What the path asks of a discipline: the contract every queue here keeps.
+
+A discipline owns the frames it was given until it hands them out or counts them as dropped.
+It is told the time, an integer number of jiffies that never runs backwards, and answers with
+the jiffy in which it wants to be asked again. It never looks at a clock.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Frame(NamedTuple):
+    """One read of the TAP: a virtio-net header and a frame, which may be an offload frame."""
+
+    data: bytes  # 10 bytes of virtio_net_hdr, then the frame from its link-layer header on
+    wire_bytes: int  # what it occupies on the wire to the master, each segment with its headers
+    packets: int  # frames on the wire: 1, or the number of segments
+
+
+class Discipline(Protocol):
+    """A transmit queue with a rate.
+
+    Attributes:
+        backlog_bytes: wire bytes waiting.
+        backlog_packets: wire frames waiting; an offload frame counts its segments.
+        overlimits: how many times a frame had to wait.
+        dropped: wire frames lost, by reason.
+        is_full: the next enqueue would drop; the TAP is better left unread.
+        busy_bytes: wire bytes handed out since the rate was last set.
+        busy_ns: how long the rate was in use since it was last set, in nanoseconds.
+            `busy_bytes * 8e9 / busy_ns` is the rate achieved while there was work.
+    """
+
+    backlog_bytes: int
+    backlog_packets: int
+    overlimits: int
+    dropped: dict[str, int]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next enqueue would drop a frame."""
+        ...
+
+    @property
+    def busy_bytes(self) -> int:
+        """Wire bytes handed out since the rate was last set."""
+        ...
+
+    @property
+    def busy_ns(self) -> int:
+        """Nanoseconds for which the rate was in use since it was last set."""
+        ...
+
+    def enqueue(self, frame: Frame, *, now: int) -> None:
+        """Take a frame at jiffy `now`; it may drop this one or another, and counts it."""
+        ...
+
+    def dequeue(self, *, now: int) -> Frame | None:
+        """Hand out the next frame that may leave at jiffy `now`, or None."""
+        ...
+
+    def deadline(self) -> int | None:
+        """Return the jiffy in which a frame may leave next; None when nothing waits.
+
+        It may lie in the past: then a frame may leave at once.
+        """
+        ...
+
+    def flush(self, reason: str) -> None:
+        """Drop everything that waits and count it under `reason`."""
+        ...
+
+    def drain(self) -> list[Frame]:
+        """Give back everything that waits, in order, to be queued elsewhere; nothing is lost."""
+        ...
