@@ -51,6 +51,18 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What a discipline is told: every default filled in."""
+
+    rate_bits: int
+    unit_bytes: int  # the largest frame that may pass whole, on the wire
+    burst_bytes: int  # B of the law, at least unit_bytes
+    queue: Queue
+    limit_packets: int
+    hz: int
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a shaper should be: the part that survives a restart."""
 

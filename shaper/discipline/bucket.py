@@ -1,0 +1,110 @@
+"""The token bucket on the jiffy clock.
+
+The law, over every window: bytes sent in (t1, t2] <= B + R * (t2 - t1), with t1 and t2 in
+jiffies, R the rate and B the bucket. A window of real time can touch one jiffy more than its
+length, so a capture obeys the law with B plus one jiffy of the rate.
+
+How it is kept. The bucket holds a balance. Each jiffy adds R/HZ bits, each frame takes its wire
+length, and a frame may leave while the balance is not negative: the first frame after a pause
+leaves at once, and its successors wait until it has been paid for. So a frame is paid for
+afterwards, the balance lies between minus one frame and the surplus, and B is their sum:
+
+    B = unit_bytes (the largest frame) + surplus_bytes (credit for late wake-ups)
+
+Surplus is earned only while frames wait. A timer that fires late finds the credit of the time it
+slept through, up to `surplus_bytes`, and catches up; an idle shaper saves nothing, so that what
+follows a pause is no burst. Credit beyond the surplus is lost for good and counted: that is the
+whole of the rate error, apart from the clock's.
+
+Counting is exact: one token is 1/HZ bit, so that a jiffy adds R tokens and a byte costs 8 * HZ of
+them, both integers. See RFC 2697 for the bucket itself; net/sched/sch_tbf.c keeps the same law
+with payment in advance.
+"""
+
+from __future__ import annotations
+
+from shaper.discipline.jiffies import NANOSECONDS
+
+
+class Bucket:
+    """Tokens for one rate.
+
+    Args:
+        rate_bits: R, bits per second, at least 1.
+        hz: jiffies per second.
+        unit_bytes: the largest frame that will be charged, in wire bytes.
+        burst_bytes: B; what exceeds `unit_bytes` is credit for late wake-ups.
+        now: the current jiffy.
+    """
+
+    def __init__(
+        self, *, rate_bits: int, hz: int, unit_bytes: int, burst_bytes: int, now: int
+    ) -> None:
+        self.rate_bits = rate_bits
+        self.hz = hz
+        self._byte_tokens = 8 * hz
+        self._surplus = max(0, burst_bytes - unit_bytes) * self._byte_tokens
+        self._balance = 0
+        self._accrued_at = now
+        self._charged = 0
+        self._lost = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a frame may leave, as of the last `accrue` or `rest`."""
+        return self._balance >= 0
+
+    @property
+    def busy_bytes(self) -> int:
+        """Bytes charged since the rate was set."""
+        return self._charged // self._byte_tokens
+
+    @property
+    def busy_ns(self) -> int:
+        """Time the rate was in use since it was set: what was sent takes, and what was lost."""
+        return (self._charged + self._lost) * NANOSECONDS // (self.rate_bits * self.hz)
+
+    def accrue(self, now: int) -> None:
+        """Add the tokens of the jiffies since the last call, in which frames waited."""
+        if now <= self._accrued_at:
+            return
+        balance = self._balance + (now - self._accrued_at) * self.rate_bits
+        self._accrued_at = now
+        if balance > self._surplus:
+            self._lost += balance - self._surplus
+            balance = self._surplus
+        self._balance = balance
+
+    def rest(self, now: int) -> None:
+        """Add the tokens of the jiffies since the last call, in which nothing waited."""
+        if now > self._accrued_at:
+            balance = self._balance + (now - self._accrued_at) * self.rate_bits
+            self._balance = min(balance, 0)
+            self._accrued_at = now
+
+    def charge(self, wire_bytes: int) -> None:
+        """Pay for a frame that leaves now."""
+        tokens = wire_bytes * self._byte_tokens
+        self._balance -= tokens
+        self._charged += tokens
+
+    def opens_at(self) -> int:
+        """Return the first jiffy in which the balance is not negative."""
+        if self._balance >= 0:
+            return self._accrued_at
+        return self._accrued_at - self._balance // self.rate_bits
+
+    def successor(
+        self, *, rate_bits: int, hz: int, unit_bytes: int, burst_bytes: int, now: int
+    ) -> Bucket:
+        """Return the bucket that takes over with other settings at jiffy `now` of the new HZ.
+
+        Debts move along and credit does not: a change grants no burst. The caller has let
+        this bucket accrue up to the moment of the change.
+        """
+        bucket = Bucket(
+            rate_bits=rate_bits, hz=hz, unit_bytes=unit_bytes, burst_bytes=burst_bytes, now=now
+        )
+        debt = min(self._balance, 0)
+        bucket._balance = debt * hz // self.hz
+        return bucket

@@ -1,0 +1,81 @@
+"""Tell the service manager how the daemon is: sd_notify(3) in a few lines.
+
+A message is one datagram of `KEY=value` lines to the socket named by $NOTIFY_SOCKET. Without
+that variable nobody listens, and every call does nothing. Telling is never allowed to fail or to
+wait: a service manager that is restarting must not take the shapers with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+
+# Chosen: sd_watchdog_enabled(3) recommends to report twice in each interval.
+REPORTS_PER_WATCHDOG = 2
+
+
+class Notifier:
+    """The line to the service manager; silent where there is none."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+
+    def ready(self, status: str) -> None:
+        """Say that start-up, or a reload, is complete."""
+        self._send(f"READY=1\nSTATUS={_line(status)}")
+
+    def stopping(self) -> None:
+        """Say that the daemon is on its way out."""
+        self._send("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """Say that the daemon is alive; to be called every `watchdog_interval_ns`."""
+        self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """Set the line that `systemctl status` shows."""
+        self._send(f"STATUS={_line(text)}")
+
+    def reloading(self, monotonic_usec: int) -> None:
+        """Say that the configuration is being re-read; `ready` ends it.
+
+        `monotonic_usec` is CLOCK_MONOTONIC in microseconds, as Type=notify-reload wants it.
+        """
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.setblocking(False)
+            with contextlib.suppress(OSError):
+                channel.sendto(message.encode(), self._address)
+
+
+def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:
+    """Return how often to call `Notifier.watchdog`, in nanoseconds; None: nobody waits for it.
+
+    Half of $WATCHDOG_USEC, and only when $WATCHDOG_PID is unset or this process: a child that
+    inherited the variables is not the one that is watched.
+    """
+    period = environ.get("WATCHDOG_USEC", "")
+    watched = environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not _is_number(period) or int(period) == 0 or watched != str(os.getpid()):
+        return None
+    return int(period) * 1000 // REPORTS_PER_WATCHDOG
+
+
+def _address(name: str) -> bytes:
+    """Return the socket's address; a leading @ means the abstract namespace."""
+    return b"\0" + name[1:].encode() if name.startswith("@") else name.encode()
+
+
+def _line(text: str) -> str:
+    """Return `text` on one line: a second one would be read as another variable."""
+    return " ".join(text.split())
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -1,0 +1,106 @@
+"""The token bucket keeps its law, exactly, over every window."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shaper.discipline.bucket import Bucket
+
+FRAME = 1514
+
+
+def bucket(rate_bits: int, *, hz: int = 1000, burst_bytes: int = FRAME) -> Bucket:
+    """Return a bucket for full Ethernet frames at jiffy 0."""
+    return Bucket(rate_bits=rate_bits, hz=hz, unit_bytes=FRAME, burst_bytes=burst_bytes, now=0)
+
+
+def test_first_frame_leaves_at_once_and_is_paid_for_afterwards() -> None:
+    """At 64 kbit/s and HZ 1000 a jiffy is 8 bytes: 1514 bytes are paid for after 190 of them."""
+    one = bucket(64_000)
+    assert one.is_open
+    one.charge(FRAME)
+    assert not one.is_open
+    assert one.opens_at() == 190
+    one.accrue(189)
+    assert not one.is_open
+    one.accrue(190)
+    assert one.is_open
+
+
+def test_a_rate_below_one_byte_a_jiffy_is_exact() -> None:
+    """At 8 bit/s a byte takes a whole second of jiffies, with nothing rounded away."""
+    one = bucket(8)
+    one.charge(10)
+    assert one.opens_at() == 10_000
+
+
+def test_idleness_saves_nothing() -> None:
+    """After an hour of rest one frame leaves, and the next waits as if there had been no hour."""
+    one = bucket(64_000, burst_bytes=FRAME + 10_000)
+    one.rest(3_600_000)
+    one.charge(FRAME)
+    assert one.opens_at() == 3_600_000 + 190
+
+
+def test_lateness_is_caught_up_to_the_surplus_and_no_further() -> None:
+    """A wake-up 100 jiffies late finds the credit of 100 jiffies, but never more than the bucket."""
+    one = bucket(64_000, burst_bytes=FRAME + 400)
+    one.charge(800)
+    one.accrue(200)
+    one.charge(400)
+    assert one.is_open
+    one.charge(1)
+    assert not one.is_open
+    assert one.busy_ns == (800 + 400 + 1 + 400) * 8 * 10**9 // 64_000
+
+
+def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
+    """A new rate pays an old debt at the new speed, and a saved surplus is not carried over."""
+    indebted = bucket(64_000)
+    indebted.charge(800)
+    after = indebted.successor(
+        rate_bits=128_000, hz=500, unit_bytes=FRAME, burst_bytes=FRAME, now=7
+    )
+    assert after.opens_at() == 7 + 25
+    rich = bucket(64_000, burst_bytes=FRAME + 400)
+    rich.accrue(100)
+    after = rich.successor(
+        rate_bits=64_000, hz=1000, unit_bytes=FRAME, burst_bytes=FRAME + 400, now=0
+    )
+    after.charge(1)
+    assert not after.is_open
+
+
+@given(
+    rate_bits=st.integers(8, 10**11),
+    hz=st.sampled_from([100, 250, 1000, 1024, 10_000]),
+    surplus_bytes=st.integers(0, 100_000),
+    steps=st.lists(
+        st.tuples(st.integers(0, 50), st.booleans(), st.lists(st.integers(1, FRAME), max_size=5)),
+        max_size=60,
+    ),
+)
+def test_law(
+    rate_bits: int,
+    hz: int,
+    surplus_bytes: int,
+    steps: list[tuple[int, bool, list[int]]],
+) -> None:
+    """Whatever the wake-ups and the frames: bytes in (t1, t2] <= B + R * (t2 - t1)."""
+    burst_bytes = FRAME + surplus_bytes
+    one = bucket(rate_bits, hz=hz, burst_bytes=burst_bytes)
+    now = 0
+    sent: list[tuple[int, int]] = []
+    for pause, was_waiting, lengths in steps:
+        now += pause
+        (one.accrue if was_waiting else one.rest)(now)
+        for length in lengths:
+            if one.is_open:
+                one.charge(length)
+                sent.append((now, length))
+    for first in range(len(sent)):
+        total = 0
+        for now, length in sent[first:]:
+            total += length
+            assert total * 8 * hz <= burst_bytes * 8 * hz + rate_bits * (now - sent[first][0])
