@@ -1,0 +1,101 @@
+"""The service manager is told what sd_notify(3) specifies, and never in a way that can hurt."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shaper.notify import Notifier, watchdog_interval_ns
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Stand in for the service manager: a bound datagram socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.fixture
+def notifier(manager: socket.socket) -> Notifier:
+    """Return a notifier that talks to the manager."""
+    return Notifier({"NOTIFY_SOCKET": manager.getsockname()})
+
+
+def test_every_message_is_spelled_as_specified(manager: socket.socket, notifier: Notifier) -> None:
+    """Each call is one datagram of the documented variables."""
+    notifier.ready("2 shapers")
+    notifier.status("1 shaper")
+    notifier.watchdog()
+    notifier.reloading(123456)
+    notifier.stopping()
+    assert [manager.recv(256) for _ in range(5)] == [
+        b"READY=1\nSTATUS=2 shapers",
+        b"STATUS=1 shaper",
+        b"WATCHDOG=1",
+        b"RELOADING=1\nMONOTONIC_USEC=123456",
+        b"STOPPING=1",
+    ]
+
+
+def test_an_abstract_socket_is_reached() -> None:
+    """A name that starts with @ is an address in the abstract namespace."""
+    name = f"shaper-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(b"\0" + name.encode())
+        Notifier({"NOTIFY_SOCKET": "@" + name}).watchdog()
+        assert listener.recv(256, socket.MSG_DONTWAIT) == b"WATCHDOG=1"
+
+
+def test_a_status_cannot_carry_another_variable(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    """A line break in the text does not become a message of its own."""
+    notifier.status("bad value\nMAINPID=1")
+    assert manager.recv(256) == b"STATUS=bad value MAINPID=1"
+
+
+def test_without_a_manager_nothing_is_sent(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mapping given decides, not the process's own environment."""
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
+    Notifier({}).ready("unheard")
+    with pytest.raises(BlockingIOError):
+        manager.recv(256)
+
+
+def test_a_manager_that_went_away_is_no_error(tmp_path: Path) -> None:
+    """A socket that is gone costs nothing and raises nothing."""
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).watchdog()
+
+
+def test_a_manager_that_never_reads_does_not_block(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    """A full socket loses the message; the daemon goes on. What was queued stays readable."""
+    for _ in range(10_000):
+        notifier.watchdog()
+    assert manager.recv(256) == b"WATCHDOG=1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "interval_ns"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "10000000"}, 5_000_000_000),
+        ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": str(os.getpid())}, 5_000_000_000),
+        ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "-5"}, None),
+    ],
+)
+def test_watchdog_interval(environ: dict[str, str], interval_ns: int | None) -> None:
+    """Half of what systemd asks for; None when it asks nothing of this process."""
+    assert watchdog_interval_ns(environ) == interval_ns
