@@ -1,0 +1,1 @@
+"""The tests: unit (pure), kernel (namespaces), system (a real systemd), repo (about itself)."""

@@ -1,0 +1,1 @@
+"""Against the running kernel, each test in network namespaces of its own."""

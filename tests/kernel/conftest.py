@@ -1,0 +1,59 @@
+"""Fixtures: a laboratory for each test, gone after it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bench.lab.daemon import Shaperd
+from bench.lab.namespaces import Namespace
+from bench.lab.topology import Pair, Router, make_pair, make_router
+
+
+@cache
+def obstacle() -> str | None:
+    """Return why no laboratory can be built here, or None."""
+    if os.geteuid() != 0:
+        return "needs root, to make network namespaces"
+    if shutil.which("ip") is None:
+        return "needs the ip command (package iproute2)"
+    try:
+        Namespace().close()
+    except OSError as error:
+        return f"needs network namespaces: {error}"
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _laboratory() -> None:
+    """Skip where no laboratory can be built."""
+    if (reason := obstacle()) is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def pair(_laboratory: None) -> Iterator[Pair]:
+    """Host and peer, joined by a cable on which every frame is a wire frame."""
+    with make_pair() as built:
+        yield built
+
+
+@pytest.fixture
+def router(_laboratory: None) -> Iterator[Router]:
+    """LAN, host and peer; the host forwards."""
+    with make_router() as built:
+        yield built
+
+
+@pytest.fixture
+def shaperd(pair: Pair, tmp_path: Path) -> Iterator[Shaperd]:
+    """Run the daemon on the host of `pair`; its files are in `tmp_path`."""
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun (module tun)")
+    with Shaperd(pair.host, directory=tmp_path) as daemon:
+        yield daemon

@@ -1,0 +1,1 @@
+"""Without privilege, without a clock: values in, values out."""
