@@ -1,0 +1,45 @@
+"""Which names a network device can have.
+
+The rule is the kernel's (`dev_valid_name` in net/core/dev.c) and a little narrower: a name that
+the kernel would complete by itself ("shaper%d") or that cannot be printed or sent as UTF-8 is
+refused too, because no message and no command line could name the device again.
+"""
+
+from __future__ import annotations
+
+from shaper.errors import InvalidValue
+from shaper.model import IFNAMSIZ
+
+# Specified by the kernel: one byte of IFNAMSIZ is the NUL.
+MAX_NAME_BYTES = IFNAMSIZ - 1
+
+# Specified: the path separator, the old alias separator and the kernel's placeholder.
+_FORBIDDEN = "/:%"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a network device can be called that.
+
+    Raises InvalidValue if not; the message names it and the reason.
+    """
+    reason = _fault(name)
+    if reason is not None:
+        raise InvalidValue(f"{name!r} cannot name a network device: {reason}")
+    return name
+
+
+def _fault(name: str) -> str | None:
+    """Return why the kernel, or this project, would not take a name; None if it would."""
+    if not name:
+        return "it is empty"
+    if name in (".", ".."):
+        return "it is a directory to every program that looks in /sys/class/net"
+    if " " in name or not name.isprintable():
+        return "blanks and unprintable characters are not allowed"
+    forbidden = next((character for character in name if character in _FORBIDDEN), None)
+    if forbidden is not None:
+        return f"{forbidden!r} is not allowed"
+    length_bytes = len(name.encode())
+    if length_bytes > MAX_NAME_BYTES:
+        return f"it has {length_bytes} bytes and the kernel takes at most {MAX_NAME_BYTES}"
+    return None
