@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export PYTHON PREFIX DESTDIR
 
-.PHONY: run test lint clean
+.PHONY: run test lint install uninstall clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -e '.[dev]' && touch $@
@@ -16,6 +17,12 @@ test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+install: ## the daemon, the command and the service, below PREFIX (/usr/local), staged in DESTDIR
+	packaging/install.sh
+
+uninstall: ## remove what install put there; configuration and state are kept
+	packaging/uninstall.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
