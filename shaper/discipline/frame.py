@@ -1,0 +1,217 @@
+"""What a frame read from the TAP occupies on the wire, and which frames must never get there.
+
+The law: `wire_bytes` is what the master transmits, the link-layer header of every frame included.
+An offload frame of n segments leaves as its payload and n copies of its headers. The check
+sequence (FCS), the preamble and the padding of frames shorter than the link's minimum are not
+counted: they belong to the link, and tc does not count them either.
+
+How it works. A read is the 10-byte virtio_net_hdr in native order, then the frame from its
+Ethernet header on. Its second byte, gso_type, is 0 for all but offload frames; for those the
+length of the headers follows from where the checksum starts, or from the headers themselves if
+the kernel left no checksum to fill in. hdr_len is a hint to drivers and not used.
+
+Limits. A header that contradicts itself is never an error here: such a frame counts as one frame
+of its length, and the packet socket is left to refuse it.
+
+References: virtio 1.2, 5.1.6 (header and gso types); include/uapi/linux/virtio_net.h.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from shaper.discipline.base import Frame
+
+# Specified: virtio_net_hdr is flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, the
+# last four of 16 bits; csum_start counts from the byte after it.
+VNET_HEADER = Struct("=BBHHHH")
+VNET_HEADER_BYTES = VNET_HEADER.size
+NEEDS_CSUM = 1
+GSO_TCPV4 = 1
+GSO_UDP_FRAGMENTS = 3  # UFO: one datagram, to be cut into IP fragments
+GSO_TCPV6 = 4
+GSO_UDP_SEGMENTS = 5  # USO: a train of datagrams
+GSO_ECN = 0x80  # flag: the first segment carries CWR
+
+# Specified: Ethernet (IEEE 802.3, 802.1Q) and its types.
+ETHERNET_HEADER_BYTES = 14
+VLAN_TAG_BYTES = 4
+IPV4 = b"\x08\x00"
+IPV6 = b"\x86\xdd"
+_ARP = b"\x08\x06"
+_RARP = b"\x80\x35"
+_VLANS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")  # 802.1Q, 802.1ad, QinQ from before 802.1ad
+
+# Specified: IP (RFC 791, RFC 8200), TCP (RFC 9293), UDP (RFC 768).
+IPV4_HEADER_BYTES = 20
+IPV6_HEADER_BYTES = 40
+TCP_HEADER_BYTES = 20
+UDP_HEADER_BYTES = 8
+TCP = 6
+UDP = 17
+_HOP_BY_HOP = 0
+_FRAGMENT = 44
+_AUTHENTICATION = 51
+_EXTENSIONS = frozenset({_HOP_BY_HOP, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140})
+_FRAGMENT_HEADER_BYTES = 8
+_ICMPV6 = 58
+
+# Specified: MLD 130-132 (RFC 2710), RS, RA, NS, NA, Redirect 133-137 (RFC 4861), MLDv2 143
+# (RFC 3810).
+_NEIGHBOUR_TYPES = frozenset((*range(130, 138), 143))
+
+_ETHERTYPE = VNET_HEADER_BYTES + ETHERNET_HEADER_BYTES - 2
+_NETWORK = VNET_HEADER_BYTES + ETHERNET_HEADER_BYTES
+_NEXT = _NETWORK + 6  # of an untagged IPv6 header: next header, then hop limit
+_HOPS = _NETWORK + 7
+_TCP_OR_UDP = (bytes([TCP]), bytes([UDP]))
+
+# A NamedTuple's own constructor takes three times as long, and every frame pays for it.
+_new_frame = tuple.__new__
+
+
+class Layout(NamedTuple):
+    """Where the parts of an offload frame lie, as offsets into what was read."""
+
+    gso_type: int  # without GSO_ECN
+    transport: int  # the TCP or UDP header
+    payload: int  # what is divided among the segments; all before it is copied to each
+    segment_bytes: int  # payload of every segment but the last, which may be shorter
+    packets: int
+
+
+def parse(data: bytes, header_bytes_removed: int = 0) -> Frame:
+    """Return what was read from the TAP, `data`, with its length on the wire. Never raises.
+
+    `header_bytes_removed` is how much of each frame's headers the master does not transmit:
+    `ETHERNET_HEADER_BYTES` if it has no link-layer header. The frame is measured, and queued,
+    as it was read; `strip_link_header` is for the moment it is sent.
+    """
+    wire_bytes = len(data) - VNET_HEADER_BYTES - header_bytes_removed
+    if wire_bytes > 0 and not data[1]:
+        return _new_frame(Frame, (data, wire_bytes, 1))
+    layout = find_layout(data)
+    if layout is None:
+        return Frame(data, max(wire_bytes, 0), 1)
+    return Frame(data, _offload_wire_bytes(data, layout, header_bytes_removed), layout.packets)
+
+
+def find_layout(data: bytes) -> Layout | None:
+    """Return the parts of an offload frame; None if it is not one, or contradicts itself."""
+    if len(data) < _NETWORK + IPV4_HEADER_BYTES + UDP_HEADER_BYTES:
+        return None
+    flags, gso_type, _, segment_bytes, checksum_start, _ = VNET_HEADER.unpack_from(data)
+    gso_type &= ~GSO_ECN
+    if flags & NEEDS_CSUM:
+        transport = VNET_HEADER_BYTES + checksum_start
+    else:
+        _, transport = find_transport(data, *find_network(data))
+    header_bytes = _divided_header_bytes(data, gso_type, transport)
+    if header_bytes is None or segment_bytes == 0:
+        return None
+    payload = transport + header_bytes
+    packets = -(-(len(data) - payload) // segment_bytes)
+    if packets < 1:
+        return None
+    return Layout(gso_type, transport, payload, segment_bytes, packets)
+
+
+def find_network(data: bytes) -> tuple[bytes, int]:
+    """Return the EtherType behind all VLAN tags, and the offset of what follows it."""
+    offset = _ETHERTYPE
+    ethertype = data[offset : offset + 2]
+    while ethertype in _VLANS:
+        offset += VLAN_TAG_BYTES
+        ethertype = data[offset : offset + 2]
+    return ethertype, offset + 2
+
+
+def find_transport(data: bytes, ethertype: bytes, network: int) -> tuple[int, int]:
+    """Return the protocol behind the IP header at `network` and all extensions, and its offset.
+
+    The protocol is -1 where there is none to be found: not IP, cut short, or not the first
+    fragment. The offset may lie beyond the end.
+    """
+    if ethertype == IPV4 and len(data) >= network + IPV4_HEADER_BYTES:
+        return data[network + 9], network + (data[network] & 0x0F) * 4
+    if ethertype == IPV6 and len(data) >= network + IPV6_HEADER_BYTES:
+        return _skip_extensions(data, data[network + 6], network + IPV6_HEADER_BYTES)
+    return -1, len(data)
+
+
+def is_neighbour_traffic(data: bytes) -> bool:
+    """Whether this is ARP, neighbour or router discovery, or MLD.
+
+    These speak for the link they are seen on. The shaper's link is a fiction, and its neighbours
+    are resolved on the master: none of them may leave through a shaper.
+    """
+    ethertype = data[_ETHERTYPE:_NETWORK]
+    if ethertype == IPV4 or (ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP):
+        return False  # here at once, as nearly every frame asks
+    network = _NETWORK
+    if ethertype in _VLANS:
+        ethertype, network = find_network(data)
+    if ethertype == IPV6:
+        protocol, offset = find_transport(data, ethertype, network)
+        return protocol == _ICMPV6 and offset < len(data) and data[offset] in _NEIGHBOUR_TYPES
+    return ethertype in (_ARP, _RARP)
+
+
+def strip_link_header(data: bytes) -> tuple[bytes, int] | None:
+    """Return a frame for a master without link-layer header, and its EtherType.
+
+    The Ethernet header goes and the offsets of the virtio_net_hdr move with it. None for
+    anything but IPv4 and IPv6: such a master carries nothing else, and no VLAN tag.
+    """
+    ethertype = data[_ETHERTYPE:_NETWORK]
+    if ethertype not in (IPV4, IPV6):
+        return None
+    flags, gso_type, hdr_len, gso_size, start, offset = VNET_HEADER.unpack_from(data)
+    header = VNET_HEADER.pack(
+        flags,
+        gso_type,
+        max(hdr_len - ETHERNET_HEADER_BYTES, 0),
+        gso_size,
+        max(start - ETHERNET_HEADER_BYTES, 0),
+        offset,
+    )
+    return header + data[_NETWORK:], int.from_bytes(ethertype, "big")
+
+
+def _offload_wire_bytes(data: bytes, layout: Layout, header_bytes_removed: int) -> int:
+    header_bytes = layout.payload - VNET_HEADER_BYTES - header_bytes_removed
+    if layout.gso_type == GSO_UDP_FRAGMENTS and find_network(data)[0] == IPV6:
+        header_bytes += _FRAGMENT_HEADER_BYTES  # the kernel inserts it (RFC 8200, 4.5)
+    return len(data) - layout.payload + layout.packets * header_bytes
+
+
+def _divided_header_bytes(data: bytes, gso_type: int, transport: int) -> int | None:
+    """Return how much of the transport header each segment repeats; None if it is malformed."""
+    if transport < _NETWORK + IPV4_HEADER_BYTES:
+        return None
+    if gso_type == GSO_UDP_SEGMENTS:
+        return UDP_HEADER_BYTES
+    if gso_type == GSO_UDP_FRAGMENTS:
+        return 0  # the datagram's header is part of what the fragments carry
+    if gso_type in (GSO_TCPV4, GSO_TCPV6) and transport + TCP_HEADER_BYTES <= len(data):
+        header_bytes = (data[transport + 12] >> 4) * 4
+        return header_bytes if header_bytes >= TCP_HEADER_BYTES else None
+    return None
+
+
+def _skip_extensions(data: bytes, protocol: int, offset: int) -> tuple[int, int]:
+    while protocol in _EXTENSIONS:
+        if offset + 8 > len(data):
+            return -1, len(data)
+        if protocol == _FRAGMENT:
+            if data[offset + 2] or data[offset + 3] & 0xF8:  # not the first: no header follows
+                return -1, len(data)
+            header_bytes = _FRAGMENT_HEADER_BYTES
+        elif protocol == _AUTHENTICATION:
+            header_bytes = (data[offset + 1] + 2) * 4  # RFC 4302, 2.2
+        else:
+            header_bytes = (data[offset + 1] + 1) * 8
+        protocol = data[offset]
+        offset += header_bytes
+    return protocol, offset
