@@ -1,0 +1,139 @@
+"""The classic discipline: the shaper driver of Linux 2.0 to 2.6, its faults included.
+
+The rules, in ticks of HZ a second:
+
+1. A tick carries rate / HZ / 8 bytes; each division drops its remainder, and 0 becomes 1.
+2. A frame costs its wire bytes divided by the bytes of a tick, remainder dropped.
+3. A frame that arrives is given a clock: the later of now and the recovery time, plus the cost of
+   all that waits. More than 5 seconds ahead of now, it is dropped as `latency`.
+4. When more than 10 frames wait, the head is dropped as `collision`; the others keep their clocks.
+5. The head may leave once its clock is at most HZ / 50 ticks ahead of now. Leaving moves the
+   recovery time to its clock plus its cost, if that is later.
+
+What follows from them, and belongs to the discipline: at high rates a small frame costs nothing
+and goes unshaped; a rate below 8 * HZ bits a second is served as 8 * HZ; the rate is rounded down
+to whole bytes a tick, so that HZ 1000 sends 8000 of 9600 bit/s.
+
+Clock and cost are given to a frame once, on arrival. A change of rate leaves those of waiting
+frames as they are: none is lost, and a faster rate lets none of them leave earlier than promised,
+so there is no burst. The new rate prices the frames that come after.
+
+An offload frame is one frame here: one place in the queue, and one cost, that of its whole length.
+Where the driver's rates apply it does not occur, as the path turns offload off.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from shaper.discipline.base import Frame
+from shaper.discipline.jiffies import NANOSECONDS
+
+# Specified by the driver.
+LATENCY_SECONDS = 5  # how far ahead of now a clock may lie
+LIMIT_FRAMES = 10
+WINDOWS_PER_SECOND = 50  # the "now" window is a fiftieth of a second
+
+
+class _Waiting(NamedTuple):
+    frame: Frame
+    clock: int  # the jiffy it is to leave in
+    cost: int  # jiffies it takes on the wire
+
+
+class Classic:
+    """A queue on the driver's recovery clock; see `base.Discipline` for the contract.
+
+    `rate_bits` is in bits per second, `hz` in jiffies per second, `now` the current jiffy.
+    """
+
+    is_full = False  # by design: the eleventh frame pushes out the first
+
+    def __init__(self, *, rate_bits: int, hz: int, now: int) -> None:
+        self.backlog_bytes = 0
+        self.backlog_packets = 0
+        self.overlimits = 0
+        self.dropped: dict[str, int] = {"latency": 0, "collision": 0}
+        self.busy_bytes = 0
+        self._hz = hz
+        self._bytes_per_tick = _bytes_per_tick(rate_bits, hz)
+        self._recovery = now
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_cost = 0
+        self._busy_ticks = 0
+
+    @property
+    def busy_ns(self) -> int:
+        """Nanoseconds since the rate was last set for which the recovery time lay ahead.
+
+        What has been handed out is counted with the whole of its cost, so up to the recovery
+        time. 0 for as long as no frame has cost a tick.
+        """
+        return self._busy_ticks * NANOSECONDS // self._hz
+
+    def set_rate(self, rate_bits: int, *, now: int) -> None:
+        """Price the frames that arrive from now on at `rate_bits`; those waiting stay as they are.
+
+        The debt of what has left stays too: the recovery time does not move.
+        """
+        self._bytes_per_tick = _bytes_per_tick(rate_bits, self._hz)
+        self.busy_bytes = 0
+        self._busy_ticks = 0
+
+    def enqueue(self, frame: Frame, *, now: int) -> None:
+        """Give the frame its clock, and drop it as `latency` or the head as `collision`."""
+        clock = max(now, self._recovery) + self._waiting_cost
+        if clock - now > LATENCY_SECONDS * self._hz:
+            self.dropped["latency"] += frame.packets
+            return
+        self._append(_Waiting(frame, clock, frame.wire_bytes // self._bytes_per_tick))
+        if len(self._waiting) > LIMIT_FRAMES:
+            self.dropped["collision"] += self._pop().frame.packets
+
+    def dequeue(self, *, now: int) -> Frame | None:
+        """Hand out the head if its clock lies within the window."""
+        if not self._waiting:
+            return None
+        if self._waiting[0].clock - now > self._hz // WINDOWS_PER_SECOND:
+            self.overlimits += 1
+            return None
+        frame, clock, cost = self._pop()
+        busy_until = max(self._recovery, clock + cost)
+        # Idle time between the recovery time and the clock is not time in use.
+        self._busy_ticks += busy_until - max(self._recovery, clock)
+        self.busy_bytes += frame.wire_bytes
+        self._recovery = busy_until
+        return frame
+
+    def deadline(self) -> int | None:
+        """Return the first jiffy in which the head lies within the window."""
+        if not self._waiting:
+            return None
+        return self._waiting[0].clock - self._hz // WINDOWS_PER_SECOND
+
+    def flush(self, reason: str) -> None:
+        """Drop everything that waits and count it under `reason`."""
+        lost = sum(frame.packets for frame in self.drain())
+        self.dropped[reason] = self.dropped.get(reason, 0) + lost
+
+    def drain(self) -> list[Frame]:
+        """Give back everything that waits, in order."""
+        return [self._pop().frame for _ in range(len(self._waiting))]
+
+    def _append(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._waiting_cost += waiting.cost
+        self.backlog_bytes += waiting.frame.wire_bytes
+        self.backlog_packets += waiting.frame.packets
+
+    def _pop(self) -> _Waiting:
+        waiting = self._waiting.popleft()
+        self._waiting_cost -= waiting.cost
+        self.backlog_bytes -= waiting.frame.wire_bytes
+        self.backlog_packets -= waiting.frame.packets
+        return waiting
+
+
+def _bytes_per_tick(rate_bits: int, hz: int) -> int:
+    return max(1, rate_bits // hz // 8)
