@@ -1,0 +1,239 @@
+"""The command line of `shapecfg`: what was typed, checked here and handed to the daemon.
+
+Options come before the verb and nothing is said on success, as with iproute2. The lines of 1996
+are understood as they were.
+
+It has to start in the time a shell script has: click, socket and json only, and what prints or
+completes is imported by whoever needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import click
+
+from shapecfg.client import DEFAULT_SOCKET, Client
+from shapecfg.program import MasterName, Program, ShaperName, TakesNumbers
+from shaper import __version__
+from shaper.errors import InvalidValue
+from shaper.units import parse_hz, parse_limit, parse_rate, parse_size
+
+_EPILOG = """\b
+Completion of verbs and device names, for the shell's start-up file:
+  bash  eval "$(_SHAPECFG_COMPLETE=bash_source shapecfg)"
+  zsh   eval "$(_SHAPECFG_COMPLETE=zsh_source shapecfg)"
+  fish  _SHAPECFG_COMPLETE=fish_source shapecfg | source"""
+
+# What `set` takes: the parameter of the call, and how its value is read. To the daemon 0 is
+# the default, which is why nobody can type it as a value.
+_SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
+    "queue": ("queue", str),
+    "limit": ("limit_packets", lambda text: 0 if text == "default" else parse_limit(text)),
+    "burst": ("burst_bytes", lambda text: 0 if text == "default" else parse_size(text)),
+    "hz": ("hz", parse_hz),
+}
+
+
+class View(NamedTuple):
+    """The options before the verb."""
+
+    socket: str
+    has_statistics: bool
+    is_detailed: bool
+    is_json: bool
+    is_pretty: bool
+    is_brief: bool
+
+    @property
+    def client(self) -> Client:
+        """The daemon to ask."""
+        return Client(self.socket)
+
+
+def _complete_settings(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from shapecfg import completion
+
+    given = list(ctx.params.get("settings") or ())
+    return completion.settings(list(_SETTINGS), given, incomplete)
+
+
+_device = click.argument("device", metavar="DEV", type=ShaperName())
+_optional_device = click.argument("device", metavar="[DEV]", type=ShaperName(), required=False)
+
+
+def _flag(letters: str, name: str, text: str) -> Callable[[Any], Any]:
+    return click.option(letters, name, is_flag=True, help=text)
+
+
+@click.group(
+    cls=Program,
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--socket",
+    metavar="PATH",
+    envvar="SHAPER_SOCKET",
+    default=DEFAULT_SOCKET,
+    show_default=True,
+    show_envvar=True,
+    help="The daemon's socket.",
+)
+@_flag("-s", "has_statistics", "Show counters and the rate achieved.")
+@_flag("-d", "is_detailed", "Show everything there is to know.")
+@_flag("-j", "is_json", "Print JSON.")
+@_flag("-p", "is_pretty", "Indent JSON.")
+@_flag("-br", "is_brief", "Show one short line for each device.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """Attach shaper devices to real ones and set their speed; alone, show them all."""
+    ctx.obj = View(**options)
+    if ctx.invoked_subcommand is None:
+        _print_shapers(ctx.obj, None)
+
+
+@cli.command(options_metavar="")
+@_device
+@click.argument("master", metavar="MASTER", type=MasterName())
+@click.pass_obj
+def attach(view: View, device: str, master: str) -> None:
+    """Bind DEV to MASTER: what is routed to DEV leaves by MASTER."""
+    _warn(view.client.attach(device, master))
+
+
+@cli.command(options_metavar="", cls=TakesNumbers)
+@_device
+@click.argument("rate", metavar="[RATE]", required=False)
+@click.pass_obj
+def speed(view: View, device: str, rate: str | None) -> None:
+    """Set the rate of DEV, or print it.
+
+    RATE is in bits per second, as in 1996, or a number with a suffix of tc: 64000, 64kbit,
+    1.5mbit. It takes effect at once and loses nothing.
+    """
+    if rate is None:
+        _print_speed(view, device)
+        return
+    parsed = parse_rate(rate)
+    if parsed.warning is not None:
+        _warn([parsed.warning])
+    _warn(view.client.set_speed(device, parsed.rate_bits))
+
+
+@cli.command(options_metavar="")
+@_device
+@click.pass_obj
+def detach(view: View, device: str) -> None:
+    """Unbind DEV from its master; the device stays, without carrier."""
+    view.client.detach(device)
+
+
+@cli.command(options_metavar="")
+@_optional_device
+@click.pass_obj
+def add(view: View, device: str | None) -> None:
+    """Create a shaper device; without DEV the next free name is taken and printed."""
+    created = view.client.add(device)
+    if device is None:
+        click.echo(created)
+
+
+@cli.command("del", options_metavar="")
+@_device
+@click.pass_obj
+def delete(view: View, device: str) -> None:
+    """Remove a shaper device."""
+    view.client.delete(device)
+
+
+@cli.command("set", options_metavar="", cls=TakesNumbers)
+@_device
+@click.argument(
+    "settings",
+    metavar="KEY VALUE [KEY VALUE]...",
+    nargs=-1,
+    required=True,
+    shell_complete=_complete_settings,
+)
+@click.pass_obj
+def set_options(view: View, device: str, settings: tuple[str, ...]) -> None:
+    r"""Change how DEV shapes.
+
+    \b
+    queue  classic or fifo
+    limit  frames that may wait: 100, 100p, or default
+    burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
+    hz     ticks of its clock in a second: 100 is the machine of 1996
+    """
+    _warn(view.client.set_options(device, _read_settings(settings)))
+
+
+@cli.command(options_metavar="")
+@_optional_device
+@click.pass_obj
+def show(view: View, device: str | None) -> None:
+    """Show DEV, or every shaper."""
+    _print_shapers(view, device)
+
+
+def _read_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
+    """Turn KEY VALUE pairs into the parameters of the call."""
+    options: dict[str, str | int] = {}
+    for index in range(0, len(settings), 2):
+        key = settings[index]
+        if key not in _SETTINGS:
+            raise InvalidValue(f"{key!r} is not a setting: write {', '.join(_SETTINGS)}")
+        if index + 1 == len(settings):
+            raise InvalidValue(f"{key!r} has no value: write it behind")
+        parameter, read = _SETTINGS[key]
+        if parameter in options:
+            raise InvalidValue(f"{key!r} is set twice: write it once")
+        options[parameter] = read(settings[index + 1])
+    return options
+
+
+def _print_shapers(view: View, device: str | None) -> None:
+    shapers = view.client.show(device)
+    from shapecfg import render
+
+    if view.is_json:
+        click.echo(render.to_json(shapers, is_pretty=view.is_pretty))
+        return
+    for shaper in shapers:
+        if view.is_brief:
+            text = render.describe_briefly(shaper)
+        else:
+            text = render.describe(
+                shaper, is_detailed=view.is_detailed, has_statistics=view.has_statistics
+            )
+        click.echo(text)
+        _warn(shaper["warnings"])
+
+
+def _print_speed(view: View, device: str) -> None:
+    shapers = view.client.show(device)
+    from shapecfg import render
+
+    if view.is_json:
+        speeds = [
+            {"ifname": shaper["ifname"], "rate_bits": shaper["options"]["rate_bits"]}
+            for shaper in shapers
+        ]
+        click.echo(render.to_json(speeds, is_pretty=view.is_pretty))
+        return
+    for shaper in shapers:
+        click.echo(render.rate(shaper))
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"shapecfg: warning: {warning}", err=True)
+
+
+def main() -> None:
+    """Run the command; the entry point."""
+    cli(prog_name="shapecfg")

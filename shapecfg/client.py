@@ -1,0 +1,167 @@
+"""The calls of `org.shaper`, from a blocking client over a Unix stream socket.
+
+Varlink is JSON objects that end in NUL: one request, one answer. asyncvarlink speaks it for the
+daemon, but takes 100 ms to import, more than everything here together; one call from one process
+needs a socket, json and a deadline, no more.
+
+Everything that can go wrong becomes a `CallError`: one sentence and the exit status it deserves.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import time
+from typing import Any, NoReturn
+
+from shapecfg import reply
+
+DEFAULT_SOCKET = "/run/shaper/org.shaper"
+INTERFACE = "org.shaper"
+
+# Specified: the exit statuses every command of this project keeps to.
+EXIT_USAGE = 1
+EXIT_REFUSED = 2
+EXIT_NO_DAEMON = 3
+_NOT_FOUND_ERRORS = (f"{INTERFACE}.NoSuchShaper", f"{INTERFACE}.NoSuchMaster")
+_PERMISSION_ERROR = "org.varlink.service.PermissionDenied"
+
+# Chosen.
+TIMEOUT_SECONDS = 5.0  # an answer takes milliseconds, a slow netlink dump tens of them
+_MAX_ANSWER_BYTES = 16 * 2**20  # some 40000 shapers
+_RECEIVE_BYTES = 65536
+
+
+class CallError(Exception):
+    """A call that did not do what was asked: what to print, and the exit status."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class Client:
+    """The daemon behind one socket; every call is a connection of its own.
+
+    Each method raises CallError when the daemon refuses, and when there is none that answers
+    within `timeout_seconds`, counted over the whole call.
+    """
+
+    def __init__(self, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.path = path
+        self._timeout_seconds = timeout_seconds
+
+    def show(self, ifname: str | None = None) -> list[reply.Shaper]:
+        """Return the named shaper, or all of them."""
+        answer: reply.Shapers = self._call(reply.Shapers, "Show", ifname=ifname)
+        return answer["shapers"]
+
+    def attach(self, ifname: str, master: str) -> list[str]:
+        """Bind a shaper to its master; return warnings."""
+        return self._warned("Attach", ifname=ifname, master=master)
+
+    def detach(self, ifname: str) -> None:
+        """Unbind a shaper; its device stays."""
+        self._call(reply.Nothing, "Detach", ifname=ifname)
+
+    def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
+        """Set a rate in bits per second; return warnings."""
+        return self._warned("SetSpeed", ifname=ifname, rate_bits=rate_bits)
+
+    def add(self, ifname: str | None = None) -> str:
+        """Create a shaper device and return its name, chosen by the daemon if None."""
+        answer: reply.Added = self._call(reply.Added, "Add", ifname=ifname)
+        return answer["ifname"]
+
+    def delete(self, ifname: str) -> None:
+        """Remove a shaper device."""
+        self._call(reply.Nothing, "Delete", ifname=ifname)
+
+    def set_options(self, ifname: str, options: dict[str, str | int]) -> list[str]:
+        """Set any of queue, limit_packets, burst_bytes and hz; return warnings."""
+        return self._warned("SetOptions", ifname=ifname, **options)
+
+    def _warned(self, method: str, **parameters: str | int) -> list[str]:
+        answer: reply.Warned = self._call(reply.Warned, method, **parameters)
+        return answer["warnings"]
+
+    def _call(self, wanted: Any, method: str, **parameters: str | int | None) -> Any:
+        """Make one call; a parameter that is None is left out, which varlink takes for null."""
+        given = {key: value for key, value in parameters.items() if value is not None}
+        request = {"method": f"{INTERFACE}.{method}", "parameters": given}
+        try:
+            error, answered = reply.parse(self._exchange(json.dumps(request).encode() + b"\0"))
+            if error is not None:
+                self._refused(method, error, answered)
+            return reply.fitted(answered, wanted)
+        except OSError as failed:
+            self._not_reached(failed)
+        except reply.ReplyError as unreadable:
+            raise CallError(
+                f"what answers at {self.path} is not the daemon this shapecfg knows: "
+                "check --socket, or restart shaperd after an upgrade",
+                EXIT_NO_DAEMON,
+            ) from unreadable
+
+    def _exchange(self, request: bytes) -> bytes:
+        """Send a request and return the answer without its NUL, all before the deadline."""
+        deadline_seconds = time.monotonic() + self._timeout_seconds
+        answer = bytearray()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(self._timeout_seconds)
+            connection.connect(self.path)
+            connection.sendall(request)
+            while len(answer) < _MAX_ANSWER_BYTES:
+                left_seconds = deadline_seconds - time.monotonic()
+                if left_seconds <= 0:
+                    raise TimeoutError
+                connection.settimeout(left_seconds)
+                received, end, _ = connection.recv(_RECEIVE_BYTES).partition(b"\0")
+                answer += received
+                if end:
+                    return bytes(answer)
+                if not received:
+                    raise ConnectionResetError
+        raise reply.ReplyError("it does not end")
+
+    def _refused(self, method: str, error: str, parameters: dict[str, Any]) -> NoReturn:
+        """Raise what the daemon's error means to who asked."""
+        if error.startswith(f"{INTERFACE}."):
+            refusal: reply.Refusal = reply.fitted(parameters, reply.Refusal)
+            status = EXIT_USAGE if error in _NOT_FOUND_ERRORS else EXIT_REFUSED
+            raise CallError(refusal["message"], status)
+        if error == _PERMISSION_ERROR:
+            raise CallError(
+                f"no permission for {method} at {self.path}: run as root", EXIT_REFUSED
+            )
+        raise CallError(
+            f"the daemon at {self.path} answers {method} with {error}: "
+            "it is of another version than this shapecfg, restart it",
+            EXIT_NO_DAEMON,
+        )
+
+    def _not_reached(self, error: OSError) -> NoReturn:
+        """Say why no answer came, and what to do about it."""
+        if isinstance(error, PermissionError):
+            raise CallError(
+                f"no permission to use {self.path}: run as root, or correct the socket's mode",
+                EXIT_REFUSED,
+            ) from error
+        raise CallError(self._why_not_reached(error), EXIT_NO_DAEMON) from error
+
+    def _why_not_reached(self, error: OSError) -> str:
+        if isinstance(error, TimeoutError):
+            return (
+                f"the daemon at {self.path} did not answer within {self._timeout_seconds:g} s: "
+                "look at 'systemctl status shaper'"
+            )
+        if error.errno is None or error.errno in (errno.ECONNRESET, errno.EPIPE):
+            return (
+                f"the daemon at {self.path} hung up without an answer: "
+                "look at 'journalctl -u shaper'"
+            )
+        return (
+            f"no daemon answers at {self.path} ({error.strerror}): "
+            "start it with 'systemctl start shaper', or run shaperd"
+        )

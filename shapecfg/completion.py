@@ -1,0 +1,47 @@
+"""What the shell offers behind a verb: shapers, masters, settings and their values.
+
+Nothing here may fail or keep anyone waiting: a list that cannot be had is empty.
+"""
+
+from __future__ import annotations
+
+import os
+
+from shapecfg.client import CallError, Client
+from shaper.model import Queue
+
+# Chosen: a key was pressed and somebody is looking at the cursor.
+TIMEOUT_SECONDS = 0.3
+
+_DEVICES = "/sys/class/net"
+_VALUES = {"queue": [str(queue) for queue in Queue], "limit": ["default"], "burst": ["default"]}
+
+
+def shapers(socket_path: str, incomplete: str) -> list[str]:
+    """Return the shapers of the daemon behind the socket whose names begin so."""
+    try:
+        shown = Client(socket_path, timeout_seconds=TIMEOUT_SECONDS).show()
+    except CallError:
+        return []
+    return _matching([shaper["ifname"] for shaper in shown], incomplete)
+
+
+def masters(incomplete: str, *, directory: str = _DEVICES) -> list[str]:
+    """Return the network devices whose names begin so."""
+    try:
+        with os.scandir(directory) as entries:
+            devices = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+    return _matching(devices, incomplete)
+
+
+def settings(keys: list[str], given: list[str], incomplete: str) -> list[str]:
+    """Return what may follow the pairs given to `set`: a key not yet there, or its value."""
+    if len(given) % 2:
+        return _matching(_VALUES.get(given[-1], []), incomplete)
+    return _matching([key for key in keys if key not in given[::2]], incomplete)
+
+
+def _matching(words: list[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]

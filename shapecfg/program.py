@@ -1,0 +1,118 @@
+"""How click is made to behave like iproute2: endings, names and negative numbers.
+
+Everything that fails is one sentence on standard error and an exit status: 1 usage or no such
+device, 2 refused, 3 no daemon. No traceback, no page of usage.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shapecfg.client import DEFAULT_SOCKET, EXIT_USAGE, CallError
+from shaper.errors import InvalidValue
+from shaper.names import check_name
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+_INTERRUPTED = 130  # 128 and SIGINT, as shells report it
+_NEGATIVE_NUMBER = re.compile(r"-(\d|\.|inf|nan)", re.IGNORECASE)
+
+
+class Program(click.Group):
+    """Ends every command the same way: in silence, or with a sentence and the status due."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command; exit with its status, or return it if not standalone."""
+        status = EXIT_USAGE
+        try:
+            status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except CallError as failed:
+            status = failed.exit_status
+            _complain(str(failed))
+        except InvalidValue as refused:
+            _complain(str(refused))
+        except click.ClickException as mistake:
+            _complain(_sentence(mistake))
+        except click.Abort:
+            status = _INTERRUPTED
+        if standalone_mode:
+            sys.exit(status)
+        return status
+
+
+class TakesNumbers(click.Command):
+    """Reads "-5" as a bad value of its argument instead of as an option nobody knows."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """End the options in front of the first negative number."""
+        for index, argument in enumerate(args):
+            if _NEGATIVE_NUMBER.match(argument):
+                return super().parse_args(ctx, [*args[:index], "--", *args[index:]])
+        return super().parse_args(ctx, args)
+
+
+class ShaperName(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.3
+    """A name a device can have; completed with the shapers there are."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or raise InvalidValue."""
+        return check_name(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Ask the daemon for its shapers."""
+        from shapecfg import completion
+
+        socket_path = ctx.find_root().params.get("socket") or DEFAULT_SOCKET
+        return _items(completion.shapers(socket_path, incomplete))
+
+
+class MasterName(ShaperName):
+    """A name a device can have; completed with the devices of this machine."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Ask the kernel for its devices."""
+        from shapecfg import completion
+
+        return _items(completion.masters(incomplete))
+
+
+def _items(words: Iterable[str]) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(word) for word in words]
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"shapecfg: {sentence}", err=True)
+
+
+def _sentence(mistake: click.ClickException) -> str:
+    """Turn click's report of a usage error into one sentence in the style of the others."""
+    text = mistake.format_message().rstrip(".")
+    text = text[:1].lower() + text[1:]
+    context = mistake.ctx if isinstance(mistake, click.UsageError) else None
+    if context is None:
+        return text
+    if isinstance(mistake, click.NoSuchOption) and context.parent is not None:
+        return f"{text} (options go before the verb: shapecfg -s show)"
+    usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
+    return f"{text} (usage: {usage})"

@@ -1,0 +1,90 @@
+"""Shapers as text, in the manner of `tc -s qdisc show`, and as JSON, in that of `ip -j link`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from shapecfg.reply import Shaper
+from shaper.units import format_measured_rate, format_rate, format_size
+
+NO_RATE = "none"
+_INDENT = "    "
+
+
+def describe(shaper: Shaper, *, is_detailed: bool, has_statistics: bool) -> str:
+    """Return the lines of one shaper, without the last line's end."""
+    lines = [_summary(shaper)]
+    if is_detailed:
+        lines += _details(shaper)
+    if has_statistics:
+        lines += _statistics(shaper)
+    return f"\n{_INDENT}".join(lines)
+
+
+def describe_briefly(shaper: Shaper) -> str:
+    """Return one line: the device, its state and its rate."""
+    return f"{_title(shaper):<20} {shaper['state']:<14} {rate(shaper)}"
+
+
+def to_json(values: Iterable[object], *, is_pretty: bool) -> str:
+    """Return an array, on one line or indented."""
+    if is_pretty:
+        return json.dumps(list(values), indent=4)
+    return json.dumps(list(values), separators=(",", ":"))
+
+
+def rate(shaper: Shaper) -> str:
+    """Return the rate as tc prints it, or a word if there is none."""
+    rate_bits = shaper["options"]["rate_bits"]
+    return format_rate(rate_bits) if rate_bits else NO_RATE
+
+
+def _title(shaper: Shaper) -> str:
+    """Return the device and its master, as `ip link` joins them."""
+    link = shaper["link"]
+    return shaper["ifname"] if link is None else f"{shaper['ifname']}@{link}"
+
+
+def _summary(shaper: Shaper) -> str:
+    options = shaper["options"]
+    return (
+        f"{_title(shaper)}: <{shaper['operstate']}> rate {rate(shaper)}"
+        f" burst {format_size(options['burst_bytes'])} queue {options['queue']}"
+        f" limit {options['limit_packets']}p hz {options['hz']} state {shaper['state']}"
+    )
+
+
+def _details(shaper: Shaper) -> list[str]:
+    """Return what the summary leaves out or, as tc does, rounds."""
+    options = shaper["options"]
+    return [
+        f"ifindex {shaper['ifindex']} mtu {shaper['mtu']} operstate {shaper['operstate']}",
+        f"exactly {options['rate_bits']}bit burst {options['burst_bytes']}b",
+    ]
+
+
+def _statistics(shaper: Shaper) -> list[str]:
+    stats = shaper["stats"]
+    dropped = {reason: count for reason, count in stats["dropped"].items() if count}
+    lines = [
+        f"sent {stats['sent_bytes']} bytes {stats['sent_packets']} pkts"
+        f" (dropped {sum(dropped.values())}, overlimits {stats['overlimits']})"
+        f" backlog {format_size(stats['backlog_bytes'])} {stats['backlog_packets']}p"
+    ]
+    if dropped:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
+        lines.append(f"dropped for: {reasons}")
+    achieved_bits = stats["achieved_bits"]
+    if achieved_bits is not None:
+        lines.append(_achieved(achieved_bits, shaper["options"]["rate_bits"]))
+    return lines
+
+
+def _achieved(achieved_bits: int, rate_bits: int) -> str:
+    """Return the rate while there was work, and its share of the rate that is set."""
+    text = f"achieved {format_measured_rate(achieved_bits)} while busy"
+    if rate_bits == 0:
+        return text
+    hundredths = (achieved_bits * 10_000 + rate_bits // 2) // rate_bits
+    return f"{text} ({hundredths // 100}.{hundredths % 100:02}% of rate)"

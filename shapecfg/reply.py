@@ -1,0 +1,110 @@
+"""What the daemon's answers have to look like before anything is printed from them.
+
+A daemon of another version, or another program behind the socket, may answer with anything.
+It is held against these types once, so that printing needs no care. The types are read while
+running, so this module does without postponed annotations.
+"""
+
+import json
+from typing import Any, TypedDict, get_args, get_origin, is_typeddict
+
+
+class ReplyError(ValueError):
+    """The answer is not one that this version knows."""
+
+
+class Settings(TypedDict):
+    """What is set on a shaper, as it takes effect; `rate_bits` is 0 without a speed."""
+
+    rate_bits: int
+    burst_bytes: int
+    queue: str
+    limit_packets: int
+    hz: int
+
+
+class Statistics(TypedDict):
+    """What a shaper did; `achieved_bits` is None before it had any work."""
+
+    sent_bytes: int
+    sent_packets: int
+    dropped: dict[str, int]
+    overlimits: int
+    backlog_bytes: int
+    backlog_packets: int
+    achieved_bits: int | None
+
+
+class Shaper(TypedDict):
+    """One element of `-j show`; the order of the keys is the order of printing."""
+
+    ifname: str
+    ifindex: int
+    link: str | None
+    state: str
+    operstate: str
+    mtu: int
+    options: Settings
+    stats: Statistics
+    warnings: list[str]
+
+
+class Shapers(TypedDict):
+    """The answer to Show."""
+
+    shapers: list[Shaper]
+
+
+class Warned(TypedDict):
+    """The answer to Attach, SetSpeed and SetOptions."""
+
+    warnings: list[str]
+
+
+class Added(TypedDict):
+    """The answer to Add."""
+
+    ifname: str
+
+
+class Nothing(TypedDict):
+    """The answer to Detach and Delete."""
+
+
+class Refusal(TypedDict):
+    """The parameters of an error of `org.shaper`."""
+
+    message: str
+
+
+def parse(answer: bytes) -> tuple[str | None, dict[str, Any]]:
+    """Return the error, if it is one, and the parameters of an answer; raises ReplyError."""
+    try:
+        reply = json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise ReplyError(str(error)) from error
+    if not isinstance(reply, dict):
+        raise ReplyError("not an object")
+    error_name, parameters = reply.get("error"), reply.get("parameters") or {}
+    if not isinstance(error_name, str | None) or not isinstance(parameters, dict):
+        raise ReplyError("neither an error nor parameters")
+    return error_name, parameters
+
+
+def fitted(value: object, wanted: Any) -> Any:
+    """Return `value` as the type `wanted`, or raise ReplyError.
+
+    Of an object the keys of the type are kept, in their order; an absent one is null, as
+    varlink allows.
+    """
+    if is_typeddict(wanted) and isinstance(value, dict):
+        types = wanted.__annotations__.items()
+        return {key: fitted(value.get(key), kind) for key, kind in types}
+    if get_origin(wanted) is list and isinstance(value, list):
+        return [fitted(element, *get_args(wanted)) for element in value]
+    if get_origin(wanted) is dict and isinstance(value, dict):
+        _, kind = get_args(wanted)
+        return {key: fitted(element, kind) for key, element in value.items()}
+    if wanted in (int, str, int | None, str | None) and isinstance(value, wanted):
+        return value
+    raise ReplyError(f"{value!r} is not {wanted}")
