@@ -26,6 +26,14 @@ Completion of verbs and device names, for the shell's start-up file:
   zsh   eval "$(_SHAPECFG_COMPLETE=zsh_source shapecfg)"
   fish  _SHAPECFG_COMPLETE=fish_source shapecfg | source"""
 
+_SET_HELP = """Change how DEV shapes.
+
+\b
+queue  classic or fifo
+limit  frames that may wait: 100, 100p, or default
+burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
+hz     ticks of its clock in a second: 100 is the machine of 1996"""
+
 # What `set` takes: the parameter of the call, and how its value is read. To the daemon 0 is
 # the default, which is why nobody can type it as a value.
 _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
@@ -150,7 +158,7 @@ def delete(view: View, device: str) -> None:
     view.client.delete(device)
 
 
-@cli.command("set", options_metavar="", cls=TakesNumbers)
+@cli.command("set", options_metavar="", cls=TakesNumbers, help=_SET_HELP)
 @_device
 @click.argument(
     "settings",
@@ -161,14 +169,7 @@ def delete(view: View, device: str) -> None:
 )
 @click.pass_obj
 def set_options(view: View, device: str, settings: tuple[str, ...]) -> None:
-    r"""Change how DEV shapes.
-
-    \b
-    queue  classic or fifo
-    limit  frames that may wait: 100, 100p, or default
-    burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
-    hz     ticks of its clock in a second: 100 is the machine of 1996
-    """
+    """Change how DEV shapes."""
     _warn(view.client.set_options(device, _read_settings(settings)))
 
 
@@ -188,7 +189,7 @@ def _read_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
         if key not in _SETTINGS:
             raise InvalidValue(f"{key!r} is not a setting: write {', '.join(_SETTINGS)}")
         if index + 1 == len(settings):
-            raise InvalidValue(f"{key!r} has no value: write it behind")
+            raise InvalidValue(f"{key!r} has no value: write {key} VALUE")
         parameter, read = _SETTINGS[key]
         if parameter in options:
             raise InvalidValue(f"{key!r} is set twice: write it once")

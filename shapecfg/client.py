@@ -9,7 +9,6 @@ Everything that can go wrong becomes a `CallError`: one sentence and the exit st
 
 from __future__ import annotations
 
-import errno
 import json
 import socket
 import time
@@ -156,12 +155,12 @@ class Client:
                 f"the daemon at {self.path} did not answer within {self._timeout_seconds:g} s: "
                 "look at 'systemctl status shaper'"
             )
-        if error.errno is None or error.errno in (errno.ECONNRESET, errno.EPIPE):
+        if isinstance(error, ConnectionResetError | BrokenPipeError):
             return (
                 f"the daemon at {self.path} hung up without an answer: "
                 "look at 'journalctl -u shaper'"
             )
         return (
-            f"no daemon answers at {self.path} ({error.strerror}): "
+            f"no daemon answers at {self.path} ({error.strerror or error}): "
             "start it with 'systemctl start shaper', or run shaperd"
         )

@@ -48,6 +48,8 @@ class Program(click.Group):
             _complain(_sentence(mistake))
         except click.Abort:
             status = _INTERRUPTED
+        except OSError as unwritten:
+            _complain(f"the output cannot be written: {unwritten.strerror}")
         if standalone_mode:
             sys.exit(status)
         return status
@@ -112,7 +114,12 @@ def _sentence(mistake: click.ClickException) -> str:
     context = mistake.ctx if isinstance(mistake, click.UsageError) else None
     if context is None:
         return text
-    if isinstance(mistake, click.NoSuchOption) and context.parent is not None:
+    known = _options(context.find_root().command)
+    if isinstance(mistake, click.NoSuchOption) and context.parent and mistake.option_name in known:
         return f"{text} (options go before the verb: shapecfg -s show)"
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
     return f"{text} (usage: {usage})"
+
+
+def _options(command: click.Command) -> list[str]:
+    return [option for parameter in command.params for option in parameter.opts]
