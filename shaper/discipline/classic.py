@@ -6,13 +6,19 @@ The rules, in ticks of HZ a second:
 2. A frame costs its wire bytes divided by the bytes of a tick, remainder dropped.
 3. A frame that arrives is given a clock: the later of now and the recovery time, plus the cost of
    all that waits. More than 5 seconds ahead of now, it is dropped as `latency`.
-4. When more than 10 frames wait, the head is dropped as `collision`; the others keep their clocks.
-5. The head may leave once its clock is at most HZ / 50 ticks ahead of now. Leaving moves the
-   recovery time to its clock plus its cost, if that is later.
+4. When more than 10 frames then wait, the head is dropped as `collision`; the rest keep their
+   clocks.
+5. The head leaves if its clock is at most HZ / 50 ticks ahead of now, and its successors likewise.
+   Leaving moves the recovery time to the frame's clock plus its cost, if that is later.
+6. Rule 5 is applied at every arrival and when the clock of the head is reached: for that one
+   timer is armed. So a frame alone leaves at its clock, and one in company up to HZ / 50 earlier.
 
 What follows from them, and belongs to the discipline: at high rates a small frame costs nothing
 and goes unshaped; a rate below 8 * HZ bits a second is served as 8 * HZ; the rate is rounded down
 to whole bytes a tick, so that HZ 1000 sends 8000 of 9600 bit/s.
+
+What an arrival lets go is released: it waits no more, and only to be fetched by `dequeue`. However
+many frames the caller reads at once, each meets the queue it would have met in the driver.
 
 Clock and cost are given to a frame once, on arrival. A change of rate leaves those of waiting
 frames as they are: none is lost, and a faster rate lets none of them leave earlier than promised,
@@ -42,6 +48,12 @@ class _Waiting(NamedTuple):
     cost: int  # jiffies it takes on the wire
 
 
+class _Released(NamedTuple):
+    frame: Frame
+    now: int  # the jiffy it was let go in
+    busy_ticks: int  # by how much it moved the recovery time on
+
+
 class Classic:
     """A queue on the driver's recovery clock; see `base.Discipline` for the contract.
 
@@ -61,6 +73,7 @@ class Classic:
         self._recovery = now
         self._waiting: deque[_Waiting] = deque()
         self._waiting_cost = 0
+        self._released: deque[_Released] = deque()
         self._busy_ticks = 0
 
     @property
@@ -75,7 +88,7 @@ class Classic:
     def set_rate(self, rate_bits: int, *, now: int) -> None:
         """Price the frames that arrive from now on at `rate_bits`; those waiting stay as they are.
 
-        The debt of what has left stays too: the recovery time does not move.
+        The debt of what has left stays too: the recovery time does not move, whatever `now` is.
         """
         self._bytes_per_tick = _bytes_per_tick(rate_bits, self._hz)
         self.busy_bytes = 0
@@ -86,31 +99,31 @@ class Classic:
         clock = max(now, self._recovery) + self._waiting_cost
         if clock - now > LATENCY_SECONDS * self._hz:
             self.dropped["latency"] += frame.packets
-            return
-        self._append(_Waiting(frame, clock, frame.wire_bytes // self._bytes_per_tick))
+        else:
+            self._append(_Waiting(frame, clock, frame.wire_bytes // self._bytes_per_tick))
         if len(self._waiting) > LIMIT_FRAMES:
-            self.dropped["collision"] += self._pop().frame.packets
+            self.dropped["collision"] += self._leave(self._pop().frame).packets
+        self._release(now)
 
     def dequeue(self, *, now: int) -> Frame | None:
-        """Hand out the head if its clock lies within the window."""
-        if not self._waiting:
+        """Hand out the next frame whose clock lies within the window."""
+        self._release(now)
+        if not self._released:
+            self.overlimits += bool(self._waiting)
             return None
-        if self._waiting[0].clock - now > self._hz // WINDOWS_PER_SECOND:
-            self.overlimits += 1
-            return None
-        frame, clock, cost = self._pop()
-        busy_until = max(self._recovery, clock + cost)
-        # Idle time between the recovery time and the clock is not time in use.
-        self._busy_ticks += busy_until - max(self._recovery, clock)
+        frame, _, busy_ticks = self._released.popleft()
+        self._busy_ticks += busy_ticks
         self.busy_bytes += frame.wire_bytes
-        self._recovery = busy_until
-        return frame
+        return self._leave(frame)
 
     def deadline(self) -> int | None:
-        """Return the first jiffy in which the head lies within the window."""
-        if not self._waiting:
-            return None
-        return self._waiting[0].clock - self._hz // WINDOWS_PER_SECOND
+        """Return the clock of the head, for which the driver armed its timer.
+
+        Asked earlier, within the window, `dequeue` hands the head out as well.
+        """
+        if self._released:
+            return self._released[0].now
+        return self._waiting[0].clock if self._waiting else None
 
     def flush(self, reason: str) -> None:
         """Drop everything that waits and count it under `reason`."""
@@ -118,8 +131,24 @@ class Classic:
         self.dropped[reason] = self.dropped.get(reason, 0) + lost
 
     def drain(self) -> list[Frame]:
-        """Give back everything that waits, in order."""
-        return [self._pop().frame for _ in range(len(self._waiting))]
+        """Give back everything that has not been handed out, in order."""
+        frames = [released.frame for released in self._released]
+        frames += [waiting.frame for waiting in self._waiting]
+        self._released.clear()
+        self._waiting.clear()
+        self._waiting_cost = self.backlog_bytes = self.backlog_packets = 0
+        return frames
+
+    def _release(self, now: int) -> None:
+        """Let go of the head, and its successors, while their clocks lie within the window."""
+        horizon = now + self._hz // WINDOWS_PER_SECOND
+        while self._waiting and self._waiting[0].clock <= horizon:
+            frame, clock, cost = self._pop()
+            recovery = max(self._recovery, clock + cost)
+            # From the old recovery time to the clock the shaper was idle.
+            busy_ticks = recovery - max(self._recovery, clock)
+            self._recovery = recovery
+            self._released.append(_Released(frame, now, busy_ticks))
 
     def _append(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
@@ -130,9 +159,12 @@ class Classic:
     def _pop(self) -> _Waiting:
         waiting = self._waiting.popleft()
         self._waiting_cost -= waiting.cost
-        self.backlog_bytes -= waiting.frame.wire_bytes
-        self.backlog_packets -= waiting.frame.packets
         return waiting
+
+    def _leave(self, frame: Frame) -> Frame:
+        self.backlog_bytes -= frame.wire_bytes
+        self.backlog_packets -= frame.packets
+        return frame
 
 
 def _bytes_per_tick(rate_bits: int, hz: int) -> int:

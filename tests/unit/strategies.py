@@ -57,7 +57,13 @@ class Train:
 
 
 def virtio(
-    *, flags: int = 0, gso_type: int = 0, hdr_len: int = 0, size: int = 0, start: int = 0, at: int = 0
+    *,
+    flags: int = 0,
+    gso_type: int = 0,
+    hdr_len: int = 0,
+    size: int = 0,
+    start: int = 0,
+    at: int = 0,
 ) -> bytes:
     """Return a virtio_net_hdr."""
     return struct.pack("=BBHHHH", flags, gso_type, hdr_len, size, start, at)
@@ -75,7 +81,9 @@ def offload(train: Train, *, is_partial: bool = True, hdr_len: int = 0) -> bytes
     With `is_partial` the checksum field holds the sum of the pseudo-header, as Linux leaves it.
     Without, the checksum is complete and the header says nothing of it.
     """
-    packet = _packet(train, train.flags, train.sequence, train.identification, b"".join(train.chunks))
+    packet = _packet(
+        train, train.flags, train.sequence, train.identification, b"".join(train.chunks)
+    )
     raw = bytearray(bytes(packet))
     kind = GSO_TYPES[train.protocol, train.version]
     if "C" in train.flags and train.protocol == "tcp":

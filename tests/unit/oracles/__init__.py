@@ -1,0 +1,1 @@
+"""Naive second implementations, written from the description alone, to compare with."""
