@@ -1,0 +1,141 @@
+"""The arrows between folders are those of the design, and what is pure stays pure."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.repo.sources import imports, is_own, is_standard, is_within, modules, reach
+
+PURE = (
+    "shaper.discipline",
+    "shaper.checks",
+    "shaper.errors",
+    "shaper.model",
+    "shaper.names",
+    "shaper.plan",
+    "shaper.units",
+)
+# What reads a clock, talks to the kernel or waits.
+IMPURE = {
+    "asyncio",
+    "ctypes",
+    "datetime",
+    "fcntl",
+    "os",
+    "pathlib",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+# Package: the project's own modules it may import beside itself, and what else beside the
+# standard library. The most specific entry counts. `shaper` alone is the version.
+EVERYTHING = {"shaper"}
+ARROWS: dict[str, tuple[set[str], set[str]]] = {
+    "shaper.errors": (set(), set()),
+    "shaper.model": ({"shaper.errors"}, set()),
+    "shaper.names": ({"shaper.errors", "shaper.model"}, set()),
+    "shaper.units": ({"shaper.errors", "shaper.model"}, set()),
+    "shaper.checks": ({"shaper.errors", "shaper.model"}, set()),
+    "shaper.notify": (set(), set()),
+    "shaper.plan": ({"shaper.errors", "shaper.model", "shaper.units"}, set()),
+    "shaper.store": ({"shaper.errors", "shaper.model", "shaper.names"}, set()),
+    "shaper.discipline": ({"shaper.errors", "shaper.model"}, set()),
+    "shaper.forwarder": ({"shaper.discipline", "shaper.errors", "shaper.model"}, set()),
+    "shaper.kernel": ({"shaper.errors", "shaper.model"}, {"pyroute2"}),
+    "shaper.control": (
+        {"shaper", "shaper.errors", "shaper.model", "shaper.units"},
+        {"asyncvarlink"},
+    ),
+    "shaper": (EVERYTHING, {"click"}),
+    "shapecfg": (
+        {"shaper", "shaper.errors", "shaper.model", "shaper.names", "shaper.units"},
+        {"click"},
+    ),
+    "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),
+}
+# shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.
+SLOW = ("asyncio", "asyncvarlink", "pyroute2", "rich", "scapy")
+# These hold the rest together, so nothing may lean on them but the one that starts it all.
+TOP = ("shaper.daemon", "shaper.supervisor")
+MAY_IMPORT_TOP = ("shaper.daemon", "shaper.supervisor")
+
+NAMES = sorted(modules())
+
+
+def rule(name: str) -> str:
+    """Return the most specific entry of ARROWS for a module."""
+    return max((package for package in ARROWS if is_within(name, package)), key=len)
+
+
+def is_allowed(name: str, target: str) -> bool:
+    """Whether the design has an arrow from a module to another."""
+    package = rule(name)
+    own, foreign = ARROWS[package]
+    if is_standard(target):
+        return True
+    if not is_own(target):
+        return any(is_within(target, each) for each in foreign)
+    if own is EVERYTHING:
+        return is_within(target, "shaper")
+    # The package `shaper` itself, not all that is inside it.
+    return is_within(target, package) or any(
+        target == each or (each != "shaper" and is_within(target, each)) for each in own
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrows_follow_the_design(name: str) -> None:
+    """A module imports what the table allows its folder, and nothing else."""
+    assert [target for target in sorted(imports(name)) if not is_allowed(name, target)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_leans_on_the_supervisor(name: str) -> None:
+    """Only the daemon, which starts it all, knows the supervisor."""
+    if name not in MAY_IMPORT_TOP:
+        assert not imports(name) & set(TOP)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(PURE)])
+def test_pure_modules_reach_nothing_impure(name: str) -> None:
+    """Neither a pure module nor any of ours it imports touches a clock, a file or a socket."""
+    touched = {
+        target: importer
+        for target, importer in reach(name).items()
+        if target.split(".")[0] in IMPURE
+    }
+    assert touched == {}
+
+
+def test_shapecfg_reaches_nothing_slow() -> None:
+    """Without the live view, the command leads to no import that would delay its start."""
+    for name in NAMES:
+        if is_within(name, "shapecfg") and name != "shapecfg.watch":
+            slow = {
+                target: importer
+                for target, importer in reach(name).items()
+                if target.split(".")[0] in SLOW and importer != "shapecfg.watch"
+            }
+            assert slow == {}, name
+
+
+def test_forwarder_needs_the_standard_library_only() -> None:
+    """All that the forwarder leads to is ours or Python's: it starts fast and holds little."""
+    foreign = {
+        target
+        for target in reach("shaper.forwarder.__main__")
+        if not is_own(target) and not is_standard(target)
+    }
+    assert foreign == set()
+
+
+def test_every_entry_of_the_tables_has_its_module() -> None:
+    """A rule about a module that is gone, or misspelled, would hold nothing."""
+    optional = {"shapecfg.watch"}  # comes with another issue
+    for package in {*PURE, *ARROWS, *TOP} - optional:
+        assert package in modules()
