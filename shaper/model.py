@@ -86,4 +86,3 @@ class Link:
     txqueuelen: int = 0
     lower: int | None = None  # ifindex of the device below (vlan, macvlan)
     is_noarp: bool = False
-    tx_dropped: int = 0

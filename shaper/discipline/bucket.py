@@ -35,16 +35,25 @@ class Bucket:
         unit_bytes: the largest frame that will be charged, in wire bytes.
         burst_bytes: B; what exceeds `unit_bytes` is credit for late wake-ups.
         now: the current jiffy.
+        opens_at: the jiffy from which on frames may leave, where an earlier rate is still to be
+            paid for; None: at once.
     """
 
     def __init__(
-        self, *, rate_bits: int, hz: int, unit_bytes: int, burst_bytes: int, now: int
+        self,
+        *,
+        rate_bits: int,
+        hz: int,
+        unit_bytes: int,
+        burst_bytes: int,
+        now: int,
+        opens_at: int | None = None,
     ) -> None:
         self.rate_bits = rate_bits
         self.hz = hz
         self._byte_tokens = 8 * hz
         self._surplus = max(0, burst_bytes - unit_bytes) * self._byte_tokens
-        self._balance = 0
+        self._balance = 0 if opens_at is None else min(0, now - opens_at) * rate_bits
         self._accrued_at = now
         self._charged = 0
         self._lost = 0

@@ -22,9 +22,10 @@ class Fifo:
     Args:
         settings: rate, bucket and limit.
         now: the current jiffy.
+        opens_at: see `Bucket`; for a queue that takes over from another.
     """
 
-    def __init__(self, settings: Settings, *, now: int) -> None:
+    def __init__(self, settings: Settings, *, now: int, opens_at: int | None = None) -> None:
         self.backlog_bytes = 0
         self.backlog_packets = 0
         self.overlimits = 0
@@ -37,6 +38,7 @@ class Fifo:
             unit_bytes=settings.unit_bytes,
             burst_bytes=settings.burst_bytes,
             now=now,
+            opens_at=opens_at,
         )
 
     @property

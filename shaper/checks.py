@@ -1,0 +1,71 @@
+"""Bounds of what can be asked of a shaper, held wherever a value comes in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shaper.errors import InvalidValue
+from shaper.model import (
+    MAX_HZ,
+    MAX_LIMIT_PACKETS,
+    MAX_RATE_BITS,
+    MIN_HZ,
+    MIN_RATE_BITS,
+    Options,
+    Queue,
+)
+
+
+def check_rate(rate_bits: int) -> int:
+    """Return the rate. Raises InvalidValue outside of MIN_RATE_BITS to MAX_RATE_BITS."""
+    return check_within("rate", rate_bits, MIN_RATE_BITS, MAX_RATE_BITS, "bit/s")
+
+
+def check_hz(hz: int) -> int:
+    """Return HZ. Raises InvalidValue outside of MIN_HZ to MAX_HZ."""
+    return check_within("hz", hz, MIN_HZ, MAX_HZ, "ticks a second")
+
+
+def change(
+    options: Options,
+    *,
+    queue: str | None = None,
+    limit_packets: int | None = None,
+    burst_bytes: int | None = None,
+    hz: int | None = None,
+) -> Options:
+    """Return options with these changed; None keeps a value, 0 puts back its default.
+
+    Raises InvalidValue for an unknown queue or a number out of bounds.
+    """
+    if queue is not None:
+        options = replace(options, queue=_queue(queue))
+    if limit_packets is not None:
+        check_within("limit", limit_packets, 0, MAX_LIMIT_PACKETS, "frames")
+        options = replace(options, limit_packets=limit_packets or None)
+    if burst_bytes is not None:
+        check_within("burst", burst_bytes, 0, 1 << 40, "bytes")
+        options = replace(options, burst_bytes=burst_bytes or None)
+    if hz is not None:
+        options = replace(options, hz=check_hz(hz))
+    if options.queue is Queue.CLASSIC and (options.limit_packets or options.burst_bytes):
+        raise InvalidValue(
+            "the classic queue has no limit or burst to set "
+            "(put them back to default, or choose queue fifo)"
+        )
+    return options
+
+
+def _queue(name: str) -> Queue:
+    try:
+        return Queue(name)
+    except ValueError:
+        known = ", ".join(Queue)
+        raise InvalidValue(f"queue {name!r} is unknown (choose one of {known})") from None
+
+
+def check_within(noun: str, value: int, low: int, high: int, unit: str) -> int:
+    """Return the value. Raises InvalidValue, naming it and the bounds."""
+    if not low <= value <= high:
+        raise InvalidValue(f"{noun} {value} is out of bounds ({low} to {high} {unit})")
+    return value

@@ -1,0 +1,213 @@
+"""The varlink interface org.shaper: methods, types and errors, and what each maps to.
+
+The interface description that `varlinkctl introspect` shows is made from these annotations, so
+this module does not postpone their evaluation.
+"""
+
+from typing import Protocol, TypedDict
+
+from asyncvarlink import TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
+
+from shaper import errors
+
+INTERFACE = "org.shaper"
+
+
+class OptionsObject(TypedDict):
+    """The settings in force, defaults filled in."""
+
+    rate_bits: int
+    burst_bytes: int
+    queue: str
+    limit_packets: int
+    hz: int
+
+
+class StatsObject(TypedDict):
+    """The counters of one shaper."""
+
+    sent_bytes: int
+    sent_packets: int
+    dropped: dict[str, int]
+    overlimits: int
+    backlog_bytes: int
+    backlog_packets: int
+    achieved_bits: int | None
+
+
+class ShaperObject(TypedDict):
+    """One shaper, as `shapecfg -j show` prints it."""
+
+    ifname: str
+    ifindex: int
+    link: str | None
+    state: str
+    operstate: str
+    mtu: int
+    options: OptionsObject
+    stats: StatsObject
+    warnings: list[str]
+
+
+class Shapers(Protocol):
+    """What the interface asks of the supervisor. Every method may raise errors.ShaperError."""
+
+    async def show(self, ifname: str | None) -> list[ShaperObject]:
+        """Return one shaper, or all of them."""
+        ...
+
+    async def attach(self, ifname: str, master: str) -> list[str]:
+        """Bind a shaper to a master; return warnings."""
+        ...
+
+    async def detach(self, ifname: str) -> None:
+        """Unbind a shaper."""
+        ...
+
+    async def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
+        """Set the rate; return warnings."""
+        ...
+
+    async def add(self, ifname: str | None) -> str:
+        """Create a shaper; return its name."""
+        ...
+
+    async def delete(self, ifname: str) -> None:
+        """Remove a shaper."""
+        ...
+
+    async def set_options(
+        self,
+        ifname: str,
+        *,
+        queue: str | None,
+        limit_packets: int | None,
+        burst_bytes: int | None,
+        hz: int | None,
+    ) -> list[str]:
+        """Change what is not None, 0 meaning the default; return warnings."""
+        ...
+
+
+class _Parameters:
+    message: str
+    errno: int
+
+
+class NoSuchShaper(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The named device is not a shaper of this daemon."""
+
+    Parameters = _Parameters
+
+
+class NoSuchMaster(TypedVarlinkErrorReply, interface=INTERFACE):
+    """There is no device of the name given as master."""
+
+    Parameters = _Parameters
+
+
+class Busy(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The device is attached already, or is used by someone else."""
+
+    Parameters = _Parameters
+
+
+class NotAttached(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The device is not attached, so it cannot be detached."""
+
+    Parameters = _Parameters
+
+
+class InvalidValue(TypedVarlinkErrorReply, interface=INTERFACE):
+    """A value that cannot be used."""
+
+    Parameters = _Parameters
+
+
+class NotPermitted(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The caller is neither root nor in the group that owns the service."""
+
+    Parameters = _Parameters
+
+
+class KernelRefused(TypedVarlinkErrorReply, interface=INTERFACE):
+    """The kernel refused a request; errno is its answer."""
+
+    Parameters = _Parameters
+
+
+_REPLIES: dict[type[errors.ShaperError], type[TypedVarlinkErrorReply]] = {
+    errors.NoSuchShaper: NoSuchShaper,
+    errors.NoSuchMaster: NoSuchMaster,
+    errors.Busy: Busy,
+    errors.NotAttached: NotAttached,
+    errors.InvalidValue: InvalidValue,
+    errors.NotPermitted: NotPermitted,
+    errors.KernelRefused: KernelRefused,
+}
+
+
+def reply(error: errors.ShaperError) -> TypedVarlinkErrorReply:
+    """Return the error as it travels: the one place where errors are translated."""
+    return _REPLIES[type(error)](message=str(error), errno=error.errno)
+
+
+class ShaperInterface(VarlinkInterface, name=INTERFACE):
+    """Shaper devices: bound to a master, given a speed, and used by route.
+
+    Reading is open to everyone; changing needs root or membership of the service's group.
+    """
+
+    errors = tuple(_REPLIES.values())
+
+    def __init__(self, shapers: Shapers) -> None:
+        self._shapers = shapers
+
+    @varlinkmethod(return_parameter="shapers")
+    async def Show(self, *, ifname: str | None = None) -> list[ShaperObject]:  # noqa: N802 - varlink
+        """Return one shaper, or all of them."""
+        return await self._shapers.show(ifname)
+
+    @varlinkmethod(return_parameter="warnings")
+    async def Attach(self, *, ifname: str, master: str) -> list[str]:  # noqa: N802 - varlink
+        """Bind a shaper to a master. It keeps a speed that was set before."""
+        return await self._shapers.attach(ifname, master)
+
+    @varlinkmethod
+    async def Detach(self, *, ifname: str) -> None:  # noqa: N802 - varlink
+        """Unbind a shaper; the device stays, without carrier."""
+        await self._shapers.detach(ifname)
+
+    @varlinkmethod(return_parameter="warnings")
+    async def SetSpeed(self, *, ifname: str, rate_bits: int) -> list[str]:  # noqa: N802 - varlink
+        """Set the rate in bits per second, live: no frame is lost, no burst granted."""
+        return await self._shapers.set_speed(ifname, rate_bits)
+
+    @varlinkmethod(return_parameter="ifname")
+    async def Add(self, *, ifname: str | None = None) -> str:  # noqa: N802 - varlink
+        """Create a shaper; without a name it takes the first free shaperN."""
+        return await self._shapers.add(ifname)
+
+    @varlinkmethod
+    async def Delete(self, *, ifname: str) -> None:  # noqa: N802 - varlink
+        """Remove a shaper, and its addresses and routes with it."""
+        await self._shapers.delete(ifname)
+
+    @varlinkmethod(return_parameter="warnings")
+    async def SetOptions(  # noqa: N802 - varlink
+        self,
+        *,
+        ifname: str,
+        queue: str | None = None,
+        limit_packets: int | None = None,
+        burst_bytes: int | None = None,
+        hz: int | None = None,
+    ) -> list[str]:
+        """Change what is given, live. 0 puts limit_packets or burst_bytes back to the default."""
+        return await self._shapers.set_options(
+            ifname, queue=queue, limit_packets=limit_packets, burst_bytes=burst_bytes, hz=hz
+        )
+
+
+READING_METHODS = frozenset({f"{INTERFACE}.Show"})
+READING_INTERFACE = "org.varlink.service"

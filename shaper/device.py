@@ -1,0 +1,195 @@
+"""One shaper device: makes plans true, in the kernel and in the forwarder.
+
+Nothing is decided here. Each attribute is set when the plan for it has changed, so that an
+administrator's own settings (an MTU of the device, say) are left alone until the master's change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import replace
+
+from shaper.errors import KernelRefused
+from shaper.forwarder import channel
+from shaper.forwarders import Forwarder
+from shaper.kernel.ethtool import set_speed
+from shaper.kernel.neighbours import Neighbours
+from shaper.kernel.netlink import Netlink
+from shaper.kernel.packet_socket import open_packet_socket
+from shaper.kernel.tap import Tap
+from shaper.model import Link, Spec
+from shaper.plan import Plan
+
+# Specified: include/uapi/linux/if.h, if_link.h.
+_IFF_NOARP = 0x80
+_ADDR_GEN_MODE_NONE = 1
+
+# Chosen: with offload off the kernel's stack still builds frames up to gso_max_size and cuts them
+# up itself; this makes it hand over about one at a time. It takes no 0.
+_SMALLEST_GSO_BYTES = 2048
+
+_log = logging.getLogger(__name__)
+
+
+class Device:
+    """A shaper's TAP and what has been made true of it.
+
+    Args:
+        spec: what the shaper should be.
+        tap: its open TAP.
+        ifindex: the TAP's index.
+        slot: its row on the board, by which the forwarder knows it.
+        netlink: where requests go.
+        neighbours: who resolves its neighbours.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        tap: Tap,
+        ifindex: int,
+        slot: int,
+        netlink: Netlink,
+        neighbours: Neighbours,
+    ) -> None:
+        self.spec = spec
+        self.ifindex = ifindex
+        self.slot = slot
+        self.master_index: int | None = None
+        self.plan: Plan | None = None
+        self.awaited_ring_frames: int | None = None  # set by us, not yet seen in an event
+        self._tap = tap
+        self._netlink = netlink
+        self._neighbours = neighbours
+        self._forwarder: Forwarder | None = None
+        self._was_up = False
+
+    async def prepare(self) -> None:
+        """Silence the device: no address of its own, no solicitation, no carrier."""
+        self._tap.set_carrier(is_on=False)
+        # Without IPv6 in the kernel there is nothing to silence for it.
+        with contextlib.suppress(KernelRefused):
+            await self._netlink.set_link(self.ifindex, IFLA_AF_SPEC=_no_ipv6_address())
+        await self._neighbours.prepare(self.ifindex)
+
+    async def hand_over(self, forwarder: Forwarder) -> None:
+        """Let this forwarder carry the frames; everything it has to know is told anew."""
+        self._forwarder = forwarder
+        await forwarder.tell("open", slot=self.slot, descriptor=self._tap.fileno())
+        plan, self.plan = self.plan, None
+        if plan is not None:
+            await self._configure(plan)
+            await self._bind(plan, None)
+            self.plan = plan
+
+    async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
+        """Make a plan true.
+
+        Raises KernelRefused when the kernel refuses a part of it; it can be tried again.
+        """
+        before, self.plan = self.plan, None
+        await self._follow_up(own)
+        await self._set_link(plan, before, own)
+        if before is None or before.speed_mbit != plan.speed_mbit:
+            self._show_speed(plan.speed_mbit)
+        if before is None or bool(before.offload_bytes) != bool(plan.offload_bytes):
+            self._tap.set_offload(is_on=plan.offload_bytes > 0)
+        if before is None or before.settings != plan.settings:
+            await self._configure(plan)
+        master_index = master.ifindex if master is not None else None
+        is_moved = before is None or self.master_index != master_index
+        self.master_index = master_index
+        if is_moved or before is None or before.forwards != plan.forwards:
+            await self._bind(plan, master)
+        if before is None or before.has_carrier != plan.has_carrier:
+            self._tap.set_carrier(is_on=plan.has_carrier)
+        self.plan = plan
+
+    def follow(self, own: Link) -> None:
+        """Take over what was changed with `ip link`: the name, and txqueuelen as the limit.
+
+        A length that we have set ourselves and not yet seen confirmed is no such change.
+        """
+        self.spec = replace(self.spec, ifname=own.ifname)
+        if self.plan is None:
+            return
+        if own.txqueuelen in (self.plan.ring_frames, self.awaited_ring_frames):
+            self.awaited_ring_frames = None
+        elif self.awaited_ring_frames is None:
+            options = replace(self.spec.options, limit_packets=own.txqueuelen or None)
+            self.spec = replace(self.spec, options=options)
+
+    async def flush(self) -> None:
+        """Drop what waits, and count it."""
+        await self._tell("flush")
+
+    async def remove(self) -> None:
+        """Remove the device."""
+        await self._close_path()
+        self._tap.remove()
+
+    async def abandon(self) -> None:
+        """Let go of a device that is gone already, or that is left for a successor to adopt."""
+        await self._close_path()
+        self._tap.close()
+
+    async def _close_path(self) -> None:
+        self._neighbours.release(self.ifindex)
+        with contextlib.suppress(KernelRefused):
+            await self._tell("close")
+
+    async def _follow_up(self, own: Link) -> None:
+        """Flush what waits when the device is taken down, as closing the 1996 device did."""
+        if self._was_up and not own.is_up:
+            await self.flush()
+        self._was_up = own.is_up
+
+    async def _set_link(self, plan: Plan, before: Plan | None, own: Link) -> None:
+        attributes: dict[str, object] = {}
+        if before is None or before.mtu != plan.mtu:
+            attributes["mtu"] = plan.mtu
+        if plan.address is not None and plan.address != own.address:
+            attributes["address"] = plan.address.hex(":")
+        if before is None or before.alias != plan.alias:
+            attributes["ifalias"] = plan.alias
+        if before is None or before.ring_frames != plan.ring_frames:
+            attributes["txqlen"] = self.awaited_ring_frames = plan.ring_frames
+        if before is None or before.offload_bytes != plan.offload_bytes:
+            attributes["gso_max_size"] = plan.offload_bytes or _SMALLEST_GSO_BYTES
+        if own.is_noarp == plan.has_neighbours:
+            attributes["flags"] = 0 if plan.has_neighbours else _IFF_NOARP
+            attributes["change"] = _IFF_NOARP
+        if attributes:
+            await self._netlink.set_link(self.ifindex, **attributes)
+
+    def _show_speed(self, speed_mbit: int | None) -> None:
+        try:
+            set_speed(self.spec.ifname, speed_mbit)
+        except OSError as error:
+            _log.warning("%s: cannot show its speed: %s", self.spec.ifname, error.strerror)
+
+    async def _configure(self, plan: Plan) -> None:
+        await self._tell("configure", settings=channel.pack_settings(plan.settings))
+
+    async def _bind(self, plan: Plan, master: Link | None) -> None:
+        """Open the master's socket for the forwarder, or take it away."""
+        master_index = master.ifindex if master is not None else self.master_index
+        if not plan.forwards or master_index is None or self.spec.master is None:
+            self._neighbours.release(self.ifindex)
+            await self._tell("unbind")
+            return
+        if plan.has_neighbours:
+            self._neighbours.delegate(self.ifindex, master_index)
+        with open_packet_socket(self.spec.master) as sock:
+            await self._tell("bind", has_header=plan.has_link_header, descriptor=sock.fileno())
+
+    async def _tell(self, verb: str, *, descriptor: int | None = None, **fields: object) -> None:
+        if self._forwarder is not None:
+            await self._forwarder.tell(verb, descriptor=descriptor, slot=self.slot, **fields)
+
+
+def _no_ipv6_address() -> dict[str, object]:
+    """Return IFLA_AF_SPEC for IPv6 address generation mode `none`."""
+    mode = ("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)
+    return {"attrs": [("AF_INET6", {"attrs": [mode]})]}

@@ -1,0 +1,77 @@
+"""The board: the counters of every shaper, in memory that supervisor and forwarder share.
+
+The forwarder writes, the supervisor reads: showing statistics costs the forwarder nothing, and
+the counts outlive a forwarder that dies. A slot is a row of 64-bit integers, one a field, each
+stored whole (an aligned 8-byte store), so a reader may see a row half updated but never half a
+number.
+
+The supervisor makes the memory (`memfd_create`) and hands the descriptor over.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+DROP_REASONS = (
+    "limit",  # the queue was full
+    "latency",  # classic: it would have waited for more than five seconds
+    "collision",  # classic: the head gave way to the tail
+    "neighbour",  # ARP, ND, RS or MLD, which belong to the master
+    "nobufs",  # the master's own queue was full (ENOBUFS)
+    "oversize",  # larger than the master's MTU (EMSGSIZE)
+    "master",  # the master went away or down while the frame was on its way
+    "protocol",  # neither IPv4 nor IPv6, towards a master without a link-layer header
+    "error",  # any other refusal of the kernel
+    "flush",  # waiting when the device was taken down, detached or removed
+)
+FIELDS = (
+    "sent_bytes",
+    "sent_packets",
+    "overlimits",
+    "backlog_bytes",
+    "backlog_packets",
+    "busy_bytes",
+    "busy_ns",
+    *DROP_REASONS,
+)
+
+SLOT_WORDS = 32  # FIELDS and room to grow; a multiple of a cache line
+WORD_BYTES = 8
+
+
+class Board:
+    """Rows of counters in shared memory.
+
+    Args:
+        descriptor: what `create` returned, here or in the other process; it is kept open.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, 0)
+        self._words = memoryview(self._memory).cast("Q")
+
+    @classmethod
+    def create(cls, slots: int) -> Board:
+        """Make the memory for `slots` shapers, all zero."""
+        descriptor = os.memfd_create("shaper-board", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, slots * SLOT_WORDS * WORD_BYTES)
+        return cls(descriptor)
+
+    @property
+    def slots(self) -> int:
+        """How many shapers there is room for."""
+        return len(self._words) // SLOT_WORDS
+
+    def row(self, slot: int) -> memoryview:
+        """Return the words of one slot, to be indexed by the position in FIELDS."""
+        return self._words[slot * SLOT_WORDS : (slot + 1) * SLOT_WORDS]
+
+    def read(self, slot: int) -> dict[str, int]:
+        """Return the counters of one slot by name."""
+        return dict(zip(FIELDS, self.row(slot), strict=False))
+
+    def clear(self, slot: int) -> None:
+        """Set every counter of a slot to zero, for its next owner."""
+        self.row(slot)[:] = memoryview(bytes(SLOT_WORDS * WORD_BYTES)).cast("Q")

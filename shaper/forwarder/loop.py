@@ -1,0 +1,166 @@
+"""The forwarder's loop: one epoll for TAPs, masters, the timer and the channel.
+
+The clock is read once a round and passed down. Deadlines wait in a heap; an entry that its path
+has outlived is recognised by no longer being that path's deadline, and is passed over.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import socket
+import time
+from itertools import count
+
+from shaper.forwarder import channel
+from shaper.forwarder.board import Board
+from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSource
+from shaper.forwarder.path import Path
+from shaper.forwarder.timer import Timer
+
+
+class Loop:
+    """Runs paths until the supervisor is gone.
+
+    Args:
+        end: the forwarder's end of the channel.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._board: Board | None = None
+        self._paths: dict[int, Path] = {}
+        self._by_descriptor: dict[int, Path] = {}
+        self._watched: dict[int, int] = {}
+        self._deadlines: list[tuple[int, int, Path]] = []
+        self._tie_breaker = count()
+        self._is_running = True
+        self._timer = Timer()
+        self._epoll = select.epoll()
+        self._epoll.register(self._timer.fileno(), select.EPOLLIN)
+        self._epoll.register(end.fileno(), select.EPOLLIN)
+
+    def run(self) -> None:
+        """Forward until end of file on the channel."""
+        while self._is_running:
+            events = self._epoll.poll()
+            now_ns = time.monotonic_ns()
+            for descriptor, _ in events:
+                self._dispatch(descriptor, now_ns)
+            self._run_due(now_ns)
+            self._timer.arm(self._deadlines[0][0] if self._deadlines else None)
+
+    def _dispatch(self, descriptor: int, now_ns: int) -> None:
+        path = self._by_descriptor.get(descriptor)
+        if path is not None:
+            path.is_blocked = False
+            self._run(path, now_ns)
+        elif descriptor == self._timer.fileno():
+            self._timer.fired()
+        elif descriptor == self._end.fileno():
+            self._obey(now_ns)
+
+    def _run_due(self, now_ns: int) -> None:
+        """Run each path whose deadline has come, once: what is due again waits a round."""
+        due = []
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now_ns:
+            deadline_ns, _, path = heapq.heappop(deadlines)
+            if path.deadline_ns == deadline_ns:
+                path.deadline_ns = None
+                due.append(path)
+        for path in due:
+            self._run(path, now_ns)
+
+    def _run(self, path: Path, now_ns: int) -> None:
+        path.run(now_ns)
+        if path.deadline_ns is not None:
+            heapq.heappush(self._deadlines, (path.deadline_ns, next(self._tie_breaker), path))
+        self._watch(path)
+
+    def _watch(self, path: Path) -> None:
+        self._set_interest(path.source.fileno(), select.EPOLLIN if path.wants_frames else 0, path)
+        if path.sink is not None:
+            interest = select.EPOLLOUT if path.is_blocked else 0
+            self._set_interest(path.sink.fileno(), interest, path)
+
+    def _set_interest(self, descriptor: int, interest: int, path: Path) -> None:
+        """Change what epoll reports; error conditions alone must not wake an unwanted path."""
+        before = self._watched.get(descriptor, 0)
+        if before == interest:
+            return
+        if before:
+            self._epoll.unregister(descriptor)
+            del self._watched[descriptor], self._by_descriptor[descriptor]
+        if interest:
+            self._epoll.register(descriptor, interest)
+            self._watched[descriptor] = interest
+            self._by_descriptor[descriptor] = path
+
+    def _obey(self, now_ns: int) -> None:
+        try:
+            received = channel.receive(self._end)
+        except OSError:
+            received = None
+        if received is None:
+            self._is_running = False
+            return
+        message, descriptor = received
+        try:
+            self._apply(message, descriptor, now_ns)
+        except Exception as error:  # the supervisor decides what to make of it
+            channel.send(self._end, {"serial": message["serial"], "failed": str(error)})
+        else:
+            channel.send(self._end, {"done": message["serial"]})
+
+    def _apply(self, message: channel.Message, descriptor: int | None, now_ns: int) -> None:
+        verb = message["verb"]
+        if verb == "ping":
+            return
+        if verb == "board":
+            assert descriptor is not None
+            self._board = Board(descriptor)
+        elif verb == "open":
+            assert descriptor is not None
+            self._open(message["slot"], descriptor)
+        elif verb == "close":
+            self._close(message["slot"])
+        else:
+            self._change(verb, message, descriptor, now_ns)
+
+    def _open(self, slot: int, descriptor: int) -> None:
+        assert self._board is not None
+        os.set_blocking(descriptor, False)
+        self._paths[slot] = Path(TapSource(descriptor), self._board.row(slot))
+
+    def _close(self, slot: int) -> None:
+        path = self._paths.pop(slot)
+        path.deadline_ns = None
+        self._forget(path)
+        path.close()
+
+    def _change(
+        self, verb: str, message: channel.Message, descriptor: int | None, now_ns: int
+    ) -> None:
+        path = self._paths[message["slot"]]
+        if verb == "configure":
+            path.configure(channel.unpack_settings(message["settings"]), now_ns)
+        elif verb == "flush":
+            path.flush()
+        else:
+            self._forget(path)
+            path.bind(_sink(message, descriptor))
+        self._run(path, now_ns)
+
+    def _forget(self, path: Path) -> None:
+        """Stop watching a path's descriptors, before any of them is closed."""
+        self._set_interest(path.source.fileno(), 0, path)
+        if path.sink is not None:
+            self._set_interest(path.sink.fileno(), 0, path)
+
+
+def _sink(message: channel.Message, descriptor: int | None) -> PacketSink | HeaderlessSink | None:
+    if descriptor is None:
+        return None
+    return PacketSink(descriptor) if message["has_header"] else HeaderlessSink(descriptor)

@@ -1,0 +1,50 @@
+"""Which discipline a setting asks for, and how one takes over from another without loss."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from shaper.discipline import jiffies
+from shaper.discipline.base import Discipline
+from shaper.discipline.classic import Classic
+from shaper.discipline.fifo import Fifo
+from shaper.model import Queue, Settings
+
+
+def make_discipline(
+    old: Discipline | None, before: Settings | None, settings: Settings, now_ns: int
+) -> Discipline:
+    """Return the discipline for new settings: `old` itself if it can change, or its heir.
+
+    Args:
+        old: the discipline so far, with the settings `before`; None for a first one.
+        before: what `old` was told.
+        settings: what is wanted now.
+        now_ns: the time of the change.
+    """
+    if isinstance(old, Fifo) and before is not None and settings.queue is Queue.FIFO:
+        old.configure(settings, now=jiffies.from_ns(now_ns, before.hz))
+        return old
+    now = jiffies.from_ns(now_ns, settings.hz)
+    if isinstance(old, Classic) and before is not None and _changes_only_rate(before, settings):
+        old.set_rate(settings.rate_bits, now=now)
+        return old
+    heir = _make(settings, now)
+    if old is not None:
+        for frame in old.drain():
+            heir.enqueue(frame, now=now)
+    return heir
+
+
+def _changes_only_rate(before: Settings, settings: Settings) -> bool:
+    return before.queue is settings.queue and before.hz == settings.hz
+
+
+def _make(settings: Settings, now: int) -> Discipline:
+    match settings.queue:
+        case Queue.FIFO:
+            return Fifo(settings, now=now)
+        case Queue.CLASSIC:
+            return Classic(rate_bits=settings.rate_bits, hz=settings.hz, now=now)
+        case _:
+            assert_never(settings.queue)

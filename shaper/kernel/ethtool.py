@@ -1,0 +1,35 @@
+"""The speed a device reports: one ethtool request, as an ioctl."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import socket
+import struct
+
+# Specified: include/uapi/linux/sockios.h, ethtool.h.
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_SSET = 0x00000002
+_DUPLEX_FULL = 1
+_SPEED_UNKNOWN = 0xFFFFFFFF
+# struct ethtool_cmd: cmd, supported, advertising, speed, duplex, port, phy_address, transceiver,
+# autoneg, mdio_support, maxtxpkt, maxrxpkt, speed_hi, ...
+_ETHTOOL_CMD = struct.Struct("=IIIHBBBBBBIIH2xI8x")
+_IFREQ = struct.Struct("16sP16x")
+
+
+def set_speed(ifname: str, speed_mbit: int | None) -> None:
+    """Let `ethtool` and /sys/class/net/*/speed show this many Mbit/s; None: unknown.
+
+    Raises OSError.
+    """
+    speed = _SPEED_UNKNOWN if speed_mbit is None else min(speed_mbit, _SPEED_UNKNOWN - 1)
+    command = bytearray(
+        _ETHTOOL_CMD.pack(
+            _ETHTOOL_SSET, 0, 0, speed & 0xFFFF, _DUPLEX_FULL, 0, 0, 0, 0, 0, 0, 0, speed >> 16, 0
+        )
+    )
+    holder = (ctypes.c_char * len(command)).from_buffer(command)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        request = _IFREQ.pack(ifname.encode(), ctypes.addressof(holder))
+        fcntl.ioctl(sock, _SIOCETHTOOL, request)

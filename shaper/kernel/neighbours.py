@@ -1,0 +1,166 @@
+"""Neighbours of a shaper are resolved by its master.
+
+Answers to ARP and neighbour solicitation arrive on the master and never on the shaper, so the
+shaper does not ask. Its entries are set to be solicited by user space alone (`app_solicit`): the
+kernel then multicasts RTM_GETNEIGH for an address it wants on the shaper. The answer is to use the
+same address on the master (NTF_USE), which resolves it there, over the real wire and unshaped; and
+to write what the master learns (RTM_NEWNEIGH) for the shaper, at once and whenever it changes.
+
+A failure on the master is written too, so that senders hear of it as quickly as they would there.
+The kernel side is net/core/neighbour.c; the states are those of RFC 4861, section 7.3.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass, field
+
+from shaper.errors import KernelRefused, ShaperError
+from shaper.kernel.netlink import Message, Netlink
+
+# Specified: include/uapi/linux/neighbour.h.
+_NUD_REACHABLE = 0x02
+_NUD_STALE = 0x04
+_NUD_DELAY = 0x08
+_NUD_PROBE = 0x10
+_NUD_FAILED = 0x20
+_NUD_NOARP = 0x40
+_NUD_PERMANENT = 0x80
+_NUD_VALID = _NUD_REACHABLE | _NUD_STALE | _NUD_DELAY | _NUD_PROBE | _NUD_NOARP | _NUD_PERMANENT
+_NTF_USE = 0x01
+
+# Chosen: as many askings as the kernel makes on its own (mcast_solicit), a second apart.
+_APP_PROBES = 3
+
+_log = logging.getLogger(__name__)
+
+Address = tuple[int, str]  # address family and address
+
+
+@dataclass
+class _Delegation:
+    shaper_index: int
+    wanted: set[Address] = field(default_factory=set)
+
+
+class Neighbours:
+    """Delegates the neighbour entries of shapers to their masters.
+
+    Args:
+        netlink: where requests go.
+    """
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+        self._master_of: dict[int, int] = {}
+        self._delegations: dict[int, dict[int, _Delegation]] = {}
+
+    async def prepare(self, shaper_index: int) -> None:
+        """Let user space alone solicit on this device, for IPv4 and IPv6."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            await self._netlink.set_neighbour_table(
+                family, shaper_index, app_probes=_APP_PROBES, ucast_probes=0, mcast_probes=0
+            )
+
+    def delegate(self, shaper_index: int, master_index: int) -> None:
+        """Resolve the neighbours of a shaper on this master from now on."""
+        if self._master_of.get(shaper_index) == master_index:
+            return
+        self.release(shaper_index)
+        self._master_of[shaper_index] = master_index
+        self._delegations.setdefault(master_index, {})[shaper_index] = _Delegation(shaper_index)
+
+    def release(self, shaper_index: int) -> None:
+        """Stop resolving for a shaper."""
+        master_index = self._master_of.pop(shaper_index, None)
+        if master_index is not None:
+            del self._delegations[master_index][shaper_index]
+
+    async def handle(self, message: Message) -> None:
+        """Take a neighbour event: the kernel asks for a shaper, or a master's entry changed."""
+        try:
+            if message["event"] == "RTM_GETNEIGH":
+                await self._solicited(message)
+            elif message["event"] == "RTM_NEWNEIGH":
+                await self._learned(message)
+            else:
+                self._forget(message)
+        except ShaperError as error:
+            _log.warning("neighbour of device %d: %s", message["ifindex"], error)
+
+    async def refresh(self) -> None:
+        """Compare every wanted address with its master's entry, after events were lost."""
+        for master_index, delegations in self._delegations.items():
+            if any(delegation.wanted for delegation in delegations.values()):
+                for message in await self._netlink.neighbours(master_index):
+                    await self._learned(message)
+
+    async def _solicited(self, message: Message) -> None:
+        shaper_index = message["ifindex"]
+        master_index = self._master_of.get(shaper_index)
+        address = _address(message)
+        if master_index is None or address is None:
+            return
+        self._delegations[master_index][shaper_index].wanted.add(address)
+        await self._use(master_index, address)
+        # A valid entry of the master may not change by being used, so no event would follow.
+        entry = await self._netlink.neighbour_entry(master_index, *address)
+        if entry is not None and entry["state"] & _NUD_VALID:
+            await self._learned(entry)
+
+    def _forget(self, message: Message) -> None:
+        """Forget an address whose entry the kernel removed from a shaper."""
+        master_index = self._master_of.get(message["ifindex"])
+        address = _address(message)
+        if master_index is not None and address is not None:
+            self._delegations[master_index][message["ifindex"]].wanted.discard(address)
+
+    async def _use(self, master_index: int, address: Address) -> None:
+        """Let the master resolve an address, as if a packet had been sent to it."""
+        family, destination = address
+        await self._netlink.neighbour(
+            "replace",
+            ifindex=master_index,
+            family=family,
+            dst=destination,
+            flags=_NTF_USE,
+            state=0,
+        )
+
+    async def _learned(self, message: Message) -> None:
+        """Write what a master knows of an address to every shaper that asked for it."""
+        delegations = self._delegations.get(message["ifindex"])
+        address = _address(message)
+        if not delegations or address is None:
+            return
+        for delegation in delegations.values():
+            if address in delegation.wanted:
+                await self._write(delegation, address, message)
+
+    async def _write(self, delegation: _Delegation, address: Address, message: Message) -> None:
+        family, destination = address
+        entry: dict[str, object] = {
+            "ifindex": delegation.shaper_index,
+            "family": family,
+            "dst": destination,
+        }
+        link_address = message.get_attr("NDA_LLADDR")
+        if message["state"] & _NUD_VALID and link_address:
+            entry |= {"lladdr": link_address, "state": _NUD_REACHABLE}
+        elif message["state"] & _NUD_FAILED:
+            delegation.wanted.discard(address)
+            entry["state"] = _NUD_FAILED
+        else:
+            return
+        try:
+            await self._netlink.neighbour("replace", **entry)
+        except KernelRefused as error:
+            _log.debug("device %d: %s", delegation.shaper_index, error)
+
+
+def _address(message: Message) -> Address | None:
+    destination = message.get_attr("NDA_DST")
+    if destination is None or message["family"] not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return message["family"], destination

@@ -1,0 +1,127 @@
+"""TAP devices: made, adopted, tuned and removed through /dev/net/tun (ioctl).
+
+A shaper's TAP is persistent and owned by the daemon's user. Persistent: if every process of ours
+dies, the device, its addresses and routes stay, without carrier, so that traffic stops instead of
+leaving unshaped. Owned: a persistent TAP without an owner could be taken by anyone who may open
+/dev/net/tun. See linux/Documentation/networking/tuntap.rst and drivers/net/tun.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from shaper.errors import Busy, KernelRefused, NotPermitted
+
+# Specified: include/uapi/linux/if_tun.h.
+_TUNSETIFF = 0x400454CA
+_TUNSETPERSIST = 0x400454CB
+_TUNSETOWNER = 0x400454CC
+_TUNSETOFFLOAD = 0x400454D0
+_TUNSETCARRIER = 0x400454E2
+_IFF_TAP = 0x0002
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+_TUN_F_CSUM = 0x01
+_TUN_F_TSO4 = 0x02
+_TUN_F_TSO6 = 0x04
+_TUN_F_TSO_ECN = 0x08
+_TUN_F_USO4 = 0x20
+_TUN_F_USO6 = 0x40
+_IFREQ = struct.Struct("16sH22x")
+
+_TSO = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
+_USO = _TUN_F_USO4 | _TUN_F_USO6
+
+_DEVICE = "/dev/net/tun"
+
+
+class Tap:
+    """An open TAP device. The descriptor may be handed to another process and read there.
+
+    Args:
+        ifname: the device to make, or to adopt if it is one of ours that was left behind.
+
+    Raises:
+        Busy: another process holds it, or it is no TAP.
+        NotPermitted: without CAP_NET_ADMIN, or without access to /dev/net/tun.
+        KernelRefused: there is no /dev/net/tun, or the kernel refused otherwise.
+    """
+
+    def __init__(self, ifname: str) -> None:
+        self.ifname = ifname
+        self._descriptor = _open_device()
+        try:
+            self._attach()
+            fcntl.ioctl(self._descriptor, _TUNSETOWNER, os.geteuid())
+            fcntl.ioctl(self._descriptor, _TUNSETPERSIST, 1)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def set_carrier(self, *, is_on: bool) -> None:
+        """Show carrier, or take it away: routes over the device are then marked linkdown."""
+        fcntl.ioctl(self._descriptor, _TUNSETCARRIER, struct.pack("i", is_on))
+
+    def set_offload(self, *, is_on: bool) -> None:
+        """Ask for segmentation-offload frames or for none; checksums are always left to us.
+
+        UDP segmentation needs kernel 6.2; an older one gives TCP segmentation alone.
+        """
+        if not is_on:
+            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _TUN_F_CSUM)
+            return
+        try:
+            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _TSO | _USO)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _TSO)
+
+    def remove(self) -> None:
+        """Remove the device and its addresses and routes; it goes with the last descriptor."""
+        fcntl.ioctl(self._descriptor, _TUNSETPERSIST, 0)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the device and leave it where it is."""
+        os.close(self._descriptor)
+
+    def _attach(self) -> None:
+        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+        request = _IFREQ.pack(self.ifname.encode(), flags)
+        try:
+            fcntl.ioctl(self._descriptor, _TUNSETIFF, request)
+        except OSError as error:
+            raise _refusal(self.ifname, error) from error
+
+
+def _open_device() -> int:
+    try:
+        return os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise NotPermitted(
+            f"may not open {_DEVICE}: give the daemon's user read and write access to it"
+        ) from error
+    except OSError as error:
+        raise KernelRefused(
+            f"cannot open {_DEVICE} ({error.strerror}): load the tun module (modprobe tun)",
+            error.errno or errno.EIO,
+        ) from error
+
+
+def _refusal(ifname: str, error: OSError) -> Busy | NotPermitted | KernelRefused:
+    number = error.errno or errno.EIO
+    if number == errno.EBUSY:
+        return Busy(f"{ifname} is held by another process (is a shaperd running already?)")
+    if number == errno.EINVAL:
+        return Busy(f"{ifname} exists already and is no shaper (choose another name)")
+    if number == errno.EPERM:
+        return NotPermitted(f"may not create {ifname}: CAP_NET_ADMIN is needed (run as root)")
+    return KernelRefused(f"cannot create {ifname}: {error.strerror}", number)

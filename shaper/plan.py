@@ -1,0 +1,184 @@
+"""What a shaper should be, given what is wanted and what is seen: decisions, nothing done.
+
+Pure. The supervisor carries a plan out and compares it with the one before, so carrying out the
+same plan twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from shaper.errors import InvalidValue
+from shaper.model import Link, Options, Queue, Settings, Spec, State
+from shaper.units import format_rate
+
+# Specified: include/uapi/linux/if_arp.h, if_ether.h.
+ARPHRD_ETHER = 1
+ARPHRD_LOOPBACK = 772
+ETHERNET_HEADER_BYTES = 14
+ETHERNET_ADDRESS_BYTES = 6
+_MAX_GSO_BYTES = 65_536
+_TCP_IPV6_HEADER_BYTES = 60  # the largest headers without options that a segment repeats
+_MAX_TCP_HEADER_BYTES = 320  # what the kernel sets aside of gso_max_size (net/core/sock.c)
+
+# Chosen.
+ALIAS_PREFIX = "shaper"  # of ours: a device of another alias is never taken over
+_DEFAULT_QUEUE_SECONDS = Fraction(50, 1000)
+_MIN_DEFAULT_LIMIT_PACKETS = 10
+_MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
+# How late a wake-up may be and still be caught up entirely: a scheduler's turn on a busy machine.
+_LATENESS_SECONDS = Fraction(10, 1000)
+_MIN_OFFLOAD_FRAMES = 2  # an offload frame of fewer saves nothing
+_CLASSIC_LIMIT_PACKETS = 10  # of the 1996 driver
+_MAX_RING_FRAMES = 10_000  # of the TAP, which the kernel allocates
+_DETACHED_MTU = 1500
+_MEGABIT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the supervisor should make true of one shaper."""
+
+    state: State
+    forwards: bool  # the master can take frames: a packet socket is open on it
+    has_carrier: bool
+    mtu: int
+    address: bytes | None  # the master's link-layer address; None: keep what it has
+    has_neighbours: bool  # the master resolves addresses, so its entries serve the shaper
+    has_link_header: bool  # frames reach the master with their Ethernet header
+    alias: str
+    speed_mbit: int | None
+    offload_bytes: int  # gso_max_size; 0: no offload frames
+    ring_frames: int  # txqueuelen
+    settings: Settings | None  # None: no speed
+
+
+def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
+    """Return the plan for a shaper.
+
+    Args:
+        spec: what is wanted.
+        own: the shaper's device as netlink shows it; None while it is not seen yet.
+        master: the device it is attached to; None when there is none of that name now.
+    """
+    options = spec.options
+    forwards = options.rate_bits > 0 and master is not None and _is_up(master)
+    mtu = master.mtu if master is not None else own.mtu if own is not None else _DETACHED_MTU
+    has_link_header = master is None or master.arphrd in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
+    settings = make_settings(options, mtu, has_link_header=has_link_header)
+    return Plan(
+        state=_state(spec, own, master),
+        forwards=forwards,
+        has_carrier=forwards,
+        mtu=mtu,
+        address=_address(master),
+        has_neighbours=has_link_header and not (master is not None and master.is_noarp),
+        has_link_header=has_link_header,
+        alias=_alias(spec),
+        speed_mbit=options.rate_bits // _MEGABIT if options.rate_bits else None,
+        offload_bytes=offload_bytes(options, mtu) if settings else 0,
+        ring_frames=_ring_frames(settings),
+        settings=settings,
+    )
+
+
+def make_settings(options: Options, mtu: int, *, has_link_header: bool = True) -> Settings | None:
+    """Fill every default in; None when no speed has been set.
+
+    The bucket defaults to the largest frame plus the credit of a wake-up `_LATENESS_SECONDS` late,
+    and is never less than that frame, whose length a change of the MTU may have raised.
+    """
+    if not options.rate_bits:
+        return None
+    frame_bytes = mtu + (ETHERNET_HEADER_BYTES if has_link_header else 0)
+    unit_bytes = max(frame_bytes, _offload_wire_bytes(options, mtu))
+    lateness_bytes = int(_LATENESS_SECONDS * options.rate_bits) // 8
+    default_bytes = unit_bytes + lateness_bytes
+    return Settings(
+        rate_bits=options.rate_bits,
+        unit_bytes=unit_bytes,
+        burst_bytes=max(options.burst_bytes or default_bytes, unit_bytes),
+        queue=options.queue,
+        limit_packets=options.limit_packets or _default_limit(options, frame_bytes),
+        hz=options.hz,
+    )
+
+
+def check_burst(options: Options, mtu: int) -> None:
+    """Raise InvalidValue when the bucket that was set cannot hold one full frame."""
+    frame_bytes = mtu + ETHERNET_HEADER_BYTES
+    if options.burst_bytes is not None and options.burst_bytes < frame_bytes:
+        raise InvalidValue(
+            f"burst {options.burst_bytes}b is less than one full frame of {frame_bytes}b"
+        )
+
+
+def offload_bytes(options: Options, mtu: int) -> int:
+    """Return the largest offload frame this rate may carry, as gso_max_size; 0: none at all.
+
+    About one jiffy of the rate, and never more than the bucket.
+    """
+    if options.queue is Queue.CLASSIC or not options.rate_bits:
+        return 0
+    jiffy_bytes = options.rate_bits // (8 * options.hz)
+    limit = min(jiffy_bytes, options.burst_bytes or jiffy_bytes, _MAX_GSO_BYTES)
+    if limit < _MIN_OFFLOAD_FRAMES * (mtu + ETHERNET_HEADER_BYTES):
+        return 0
+    return min(limit + _MAX_TCP_HEADER_BYTES, _MAX_GSO_BYTES)
+
+
+def _offload_wire_bytes(options: Options, mtu: int) -> int:
+    """Return what the largest offload frame occupies on the wire: each segment has headers."""
+    payload = offload_bytes(options, mtu)
+    if not payload:
+        return 0
+    segments = -(-payload // (mtu - _TCP_IPV6_HEADER_BYTES))
+    return payload + segments * (ETHERNET_HEADER_BYTES + _TCP_IPV6_HEADER_BYTES)
+
+
+def _default_limit(options: Options, frame_bytes: int) -> int:
+    if options.queue is Queue.CLASSIC:
+        return _CLASSIC_LIMIT_PACKETS
+    frames = int(_DEFAULT_QUEUE_SECONDS * options.rate_bits) // (8 * frame_bytes)
+    return min(max(frames, _MIN_DEFAULT_LIMIT_PACKETS), _MAX_DEFAULT_LIMIT_PACKETS)
+
+
+def _ring_frames(settings: Settings | None) -> int:
+    if settings is None:
+        return _MIN_DEFAULT_LIMIT_PACKETS
+    return min(settings.limit_packets, _MAX_RING_FRAMES)
+
+
+def _state(spec: Spec, own: Link | None, master: Link | None) -> State:
+    if spec.master is None:
+        return State.DETACHED
+    if not spec.options.rate_bits:
+        return State.NO_SPEED
+    if master is None:
+        return State.MASTER_MISSING
+    if not _is_up(master):
+        return State.MASTER_DOWN
+    if own is None or not own.is_up:
+        return State.ADMIN_DOWN
+    return State.ACTIVE
+
+
+def _is_up(link: Link) -> bool:
+    return link.is_up and link.is_running
+
+
+def _address(master: Link | None) -> bytes | None:
+    """Return an address a TAP can bear: of six bytes, not multicast and not all zero."""
+    if master is None or len(master.address) != ETHERNET_ADDRESS_BYTES:
+        return None
+    is_usable = any(master.address) and not master.address[0] & 1
+    return master.address if is_usable else None
+
+
+def _alias(spec: Spec) -> str:
+    if spec.master is None:
+        return f"{ALIAS_PREFIX}, detached"
+    if not spec.options.rate_bits:
+        return f"{ALIAS_PREFIX} of {spec.master}, no speed set"
+    return f"{ALIAS_PREFIX} of {spec.master} at {format_rate(spec.options.rate_bits)}"

@@ -1,0 +1,75 @@
+"""What `show` tells of a shaper, from its spec, its plan and its counters."""
+
+from __future__ import annotations
+
+from shaper.control.interface import OptionsObject, ShaperObject, StatsObject
+from shaper.forwarder.board import DROP_REASONS
+from shaper.model import Link, Spec, State
+from shaper.plan import Plan
+
+
+def report(
+    spec: Spec,
+    plan: Plan,
+    own: Link,
+    counters: dict[str, int],
+    *,
+    ring_drops: int,
+    warnings: list[str],
+) -> ShaperObject:
+    """Return a shaper as it is shown.
+
+    Args:
+        spec: what is wanted.
+        plan: what was made true.
+        own: the device.
+        counters: its row on the board.
+        ring_drops: frames the kernel dropped before they could be read.
+        warnings: what an administrator should know.
+    """
+    return ShaperObject(
+        ifname=spec.ifname,
+        ifindex=own.ifindex,
+        link=spec.master,
+        state=plan.state,
+        operstate=own.operstate,
+        mtu=own.mtu,
+        options=_options(spec, plan),
+        stats=_stats(counters, ring_drops),
+        warnings=warnings,
+    )
+
+
+def route_warning(spec: Spec, state: State) -> str | None:
+    """Return a warning for a shaper that could pass traffic and has no route to receive any."""
+    if state is not State.ACTIVE:
+        return None
+    return (
+        f"no route leads through {spec.ifname}, so it shapes nothing "
+        f"(ip route add NETWORK dev {spec.ifname})"
+    )
+
+
+def _options(spec: Spec, plan: Plan) -> OptionsObject:
+    settings = plan.settings
+    return OptionsObject(
+        rate_bits=spec.options.rate_bits,
+        burst_bytes=settings.burst_bytes if settings else spec.options.burst_bytes or 0,
+        queue=spec.options.queue,
+        limit_packets=settings.limit_packets if settings else spec.options.limit_packets or 0,
+        hz=spec.options.hz,
+    )
+
+
+def _stats(counters: dict[str, int], ring_drops: int) -> StatsObject:
+    dropped = {reason: counters[reason] for reason in DROP_REASONS}
+    busy_ns = counters["busy_ns"]
+    return StatsObject(
+        sent_bytes=counters["sent_bytes"],
+        sent_packets=counters["sent_packets"],
+        dropped={**dropped, "ring": ring_drops},
+        overlimits=counters["overlimits"],
+        backlog_bytes=counters["backlog_bytes"],
+        backlog_packets=counters["backlog_packets"],
+        achieved_bits=counters["busy_bytes"] * 8 * 10**9 // busy_ns if busy_ns else None,
+    )

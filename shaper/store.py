@@ -1,0 +1,138 @@
+"""The state file: what every shaper should be, kept over restarts.
+
+Written whole or not at all: to a temporary file, flushed to the disk, renamed over the old one,
+and the directory flushed. A file that cannot be read, or that a newer version wrote, is set aside
+under another name and never overwritten; the daemon starts without it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from shaper.errors import InvalidValue
+from shaper.model import Options, Queue, Spec
+from shaper.names import check_name
+
+FILE_NAME = "state.json"
+VERSION = 1
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """The state file in one directory.
+
+    Args:
+        directory: made if it does not exist.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+
+    def load(self) -> list[Spec]:
+        """Return what was saved; nothing if there is no file, or none that can be used."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            self._set_aside(f"cannot be read: {error}")
+            return []
+        try:
+            return decode(text)
+        except InvalidValue as error:
+            self._set_aside(str(error))
+            return []
+
+    def save(self, specs: Iterable[Spec]) -> None:
+        """Replace the file. Raises OSError, and the old file is then untouched."""
+        directory = self.path.parent
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".new")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(encode(specs))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _set_aside(self, reason: str) -> None:
+        aside = self._free_name()
+        try:
+            self.path.rename(aside)
+        except OSError as error:
+            _log.error("state file %s %s, and cannot be set aside: %s", self.path, reason, error)
+            return
+        _log.error("state file %s %s: kept as %s, starting without it", self.path, reason, aside)
+
+    def _free_name(self) -> Path:
+        number = 1
+        while (aside := self.path.with_name(f"{FILE_NAME}.damaged-{number}")).exists():
+            number += 1
+        return aside
+
+
+def encode(specs: Iterable[Spec]) -> str:
+    """Return the text of a state file."""
+    shapers = [
+        {
+            "ifname": spec.ifname,
+            "master": spec.master,
+            "rate_bits": spec.options.rate_bits,
+            "burst_bytes": spec.options.burst_bytes,
+            "queue": spec.options.queue,
+            "limit_packets": spec.options.limit_packets,
+            "hz": spec.options.hz,
+        }
+        for spec in specs
+    ]
+    return json.dumps({"version": VERSION, "shapers": shapers}, indent=2) + "\n"
+
+
+def decode(text: str) -> list[Spec]:
+    """Return the shapers of a state file. Raises InvalidValue when it is damaged or newer."""
+    try:
+        document = json.loads(text)
+        version = document["version"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidValue(f"is damaged ({error})") from error
+    if version != VERSION:
+        raise InvalidValue(f"is of version {version}, and this daemon reads version {VERSION}")
+    try:
+        return [_spec(shaper) for shaper in document["shapers"]]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidValue(f"is damaged ({error})") from error
+
+
+def _spec(shaper: dict[str, Any]) -> Spec:
+    master = shaper["master"]
+    return Spec(
+        ifname=check_name(shaper["ifname"]),
+        master=None if master is None else check_name(master),
+        options=Options(
+            rate_bits=_whole(shaper["rate_bits"]),
+            burst_bytes=_whole_or_none(shaper["burst_bytes"]),
+            queue=Queue(shaper["queue"]),
+            limit_packets=_whole_or_none(shaper["limit_packets"]),
+            hz=_whole(shaper["hz"]),
+        ),
+    )
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidValue(f"{value!r} is not a whole number")
+    return value
+
+
+def _whole_or_none(value: object) -> int | None:
+    return None if value is None else _whole(value)

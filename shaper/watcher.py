@@ -1,0 +1,101 @@
+"""What the kernel reports: devices and neighbours, followed and never lost track of.
+
+Events are taken in as they come and handled by one task, so that handling may wait for netlink
+while more arrive. Where the kernel says that events were lost, everything is asked for anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from shaper.errors import ShaperError
+from shaper.kernel.links import Links
+from shaper.kernel.neighbours import Neighbours
+from shaper.kernel.netlink import Message, Monitor, Netlink
+
+_log = logging.getLogger(__name__)
+
+Changed = Callable[[set[int]], Awaitable[None]]
+
+
+class Watcher:
+    """Keeps `links` current and the neighbours of shapers resolved.
+
+    Args:
+        netlink: where requests go.
+        on_changed: awaited with the indices of devices that changed or vanished.
+    """
+
+    def __init__(self, netlink: Netlink, on_changed: Changed) -> None:
+        self.links = Links()
+        self.neighbours = Neighbours(netlink)
+        self._netlink = netlink
+        self._on_changed = on_changed
+        self._dirty: set[int] = set()
+        self._neighbour_events: deque[Message] = deque()
+        self._has_overflown = False
+        self._has_work = asyncio.Event()
+        self._monitor: Monitor | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen, and take the first full dump."""
+        self._monitor = Monitor(self._take, self._overflow)
+        self.links.replace(await self._netlink.links())
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._monitor is not None:
+            self._monitor.close()
+
+    async def look_at(self, ifindex: int) -> None:
+        """Bring one device up to date at once, without waiting for its event."""
+        for message in await self._netlink.link(ifindex):
+            self.links.update(message)
+
+    def mark(self, ifindex: int) -> None:
+        """Have a device looked at again."""
+        self._dirty.add(ifindex)
+        self._has_work.set()
+
+    def _take(self, message: Message) -> None:
+        event = message["event"]
+        if event in ("RTM_NEWLINK", "RTM_DELLINK"):
+            ifindex = self.links.update(message)
+            if ifindex is not None:
+                self.mark(ifindex)
+        elif event in ("RTM_GETNEIGH", "RTM_NEWNEIGH", "RTM_DELNEIGH"):
+            self._neighbour_events.append(message)
+            self._has_work.set()
+
+    def _overflow(self) -> None:
+        self._has_overflown = True
+        self._has_work.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._has_work.wait()
+            self._has_work.clear()
+            try:
+                await self._catch_up()
+            except ShaperError as error:
+                _log.error("following the kernel: %s", error)
+
+    async def _catch_up(self) -> None:
+        if self._has_overflown:
+            self._has_overflown = False
+            _log.warning("netlink events were lost: looking at everything anew")
+            self._dirty |= self.links.replace(await self._netlink.links())
+            await self.neighbours.refresh()
+        while self._neighbour_events:
+            await self.neighbours.handle(self._neighbour_events.popleft())
+        if self._dirty:
+            dirty, self._dirty = self._dirty, set()
+            await self._on_changed(dirty)

@@ -1,0 +1,35 @@
+"""Fixtures: one machine with the project installed, for all tests of the service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.machine import Machine, installed_machine
+
+NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "make")
+
+
+def obstacle() -> str | None:
+    """Return why no container can be booted here, or None."""
+    if os.geteuid() != 0:
+        return "needs root, to boot a container"
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    if missing:
+        return f"needs {', '.join(missing)} (packages systemd-container, util-linux, iproute2)"
+    if not Path("/dev/net/tun").exists():
+        return "needs /dev/net/tun (modprobe tun)"
+    return None
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Boot a systemd with the project installed, a cable and a peer."""
+    if (reason := obstacle()) is not None:
+        pytest.skip(reason)
+    with installed_machine(tmp_path_factory.mktemp("system")) as built:
+        yield built

@@ -1,0 +1,163 @@
+"""The service as an administrator has it: installed by make, run by a real systemd."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.lab.wait import wait_until
+from tests.system.machine import Machine, uninstall
+
+RATE = "8mbit"
+RATE_BITS = 8_000_000
+TOLERANCE = 0.02  # the rest is tested with a capture; here a counter is read from outside
+MAX_EXPOSURE = 3.0
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # include/uapi/linux/capability.h
+
+
+@pytest.fixture
+def shaping(machine: Machine) -> Machine:
+    """Bring shaper0 up, attached, routed and passing, whatever happened before."""
+    machine.systemctl("reset-failed")
+    machine.shape(RATE)
+    return machine
+
+
+def assert_shapes(machine: Machine) -> None:
+    """Hold what the peer receives to the configured rate."""
+    assert machine.received_bits(RATE_BITS) == pytest.approx(RATE_BITS, rel=TOLERANCE)
+
+
+def effective_capabilities(machine: Machine, pid: str) -> int:
+    """Return the capabilities a process inside has, as a mask."""
+    status = machine.container.run("cat", f"/proc/{pid}/status")
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    assert match is not None
+    return int(match[1], 16)
+
+
+def test_installed_files_are_what_systemd_accepts(machine: Machine) -> None:
+    """The unit passes verification without a word, and user and group exist."""
+    verify = machine.container.try_run("systemd-analyze", "verify", "shaper.service")
+    assert (verify.returncode, verify.stderr) == (0, "")
+    assert machine.container.run("id", "-gn", "shaper") == "shaper\n"
+
+
+def test_exposure_is_low(machine: Machine) -> None:
+    """`systemd-analyze security` finds little that the service could do beside its work."""
+    report = machine.container.run("systemd-analyze", "security", "--no-pager", "shaper.service")
+    match = re.search(r"exposure level for shaper\.service: ([0-9.]+)", report)
+    assert match is not None
+    assert float(match[1]) <= MAX_EXPOSURE
+
+
+def test_traffic_is_shaped(shaping: Machine) -> None:
+    """What is sent over the route through shaper0 arrives at the configured rate."""
+    assert_shapes(shaping)
+
+
+def test_only_the_daemon_has_privileges_and_only_two(shaping: Machine) -> None:
+    """The daemon has CAP_NET_ADMIN and CAP_NET_RAW, the forwarder nothing, neither is root."""
+    daemon, forwarder = shaping.main_pid(), shaping.forwarder_pid()
+    assert effective_capabilities(shaping, daemon) == 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
+    assert effective_capabilities(shaping, forwarder) == 0
+    for pid in (daemon, forwarder):
+        assert shaping.container.run("stat", "-c", "%U %G", f"/proc/{pid}") == "shaper shaper\n"
+
+
+def test_everyone_may_read_and_not_everyone_may_change(shaping: Machine) -> None:
+    """An ordinary user reaches the socket and sees the shapers; a change is refused."""
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    assert "shaper0" in shaping.container.run(*nobody, "shapecfg", "show")
+    refused = shaping.container.try_run(*nobody, "shapecfg", "speed", "shaper0", "1mbit")
+    assert refused.returncode == 2
+    assert shaping.show()["options"]["rate_bits"] == RATE_BITS
+
+
+def test_members_of_the_group_may_change(shaping: Machine) -> None:
+    """Membership of the group shaper is enough to set a speed."""
+    member = ["setpriv", "--reuid=65534", "--regid=65534", "--groups=shaper"]
+    shaping.container.run(*member, "shapecfg", "speed", "shaper0", "1mbit")
+    assert shaping.show()["options"]["rate_bits"] == 1_000_000
+
+
+def test_killed_daemon_comes_back_by_itself(shaping: Machine) -> None:
+    """After kill -9 systemd starts it again, and it shapes without anyone's help."""
+    routes, restarts = shaping.routes(), int(shaping.property("NRestarts"))
+    shaping.systemctl("kill", "--kill-who=main", "--signal=KILL", "shaper")
+    assert shaping.routes().split()[:1] == routes.split()[:1]
+    wait_until(lambda: int(shaping.property("NRestarts")) > restarts, "a restart", 10)
+    wait_until(shaping.is_passing, "shaper0 to become active again", 10)
+    assert shaping.routes() == routes
+    assert_shapes(shaping)
+
+
+def test_killed_forwarder_is_replaced(shaping: Machine) -> None:
+    """After kill -9 of the forwarder the same daemon goes on with another one."""
+    daemon, routes, killed = shaping.main_pid(), shaping.routes(), shaping.forwarder_pid()
+    shaping.container.run("kill", "-KILL", killed)
+    wait_until(lambda: shaping.forwarder_pid() != killed, "another forwarder")
+    wait_until(shaping.is_passing, "shaper0 to become active again")
+    assert (shaping.main_pid(), shaping.routes()) == (daemon, routes)
+    assert_shapes(shaping)
+
+
+def test_restart_keeps_master_and_speed(shaping: Machine) -> None:
+    """A restart removes the device and brings it back attached, at the same speed."""
+    daemon = shaping.main_pid()
+    shaping.systemctl("restart", "shaper")
+    shown = shaping.show()
+    assert shaping.main_pid() != daemon
+    assert (shown["link"], shown["options"]["rate_bits"]) == ("eth1", RATE_BITS)
+    shaping.shape(RATE)
+    assert_shapes(shaping)
+
+
+def test_reload_with_a_bad_configuration_changes_nothing(shaping: Machine) -> None:
+    """A configuration that cannot be read is refused, and the daemon goes on as it was."""
+    daemon = shaping.main_pid()
+    shaping.container.shell("echo 'nonsense = [' >/etc/shaper/shaper.toml")
+    shaping.systemctl("reload", "shaper")
+    shaping.container.shell("rm /etc/shaper/shaper.toml")
+    assert shaping.main_pid() == daemon
+    assert_shapes(shaping)
+
+
+def test_forwarder_that_hangs_is_noticed(shaping: Machine) -> None:
+    """The watchdog is fed only while the forwarder answers."""
+    restarts = int(shaping.property("NRestarts"))
+    shaping.container.run("kill", "-STOP", shaping.forwarder_pid())
+    wait_until(lambda: int(shaping.property("NRestarts")) > restarts, "the watchdog", 20)
+    wait_until(shaping.is_passing, "shaper0 to become active again", 10)
+    assert_shapes(shaping)
+
+
+def test_stop_removes_the_device_and_keeps_the_state(shaping: Machine) -> None:
+    """A clean stop leaves no device, no process and no socket, and forgets nothing."""
+    shaping.systemctl("stop", "shaper")
+    assert shaping.property("Result") == "success"
+    assert shaping.container.try_run("ip", "link", "show", "shaper0").returncode != 0
+    assert shaping.container.try_run("ls", "/run/shaper/org.shaper").returncode != 0
+    shaping.systemctl("start", "shaper")
+    assert shaping.show()["link"] == "eth1"
+
+
+def test_uninstall_removes_everything_but_state_and_configuration(shaping: Machine) -> None:
+    """Of what was installed, only /var/lib/shaper and /etc/shaper are left."""
+    before = installed_files(shaping.container.upper)
+    shaping.systemctl("enable", "shaper")
+    uninstall(shaping.container)
+    after = installed_files(shaping.container.upper)
+    assert any(name.startswith("usr/local/lib/shaper/") for name in before)
+    assert [name for name in after if not name.startswith("var/lib/shaper/")] == []
+    assert any(name.startswith("var/lib/shaper/") for name in after)
+
+
+def installed_files(upper: Path) -> list[str]:
+    """Return the files below the places an installation may touch that name the project."""
+    places = ("usr/local", "usr/lib", "usr/bin", "etc/systemd", "etc/shaper", "var/lib")
+    found = (path for place in places for path in (upper / place).rglob("*"))
+    names = (str(path.relative_to(upper)) for path in found if not path.is_dir())
+    return sorted(name for name in names if re.search(r"shape(r|cfg)", name))
