@@ -145,7 +145,7 @@ def parse_hz(text: str) -> int:
 
     Raises InvalidValue unless it is a whole number from MIN_HZ to MAX_HZ.
     """
-    return _parse_count(text, text, "hz", MIN_HZ, MAX_HZ)
+    return _parse_count(text, text, "hz value", MIN_HZ, MAX_HZ)
 
 
 def format_rate(rate_bits: int) -> str:

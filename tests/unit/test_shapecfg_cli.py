@@ -1,0 +1,270 @@
+"""The command: every verb, every option, every exit status, and who hears what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shapecfg import cli as cli_module
+from shapecfg.cli import cli
+from shapecfg.client import Client
+from shaper import __version__
+from tests.unit.fake_daemon import SHAPER, FakeDaemon, answer, refusal, shaper
+
+LINE = "shaper0@eth1: <UP> rate 64Kbit burst 1514b queue fifo limit 10p hz 1000 state active\n"
+DONE = answer(warnings=[])
+
+
+def run(path: str | Path, *arguments: str) -> Result:
+    """Run the command against a socket."""
+    environment = {"SHAPER_SOCKET": str(path)}
+    return CliRunner().invoke(cli, list(arguments), prog_name="shapecfg", env=environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "parameters"),
+    [
+        ("attach shaper0 eth1", "Attach", {"ifname": "shaper0", "master": "eth1"}),
+        ("speed shaper0 64000", "SetSpeed", {"ifname": "shaper0", "rate_bits": 64000}),
+        ("speed shaper0 1.5mbit", "SetSpeed", {"ifname": "shaper0", "rate_bits": 1_500_000}),
+        ("detach shaper0", "Detach", {"ifname": "shaper0"}),
+        ("del shaper0", "Delete", {"ifname": "shaper0"}),
+        ("set shaper0 queue classic", "SetOptions", {"ifname": "shaper0", "queue": "classic"}),
+        ("set shaper0 limit 20p", "SetOptions", {"ifname": "shaper0", "limit_packets": 20}),
+        ("set shaper0 limit default", "SetOptions", {"ifname": "shaper0", "limit_packets": 0}),
+        ("set shaper0 burst 10kb", "SetOptions", {"ifname": "shaper0", "burst_bytes": 10240}),
+        ("set shaper0 burst default", "SetOptions", {"ifname": "shaper0", "burst_bytes": 0}),
+        (
+            "set shaper0 hz 100 queue fifo burst 1514 limit 5",
+            "SetOptions",
+            {
+                "ifname": "shaper0",
+                "hz": 100,
+                "queue": "fifo",
+                "burst_bytes": 1514,
+                "limit_packets": 5,
+            },
+        ),
+        ("-s -d -j -p -br detach shaper0", "Detach", {"ifname": "shaper0"}),
+    ],
+)
+def test_verb_makes_one_call_and_says_nothing(
+    tmp_path: Path, arguments: str, method: str, parameters: dict[str, object]
+) -> None:
+    """On success nothing is printed, and the daemon was asked exactly what was typed."""
+    with FakeDaemon(tmp_path / "socket", DONE) as daemon:
+        done = run(daemon.path, *arguments.split())
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    assert daemon.requests == [{"method": f"org.shaper.{method}", "parameters": parameters}]
+
+
+def test_add_prints_a_name_only_if_none_was_given(tmp_path: Path) -> None:
+    """A name the daemon chose has to be told; one that was typed is known."""
+    with FakeDaemon(tmp_path / "socket", answer(ifname="shaper3")) as daemon:
+        assert run(daemon.path, "add").stdout == "shaper3\n"
+        assert run(daemon.path, "add", "shaper3").stdout == ""
+    assert [request["parameters"] for request in daemon.requests] == [{}, {"ifname": "shaper3"}]
+
+
+@pytest.mark.parametrize("arguments", [[], ["show"], ["show", "shaper0"]])
+def test_show_prints_every_shaper_and_so_does_no_command(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    """Alone the command is `show`, and a device narrows it down."""
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[SHAPER, SHAPER])) as daemon:
+        done = run(daemon.path, *arguments)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, LINE * 2, "")
+    wanted = {"ifname": "shaper0"} if len(arguments) > 1 else {}
+    assert daemon.requests == [{"method": "org.shaper.Show", "parameters": wanted}]
+
+
+def test_show_options_choose_the_lines(tmp_path: Path) -> None:
+    """-s adds counters, -d detail, -br is short."""
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[SHAPER])) as daemon:
+        counters = run(daemon.path, "-s").stdout
+        detail = run(daemon.path, "-d", "show").stdout
+        brief = run(daemon.path, "-br", "show", "shaper0").stdout
+    assert counters.startswith(LINE)
+    assert "    sent 123456 bytes 98 pkts" in counters
+    assert "    ifindex 7 mtu 1500 operstate UP" in detail
+    assert brief == "shaper0@eth1         active         64Kbit\n"
+
+
+def test_show_prints_json_for_one_and_for_all(tmp_path: Path) -> None:
+    """-j is always an array; -p indents it."""
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[SHAPER])) as daemon:
+        compact = run(daemon.path, "-j", "show", "shaper0").stdout
+        pretty = run(daemon.path, "-j", "-p").stdout
+    assert json.loads(compact) == json.loads(pretty) == [SHAPER]
+    assert (compact.count("\n"), pretty.count("\n") > 20) == (1, True)
+
+
+def test_show_of_no_shaper_is_empty(tmp_path: Path) -> None:
+    """No shaper: no line, but an array to a program."""
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[])) as daemon:
+        assert run(daemon.path).stdout == ""
+        assert run(daemon.path, "-j").stdout == "[]\n"
+
+
+def test_speed_alone_prints_the_rate(tmp_path: Path) -> None:
+    """As tc prints it, or as a number for a program."""
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[SHAPER])) as daemon:
+        assert run(daemon.path, "speed", "shaper0").stdout == "64Kbit\n"
+        document = json.loads(run(daemon.path, "-j", "speed", "shaper0").stdout)
+    assert document == [{"ifname": "shaper0", "rate_bits": 64000}]
+
+
+def test_speed_of_a_shaper_without_one_is_none(tmp_path: Path) -> None:
+    """A shaper starts without a speed, and that is no error."""
+    silent = shaper(options={"rate_bits": 0})
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[silent])) as daemon:
+        done = run(daemon.path, "speed", "shaper0")
+    assert (done.exit_code, done.stdout) == (0, "none\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["attach shaper0 eth1", "speed shaper0 64000", "set shaper0 hz 100"]
+)
+def test_warnings_go_to_standard_error(tmp_path: Path, arguments: str) -> None:
+    """What the daemon warns of is told, and it was done all the same."""
+    with FakeDaemon(tmp_path / "socket", answer(warnings=["first", "second"])) as daemon:
+        done = run(daemon.path, *arguments.split())
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "shapecfg: warning: first\nshapecfg: warning: second\n"
+
+
+def test_warnings_of_show_go_to_standard_error(tmp_path: Path) -> None:
+    """Text on standard output stays what a script expects; in JSON they are a key."""
+    warned = shaper(warnings=["shaper0 has an address but no route"])
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[warned])) as daemon:
+        text = run(daemon.path)
+        document = run(daemon.path, "-j")
+    assert text.stdout == LINE
+    assert text.stderr == "shapecfg: warning: shaper0 has an address but no route\n"
+    assert document.stderr == ""
+    assert json.loads(document.stdout)[0]["warnings"] == warned["warnings"]
+
+
+def test_rate_in_bytes_is_set_with_a_warning(tmp_path: Path) -> None:
+    """The bps family is taken, and told in bits."""
+    with FakeDaemon(tmp_path / "socket", DONE) as daemon:
+        done = run(daemon.path, "speed", "shaper0", "10mbps")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("shapecfg: warning: 10mbps is in bytes per second")
+    assert daemon.requests[0]["parameters"]["rate_bits"] == 80_000_000
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"), [("NoSuchShaper", 1), ("NoSuchMaster", 1), ("Busy", 2)]
+)
+@pytest.mark.parametrize("arguments", ["show shaper9", "-j show shaper9", "detach shaper9"])
+def test_refusal_is_one_sentence_and_a_status(
+    tmp_path: Path, error: str, exit_code: int, arguments: str
+) -> None:
+    """The daemon's sentence on standard error, nothing on standard output, JSON or not."""
+    with FakeDaemon(tmp_path / "socket", refusal(f"org.shaper.{error}", "no shaper9")) as daemon:
+        done = run(daemon.path, *arguments.split())
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        exit_code,
+        "",
+        "shapecfg: no shaper9\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["-j", "show"], ["speed", "shaper0", "64000"]])
+def test_absent_daemon_is_status_three(tmp_path: Path, arguments: list[str]) -> None:
+    """Without a daemon every verb ends in the same way."""
+    done = run(tmp_path / "absent", *arguments)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"shapecfg: no daemon answers at {tmp_path}/absent (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_socket_option_wins_over_the_environment(tmp_path: Path) -> None:
+    """--socket names the daemon whatever $SHAPER_SOCKET says."""
+    with FakeDaemon(tmp_path / "socket", answer(shapers=[SHAPER])) as daemon:
+        done = run(tmp_path / "absent", "--socket", daemon.path, "show")
+    assert done.stdout == LINE
+
+
+USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["speed", "shaper0", "-5"], "'-5' is not a rate, a rate cannot be negative: "),
+        (["speed", "shaper0", "-inf"], "'-inf' is not a rate, a rate cannot be negative: "),
+        (["speed", "shaper0", "0"], "'0' is under the lowest rate: write 8bit or more"),
+        (["speed", "shaper0", "nan"], "'nan' is not a rate, it has to be finite: "),
+        (["speed", "shaper0", "10m"], "'10m' does not say bits or bytes per second: "),
+        (["speed", "shaper0", "10mbits"], "'10mbits' has the unknown suffix 'mbits': write 10"),
+        (["speed", "shaper0", "1" + "0" * 30], f"'1{'0' * 30}' is over the highest rate: "),
+        (["speed", "shaper0", ""], "'' is not a rate, it has to begin with a decimal number"),
+        (["attach", "sixteen-bytes-xx", "eth1"], "'sixteen-bytes-xx' cannot name a network "),
+        (["attach", "shaper0", "a/b"], "'a/b' cannot name a network device: '/' is not allowed"),
+        (["show", ""], "'' cannot name a network device: it is empty"),
+        (["add", ".."], "'..' cannot name a network device: "),
+        (["del", "two words"], "'two words' cannot name a network device: "),
+        (["set", "shaper0", "colour", "red"], "'colour' is not a setting: write queue, limit, "),
+        (["set", "shaper0", "limit"], "'limit' has no value: write limit VALUE"),
+        (["set", "shaper0", "limit", "0"], "'0' is not a limit in frames: "),
+        (["set", "shaper0", "limit", "-5"], "'-5' is not a limit in frames: "),
+        (["set", "shaper0", "burst", "0"], "'0' is not a size from "),
+        (["set", "shaper0", "hz", "default"], "'default' is not a hz value: "),
+        (["set", "shaper0", "hz", "100", "hz", "50"], "'hz' is set twice: write it once"),
+        (["set", "shaper0"], "missing argument 'KEY VALUE [KEY VALUE]...' (usage: shapecfg set "),
+        (["speed"], "missing argument 'DEV' (usage: shapecfg speed DEV [RATE])"),
+        (["attach", "shaper0"], "missing argument 'MASTER' (usage: shapecfg attach DEV MASTER)"),
+        (["show", "a", "b"], "got unexpected extra argument (b) (usage: shapecfg show [DEV])"),
+        (["xyz"], f"no such command 'xyz' (usage: {USAGE})"),
+        (["-x"], f"no such option '-x' (usage: {USAGE})"),
+        (["show", "-s"], "no such option '-s' (options go before the verb: shapecfg -s show)"),
+        (["show", "-x"], "no such option '-x' (usage: shapecfg show [DEV])"),
+        (["--socket"], "option '--socket' requires an argument"),
+    ],
+)
+def test_mistake_is_one_sentence_and_status_one(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    """What can be told without the daemon is told without it, and names the value."""
+    done = run(tmp_path / "absent", *arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"shapecfg: {sentence}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_names_verbs_and_completion(tmp_path: Path, flag: str) -> None:
+    """Help needs no daemon, and says how to have names completed."""
+    done = run(tmp_path / "absent", flag)
+    assert done.exit_code == 0
+    for word in ("attach", "speed", "SHAPER_SOCKET", "_SHAPECFG_COMPLETE=bash_source shapecfg"):
+        assert word in done.stdout
+
+
+def test_help_of_set_keeps_its_lines(tmp_path: Path) -> None:
+    """The table of settings is not run together into a paragraph."""
+    assert "\n  limit  frames that may wait: 100, 100p, or default\n" in (
+        run(tmp_path / "absent", "set", "-h").stdout
+    )
+
+
+def test_version_is_that_of_the_package(tmp_path: Path) -> None:
+    """One number for both programs."""
+    assert run(tmp_path / "absent", "--version").stdout == f"shapecfg {__version__}\n"
+
+
+def test_interrupt_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control-C while waiting ends the command without a word, as by the signal."""
+
+    class Interrupted(Client):
+        def show(self, ifname: str | None = None) -> list[object]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_module, "Client", Interrupted)
+    done = run(tmp_path / "absent")
+    assert (done.exit_code, done.stdout, done.stderr.strip()) == (130, "", "")

@@ -1,0 +1,97 @@
+"""Completion: the right words, quickly, and none rather than a complaint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from shapecfg import completion
+from shapecfg.cli import cli
+from tests.unit.fake_daemon import FakeDaemon, answer, shaper
+
+TWO = answer(shapers=[shaper(), shaper(ifname="shaper1"), shaper(ifname="uplink")])
+
+
+def completed(words: str, path: str | Path) -> list[str]:
+    """Return what bash is offered for the last of the words, as click prints it."""
+    environment = {
+        "_SHAPECFG_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+        "SHAPER_SOCKET": str(path),
+    }
+    done = CliRunner().invoke(cli, [], prog_name="shapecfg", env=environment)
+    assert done.stderr == ""
+    return [line.removeprefix("plain,") for line in done.stdout.split()]
+
+
+@pytest.mark.parametrize("verb", ["attach", "detach", "speed", "set", "show", "del"])
+def test_devices_are_those_of_the_daemon(tmp_path: Path, verb: str) -> None:
+    """Where a shaper is meant, the daemon's shapers are offered."""
+    with FakeDaemon(tmp_path / "socket", TWO) as daemon:
+        assert completed(f"shapecfg {verb} sh", daemon.path) == ["shaper0", "shaper1"]
+
+
+def test_socket_given_as_an_option_is_asked(tmp_path: Path) -> None:
+    """The daemon that would be spoken to is the one that is asked for names."""
+    with FakeDaemon(tmp_path / "socket", TWO) as daemon:
+        words = f"shapecfg --socket {daemon.path} show up"
+        assert completed(words, tmp_path / "absent") == ["uplink"]
+
+
+def test_without_a_daemon_there_is_nothing_to_offer(tmp_path: Path) -> None:
+    """Completion never complains, and never prints a traceback into the command line."""
+    assert completed("shapecfg show sh", tmp_path / "absent") == []
+
+
+def test_silent_daemon_does_not_hold_the_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that hangs costs a moment, not the five seconds of a call."""
+    assert completion.TIMEOUT_SECONDS < 0.5
+    monkeypatch.setattr(completion, "TIMEOUT_SECONDS", 0.01)
+    with FakeDaemon(tmp_path / "socket", b"", is_silent=True) as daemon:
+        assert completed("shapecfg show sh", daemon.path) == []
+
+
+def test_masters_are_the_devices_of_the_machine(tmp_path: Path) -> None:
+    """Directories are devices; the file of the bonding driver is not."""
+    for name in ("eth1", "eth0", "wlan0"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bonding_masters").touch()
+    assert completion.masters("", directory=str(tmp_path)) == ["eth0", "eth1", "wlan0"]
+    assert completion.masters("eth", directory=str(tmp_path)) == ["eth0", "eth1"]
+    assert completion.masters("", directory=str(tmp_path / "absent")) == []
+
+
+def test_attach_offers_masters_behind_the_device(tmp_path: Path) -> None:
+    """The second name of attach is any device, and every machine has lo."""
+    assert completed("shapecfg attach shaper0 lo", tmp_path / "absent") == ["lo"]
+
+
+@pytest.mark.parametrize(
+    ("given", "incomplete", "words"),
+    [
+        ("", "", ["queue", "limit", "burst", "hz"]),
+        ("", "l", ["limit"]),
+        ("queue", "", ["classic", "fifo"]),
+        ("queue", "f", ["fifo"]),
+        ("limit", "", ["default"]),
+        ("hz", "", []),
+        ("nonsense", "", []),
+        ("queue fifo limit 10", "", ["burst", "hz"]),
+    ],
+)
+def test_settings_are_keys_and_values_in_turn(
+    tmp_path: Path, given: str, incomplete: str, words: list[str]
+) -> None:
+    """Behind the device come keys that are not yet there, and behind a key its values."""
+    typed = " ".join(["shapecfg set shaper0", *given.split(), incomplete])
+    assert completed(typed, tmp_path / "absent") == words
+
+
+def test_verbs_are_completed(tmp_path: Path) -> None:
+    """The verbs come from the same mechanism."""
+    assert completed("shapecfg de", tmp_path / "absent") == ["del", "detach"]
