@@ -234,6 +234,8 @@ def main(
     configuration again. Use shapecfg to attach devices and set their speed.
     """
     logging.basicConfig(level=log_level.upper(), format="shaperd: %(levelname)s: %(message)s")
+    for library in ("asyncio", "pyroute2"):  # which tell every message they handle
+        logging.getLogger(library).setLevel(logging.WARNING)
     settings = Settings(
         socket=socket,
         state_directory=state_dir,
