@@ -67,7 +67,7 @@ _NEXT = _NETWORK + 6  # of an untagged IPv6 header: next header, then hop limit
 _HOPS = _NETWORK + 7
 _TCP_OR_UDP = (bytes([TCP]), bytes([UDP]))
 
-# A NamedTuple's own constructor takes three times as long, and every frame pays for it.
+# A NamedTuple's own constructor costs 0.2 us more, and every frame would pay for it.
 _new_frame = tuple.__new__
 
 
