@@ -12,8 +12,9 @@ import os
 import socket
 from collections.abc import Mapping
 
-# Chosen: sd_watchdog_enabled(3) recommends to report twice in each interval.
-REPORTS_PER_WATCHDOG = 2
+# Chosen: sd_watchdog_enabled(3) recommends two; with four a report that had to be left out, and a
+# stuck forwarder that is replaced meanwhile, are made good before the manager acts.
+REPORTS_PER_WATCHDOG = 4
 
 
 class Notifier:
@@ -57,7 +58,7 @@ class Notifier:
 def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:
     """Return how often to call `Notifier.watchdog`, in nanoseconds; None: nobody waits for it.
 
-    Half of $WATCHDOG_USEC, and only when $WATCHDOG_PID is unset or this process: a child that
+    A fraction of $WATCHDOG_USEC, and only when $WATCHDOG_PID is unset or this process: a child that
     inherited the variables is not the one that is watched.
     """
     period = environ.get("WATCHDOG_USEC", "")

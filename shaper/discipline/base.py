@@ -67,6 +67,10 @@ class Discipline(Protocol):
         """
         ...
 
+    def opens_at(self) -> int:
+        """Return the jiffy in which what has left so far is paid for."""
+        ...
+
     def flush(self, reason: str) -> None:
         """Drop everything that waits and count it under `reason`."""
         ...

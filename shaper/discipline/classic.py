@@ -57,12 +57,14 @@ class _Released(NamedTuple):
 class Classic:
     """A queue on the driver's recovery clock; see `base.Discipline` for the contract.
 
-    `rate_bits` is in bits per second, `hz` in jiffies per second, `now` the current jiffy.
+    `rate_bits` is in bits per second, `hz` in jiffies per second, `now` the current jiffy. A queue
+    that takes over from another is told by `opens_at` until when that one's traffic is to be paid
+    for.
     """
 
     is_full = False  # by design: the eleventh frame pushes out the first
 
-    def __init__(self, *, rate_bits: int, hz: int, now: int) -> None:
+    def __init__(self, *, rate_bits: int, hz: int, now: int, opens_at: int | None = None) -> None:
         self.backlog_bytes = 0
         self.backlog_packets = 0
         self.overlimits = 0
@@ -70,7 +72,7 @@ class Classic:
         self.busy_bytes = 0
         self._hz = hz
         self._bytes_per_tick = _bytes_per_tick(rate_bits, hz)
-        self._recovery = now
+        self._recovery = now if opens_at is None else max(now, opens_at)
         self._waiting: deque[_Waiting] = deque()
         self._waiting_cost = 0
         self._released: deque[_Released] = deque()
@@ -124,6 +126,10 @@ class Classic:
         if self._released:
             return self._released[0].now
         return self._waiting[0].clock if self._waiting else None
+
+    def opens_at(self) -> int:
+        """Return the recovery time: the jiffy in which what has left so far is paid for."""
+        return self._recovery
 
     def flush(self, reason: str) -> None:
         """Drop everything that waits and count it under `reason`."""

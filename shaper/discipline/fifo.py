@@ -89,6 +89,10 @@ class Fifo:
         """Return the jiffy in which the bucket opens, if something waits for it."""
         return self._bucket.opens_at() if self._frames else None
 
+    def opens_at(self) -> int:
+        """Return the jiffy in which what has left so far is paid for."""
+        return self._bucket.opens_at()
+
     def configure(self, settings: Settings, *, now: int) -> None:
         """Change rate, bucket, limit or HZ at jiffy `now` of the old HZ; lose nothing.
 

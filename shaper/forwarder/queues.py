@@ -29,10 +29,12 @@ def make_discipline(
     if isinstance(old, Classic) and before is not None and _changes_only_rate(before, settings):
         old.set_rate(settings.rate_bits, now=now)
         return old
-    heir = _make(settings, now)
-    if old is not None:
-        for frame in old.drain():
-            heir.enqueue(frame, now=now)
+    if old is None or before is None:
+        return _make(settings, now, now)
+    opens_ns = jiffies.to_ns(old.opens_at(), before.hz)
+    heir = _make(settings, now, jiffies.from_ns(opens_ns, settings.hz))
+    for frame in old.drain():
+        heir.enqueue(frame, now=now)
     return heir
 
 
@@ -40,11 +42,13 @@ def _changes_only_rate(before: Settings, settings: Settings) -> bool:
     return before.queue is settings.queue and before.hz == settings.hz
 
 
-def _make(settings: Settings, now: int) -> Discipline:
+def _make(settings: Settings, now: int, opens_at: int) -> Discipline:
     match settings.queue:
         case Queue.FIFO:
-            return Fifo(settings, now=now)
+            return Fifo(settings, now=now, opens_at=opens_at)
         case Queue.CLASSIC:
-            return Classic(rate_bits=settings.rate_bits, hz=settings.hz, now=now)
+            return Classic(
+                rate_bits=settings.rate_bits, hz=settings.hz, now=now, opens_at=opens_at
+            )
         case _:
             assert_never(settings.queue)

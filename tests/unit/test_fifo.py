@@ -1,0 +1,195 @@
+"""The fifo discipline keeps the law through anything that may happen to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shaper.discipline import jiffies
+from shaper.discipline.base import Frame
+from shaper.discipline.fifo import Fifo
+from shaper.model import Queue, Settings
+
+FRAME_BYTES = 1514
+SETTINGS = Settings(
+    rate_bits=64_000,
+    unit_bytes=FRAME_BYTES,
+    burst_bytes=FRAME_BYTES,
+    queue=Queue.FIFO,
+    limit_packets=10,
+    hz=1000,
+)
+
+
+def frame(wire_bytes: int = FRAME_BYTES) -> Frame:
+    """Return a frame of this length on the wire; its contents are of no concern here."""
+    return Frame(bytes(10), wire_bytes, 1)
+
+
+def filled(settings: Settings, *lengths: int) -> Fifo:
+    """Return a fifo at jiffy 0 in which frames of these lengths wait."""
+    fifo = Fifo(settings, now=0)
+    for length in lengths:
+        fifo.enqueue(frame(length), now=0)
+    return fifo
+
+
+def departures(fifo: Fifo) -> list[tuple[int, int]]:
+    """Return (jiffy, bytes) of everything that waits, woken exactly at each deadline."""
+    sent = []
+    while (now := fifo.deadline()) is not None:
+        while (leaving := fifo.dequeue(now=now)) is not None:
+            sent.append((now, leaving.wire_bytes))
+    return sent
+
+
+def test_frames_leave_in_order_at_the_rate() -> None:
+    """At 64 kbit/s 800 bytes take 100 ms: one frame leaves at once and each next 100 jiffies on."""
+    assert departures(filled(SETTINGS, 800, 800, 800)) == [(0, 800), (100, 800), (200, 800)]
+
+
+def test_the_frame_over_the_limit_is_dropped_and_counted() -> None:
+    """The eleventh frame of a limit of ten is lost as `limit`, and the ten are not."""
+    fifo = filled(SETTINGS, *[100] * 11)
+    assert fifo.is_full
+    assert fifo.dropped == {"limit": 1}
+    assert (fifo.backlog_packets, fifo.backlog_bytes) == (10, 1000)
+    assert len(departures(fifo)) == 10
+
+
+def test_overlimits_count_the_times_a_frame_had_to_wait() -> None:
+    """Asking while the bucket is closed counts once an asking; asking an empty queue does not."""
+    fifo = filled(SETTINGS, 800, 800)
+    assert fifo.dequeue(now=0) is not None
+    assert fifo.dequeue(now=1) is None
+    assert fifo.overlimits == 1
+    assert fifo.dequeue(now=100) is not None
+    assert fifo.dequeue(now=101) is None
+    assert fifo.overlimits == 1
+
+
+def test_a_new_rate_applies_to_what_waits_and_loses_nothing() -> None:
+    """Twice the rate in mid-wait: the debt left is paid twice as fast, in the same order."""
+    fifo = filled(SETTINGS, 800, 801)
+    fifo.dequeue(now=0)
+    fifo.configure(replace(SETTINGS, rate_bits=128_000), now=50)
+    assert departures(fifo) == [(75, 801)]
+    assert fifo.dropped == {"limit": 0}
+
+
+def test_another_hz_keeps_the_moment_of_departure() -> None:
+    """A change of HZ alone moves no frame: 100 jiffies of 1 ms are 10 of 10 ms."""
+    fifo = filled(SETTINGS, 800, 801)
+    fifo.dequeue(now=0)
+    fifo.configure(replace(SETTINGS, hz=100), now=50)
+    assert departures(fifo) == [(10, 801)]
+
+
+def test_a_lower_limit_drops_nothing_that_waits() -> None:
+    """The queue drains to a new limit; until then new frames are refused."""
+    fifo = filled(SETTINGS, *[100] * 10)
+    fifo.configure(replace(SETTINGS, limit_packets=2), now=0)
+    assert fifo.is_full
+    assert len(departures(fifo)) == 10
+    assert not fifo.is_full
+
+
+def test_flush_counts_what_it_drops() -> None:
+    """What is flushed is counted under the reason given, and nothing waits any more."""
+    fifo = filled(SETTINGS, 100, 100)
+    fifo.flush("flush")
+    assert fifo.dropped["flush"] == 2
+    assert fifo.deadline() is None
+    assert (fifo.backlog_packets, fifo.backlog_bytes) == (0, 0)
+
+
+def test_achieved_rate_counts_only_the_time_in_use() -> None:
+    """A second of idleness in the middle leaves the achieved rate at the configured one."""
+    fifo = filled(SETTINGS, 800, 800)
+    departures(fifo)
+    fifo.enqueue(frame(800), now=1200)
+    assert fifo.dequeue(now=1200) is not None
+    assert fifo.busy_bytes * 8 * 10**9 // fifo.busy_ns == 64_000
+
+
+@dataclass
+class Sent:
+    """What left, with the settings in force and the jiffy in nanoseconds."""
+
+    at_ns: int
+    wire_bytes: int
+
+
+LENGTHS = st.integers(42, FRAME_BYTES)
+RATES = st.one_of(st.integers(8, 10**11), st.sampled_from([8, 9600, 64_000, 10**9, 10**11]))
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("arrive"), st.lists(LENGTHS, max_size=8)),
+        st.tuples(st.just("late"), st.integers(0, 200_000_000)),
+        st.tuples(st.just("pause"), st.integers(0, 2_000_000_000)),
+        st.tuples(st.just("rate"), RATES),
+        st.tuples(st.just("hz"), st.sampled_from([100, 250, 1000, 1024, 10_000])),
+    ),
+    max_size=40,
+)
+
+
+@given(rate_bits=RATES, hz=st.sampled_from([100, 1000, 10_000]), events=EVENTS)
+def test_law_through_rate_changes_and_late_wake_ups(
+    rate_bits: int, hz: int, events: list[tuple[str, object]]
+) -> None:
+    """Over every window bytes <= B + the rate's integral + the jiffies at its two ends.
+
+    Frames arrive at random, wake-ups are late at random, rate and HZ change in mid-flight; and
+    every frame is either sent, in order, or counted, or still waiting.
+    """
+    settings = replace(SETTINGS, rate_bits=rate_bits, hz=hz, burst_bytes=FRAME_BYTES + 3000)
+    fifo = Fifo(settings, now=0)
+    now_ns, offered = 0, 0
+    sent: list[Sent] = []
+    rates: list[tuple[int, int]] = [(0, rate_bits)]
+    slack_bits = 0
+    for kind, value in events:
+        if kind in ("late", "pause"):
+            assert isinstance(value, int)
+            now_ns += value
+        now = jiffies.from_ns(now_ns, settings.hz)
+        if kind == "arrive":
+            assert isinstance(value, list)
+            offered += len(value)
+            for length in value:
+                fifo.enqueue(frame(length), now=now)
+        elif kind in ("rate", "hz"):
+            name = "rate_bits" if kind == "rate" else "hz"
+            # A jiffy that had begun under the old settings may be counted under the new as well.
+            slack_bits += settings.rate_bits // settings.hz + 1
+            settings = replace(settings, **{name: value})
+            slack_bits += settings.rate_bits // settings.hz + 1
+            fifo.configure(settings, now=now)
+            rates.append((now_ns, settings.rate_bits))
+            now = jiffies.from_ns(now_ns, settings.hz)
+        while (leaving := fifo.dequeue(now=now)) is not None:
+            sent.append(Sent(now_ns, leaving.wire_bytes))
+    assert offered == len(sent) + fifo.dropped["limit"] + fifo.backlog_packets
+    jiffy_bits = max(rate for _, rate in rates) // min(100, hz) + 1
+    _assert_law(sent, rates, settings.burst_bytes * 8 + slack_bits + jiffy_bits)
+
+
+def _assert_law(sent: list[Sent], rates: list[tuple[int, int]], allowance_bits: int) -> None:
+    for first in range(len(sent)):
+        total_bits = 0
+        for last in sent[first:]:
+            total_bits += last.wire_bytes * 8
+            granted = _integral(rates, sent[first].at_ns, last.at_ns)
+            assert total_bits * 10**9 <= allowance_bits * 10**9 + granted
+
+
+def _integral(rates: list[tuple[int, int]], start_ns: int, end_ns: int) -> int:
+    """Return the bits that the rate in force grants from start to end, times 10**9."""
+    ends = [at_ns for at_ns, _ in rates[1:]] + [end_ns]
+    return sum(
+        rate * max(0, min(end, end_ns) - max(begin, start_ns))
+        for (begin, rate), end in zip(rates, ends, strict=True)
+    )
