@@ -123,7 +123,7 @@ class Shaperd:
     def shapecfg(self, *arguments: str, seconds: float = 10.0) -> subprocess.CompletedProcess[str]:
         """Run the real shapecfg against this daemon; its exit status is the caller's business."""
         return self._namespace.run(
-            python("shapecfg.cli", *arguments),
+            python("shapecfg", *arguments),
             check=False,
             seconds=seconds,
             extra={"SHAPER_SOCKET": str(self.socket)},
