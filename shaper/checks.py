@@ -15,6 +15,9 @@ from shaper.model import (
     Queue,
 )
 
+# Chosen: a hundredth off is worth a word.
+_TOLERANCE = 100
+
 
 def check_rate(rate_bits: int) -> int:
     """Return the rate. Raises InvalidValue outside of MIN_RATE_BITS to MAX_RATE_BITS."""
@@ -62,6 +65,22 @@ def _queue(name: str) -> Queue:
     except ValueError:
         known = ", ".join(Queue)
         raise InvalidValue(f"queue {name!r} is unknown (choose one of {known})") from None
+
+
+def classic_warning(options: Options) -> str | None:
+    """Return a warning where the classic queue would serve another rate than the one set.
+
+    It counts whole bytes a tick, which is the coarser the more ticks there are.
+    """
+    if options.queue is not Queue.CLASSIC or not options.rate_bits:
+        return None
+    served_bits = max(1, options.rate_bits // options.hz // 8) * 8 * options.hz
+    if abs(served_bits - options.rate_bits) * _TOLERANCE <= options.rate_bits:
+        return None
+    return (
+        f"the classic queue counts whole bytes a tick: at hz {options.hz} it serves "
+        f"{served_bits} of {options.rate_bits} bit/s (a lower hz is finer; 1996 had 100)"
+    )
 
 
 def check_within(noun: str, value: int, low: int, high: int, unit: str) -> int:

@@ -144,7 +144,7 @@ class Supervisor:
             rate_bits = checks.check_rate(rate_bits)
             options = replace(device.spec.options, rate_bits=rate_bits)
             await self._change(device, replace(device.spec, options=options))
-            return []
+            return _serving_warnings(options)
 
     async def set_options(
         self,
@@ -168,7 +168,7 @@ class Supervisor:
             if device.plan is not None:
                 check_burst(options, device.plan.mtu)
             await self._change(device, replace(device.spec, options=options))
-            return []
+            return _serving_warnings(options)
 
     async def add(self, ifname: str | None) -> str:
         """Create a shaper; return its name."""
@@ -359,3 +359,8 @@ class Supervisor:
         if warning is None or await self._netlink.has_route_through(device.ifindex):
             return []
         return [warning]
+
+
+def _serving_warnings(options: Options) -> list[str]:
+    warning = checks.classic_warning(options)
+    return [warning] if warning else []

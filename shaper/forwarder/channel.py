@@ -48,7 +48,7 @@ def send(end: socket.socket, message: Message, descriptor: int | None = None) ->
 
 def receive(end: socket.socket) -> tuple[Message, int | None] | None:
     """Return the next message and its descriptor, or None when the other side is gone."""
-    payload, descriptors, _, _ = socket.recv_fds(end, MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    payload, descriptors, _, _ = socket.recv_fds(end, MESSAGE_BYTES, 1)
     if not payload:
         return None
     return json.loads(payload), descriptors[0] if descriptors else None

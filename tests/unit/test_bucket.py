@@ -44,7 +44,7 @@ def test_idleness_saves_nothing() -> None:
 
 
 def test_lateness_is_caught_up_to_the_surplus_and_no_further() -> None:
-    """A wake-up 100 jiffies late finds the credit of 100 jiffies, but never more than the bucket."""
+    """A wake-up 100 jiffies late finds the credit of 100 jiffies, and never above the bucket."""
     one = bucket(64_000, burst_bytes=FRAME + 400)
     one.charge(800)
     one.accrue(200)

@@ -46,7 +46,7 @@ def departures(fifo: Fifo) -> list[tuple[int, int]]:
 
 
 def test_frames_leave_in_order_at_the_rate() -> None:
-    """At 64 kbit/s 800 bytes take 100 ms: one frame leaves at once and each next 100 jiffies on."""
+    """At 64 kbit/s 800 bytes take 100 ms: a frame leaves at once, each next 100 jiffies on."""
     assert departures(filled(SETTINGS, 800, 800, 800)) == [(0, 800), (100, 800), (200, 800)]
 
 

@@ -1,0 +1,47 @@
+"""Messages and descriptors cross the channel whole, and its end is told."""
+
+from __future__ import annotations
+
+import os
+
+from shaper.forwarder import channel
+from shaper.model import Queue, Settings
+
+SETTINGS = Settings(64_000, 1514, 3000, Queue.CLASSIC, 10, 100)
+
+
+def test_settings_survive_the_journey() -> None:
+    """What is packed at one end is unpacked to the same at the other; None stays None."""
+    ours, theirs = channel.pair()
+    with ours, theirs:
+        channel.send(ours, {"settings": channel.pack_settings(SETTINGS)})
+        received = channel.receive(theirs)
+    assert received is not None
+    assert channel.unpack_settings(received[0]["settings"]) == SETTINGS
+    assert channel.unpack_settings(channel.pack_settings(None)) is None
+
+
+def test_a_descriptor_goes_along() -> None:
+    """The other side gets a descriptor of its own to the same open file."""
+    ours, theirs = channel.pair()
+    reader, writer = os.pipe()
+    with ours, theirs:
+        channel.send(ours, {"verb": "open"}, writer)
+        os.close(writer)
+        received = channel.receive(theirs)
+    assert received is not None
+    message, descriptor = received
+    assert message == {"verb": "open"}
+    assert descriptor is not None
+    os.write(descriptor, b"x")
+    os.close(descriptor)
+    assert os.read(reader, 2) == b"x"
+    os.close(reader)
+
+
+def test_a_closed_end_is_told() -> None:
+    """None means that the other side is gone."""
+    ours, theirs = channel.pair()
+    ours.close()
+    with theirs:
+        assert channel.receive(theirs) is None

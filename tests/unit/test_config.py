@@ -1,0 +1,96 @@
+"""The configuration file is read whole or refused with a sentence that names the fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shaper.config import Config, load, parse
+from shaper.daemon import initial_specs
+from shaper.errors import InvalidValue
+from shaper.model import Options, Queue, Spec
+
+FULL = """
+hz = 250
+shapers = 2
+forwarders = 2
+group = "netadmin"
+
+[device.shaper0]
+master = "eth1"
+speed = "64kbit"
+queue = "fifo"
+limit = 100
+burst = "16k"
+
+[device.slow]
+speed = 9600
+hz = 100
+"""
+
+
+def test_every_key() -> None:
+    """Rates and sizes are as on the command line; a device inherits the daemon's HZ."""
+    assert parse(FULL) == Config(
+        hz=250,
+        shapers=2,
+        forwarders=2,
+        group="netadmin",
+        devices=(
+            Spec("shaper0", "eth1", Options(64_000, 16_384, Queue.FIFO, 100, 250)),
+            Spec("slow", None, Options(9600, None, Queue.FIFO, None, 100)),
+        ),
+    )
+
+
+def test_an_empty_file_is_the_defaults() -> None:
+    """Everything is optional."""
+    assert parse("") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("hz = ", "not TOML"),
+        ("hz = 0", "hz 0"),
+        ("hz = true", "hz = True"),
+        ('hz = "fast"', "hz = 'fast'"),
+        ("shapers = -1", "shapers -1"),
+        ("forwarders = 0", "forwarders 0"),
+        ("colour = 1", "colour is unknown"),
+        ("[device.shaper0]\nspeed = '10m'", "10m"),
+        ("[device.shaper0]\nspeed = 0", "0"),
+        ("[device.shaper0]\nqueue = 'lifo'", "'lifo'"),
+        ("[device.shaper0]\nqueue = 'classic'\nlimit = 5", "classic"),
+        ("[device.shaper0]\nmaster = 'a/b'", "'a/b'"),
+        ("[device.shaper0]\nsped = 1", r"device\.shaper0\.sped"),
+        ("[device]\nshaper0 = 1", r"device\.shaper0"),
+        ("[device.'0123456789abcdef']\nspeed = 8", "0123456789abcdef"),
+    ],
+)
+def test_faults_are_named(text: str, fault: str) -> None:
+    """Each refusal says which key and which value."""
+    with pytest.raises(InvalidValue, match=fault):
+        parse(text)
+
+
+def test_the_file_is_named(tmp_path: Path) -> None:
+    """A fault, or a file that is not there, is told with its path."""
+    path = tmp_path / "shaper.toml"
+    with pytest.raises(InvalidValue, match=str(path)):
+        load(path)
+    path.write_text("hz = 0")
+    with pytest.raises(InvalidValue, match=f"{path}: hz 0"):
+        load(path)
+
+
+def test_configured_devices_win_over_saved_ones() -> None:
+    """At start there are the N shapers, those saved, and over both those configured."""
+    saved = [Spec("shaper0", "eth0", Options(8)), Spec("slow", "eth0", Options(9600))]
+    config = Config(shapers=2, devices=(Spec("shaper0", "eth1", Options(64_000)),))
+    assert initial_specs(config, saved) == [
+        Spec("shaper0", "eth1", Options(64_000)),
+        Spec("shaper1"),
+        Spec("slow", "eth0", Options(9600)),
+    ]
