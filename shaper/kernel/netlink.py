@@ -8,6 +8,7 @@ socket has to be thrown away then.)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -52,7 +53,9 @@ class Monitor:
         self._marshal = MarshalRtnl()
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
+        # Without CAP_NET_ADMIN no shaper can be made either, and making one says so in words.
+        with contextlib.suppress(PermissionError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
         self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_NEIGH))
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
