@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from shaper import checks
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
 from shaper.names import check_name
@@ -103,7 +104,7 @@ def decode(text: str) -> list[Spec]:
     try:
         document = json.loads(text)
         version = document["version"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidValue(f"is damaged ({error})") from error
     if version != VERSION:
         raise InvalidValue(f"is of version {version}, and this daemon reads version {VERSION}")
@@ -119,13 +120,19 @@ def _spec(shaper: dict[str, Any]) -> Spec:
         ifname=check_name(shaper["ifname"]),
         master=None if master is None else check_name(master),
         options=Options(
-            rate_bits=_whole(shaper["rate_bits"]),
+            rate_bits=_rate_or_zero(shaper["rate_bits"]),
             burst_bytes=_whole_or_none(shaper["burst_bytes"]),
             queue=Queue(shaper["queue"]),
             limit_packets=_whole_or_none(shaper["limit_packets"]),
-            hz=_whole(shaper["hz"]),
+            hz=checks.check_hz(_whole(shaper["hz"])),
         ),
     )
+
+
+def _rate_or_zero(value: object) -> int:
+    """Return a rate within its bounds; 0 says that none was set."""
+    rate_bits = _whole(value)
+    return checks.check_rate(rate_bits) if rate_bits else 0
 
 
 def _whole(value: object) -> int:
