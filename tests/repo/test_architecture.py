@@ -13,6 +13,7 @@ PURE = (
     "shaper.model",
     "shaper.names",
     "shaper.plan",
+    "shaper.topology",
     "shaper.units",
 )
 # What reads a clock, talks to the kernel or waits.
@@ -43,7 +44,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.checks": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.notify": (set(), set()),
     "shaper.plan": ({"shaper.errors", "shaper.model", "shaper.units"}, set()),
-    "shaper.store": ({"shaper.errors", "shaper.model", "shaper.names"}, set()),
+    "shaper.store": ({"shaper.checks", "shaper.errors", "shaper.model", "shaper.names"}, set()),
     "shaper.discipline": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.forwarder": ({"shaper.discipline", "shaper.errors", "shaper.model"}, set()),
     "shaper.kernel": ({"shaper.errors", "shaper.model"}, {"pyroute2"}),

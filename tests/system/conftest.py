@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import Machine, installed_machine
+from tests.system.machine import Machine, fetch_wheels, installed_machine
 
 NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "make")
 
@@ -27,9 +27,20 @@ def obstacle() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with all that an installation is built of."""
+    directory = tmp_path_factory.mktemp("wheels")
+    fetch_wheels(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def machine(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Machine]:
     """Boot a systemd with the project installed, a cable and a peer."""
     if (reason := obstacle()) is not None:
         pytest.skip(reason)
-    with installed_machine(tmp_path_factory.mktemp("system")) as built:
+    wheels: Path = request.getfixturevalue("wheels")
+    with installed_machine(tmp_path_factory.mktemp("system"), wheels) as built:
         yield built

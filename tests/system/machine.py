@@ -119,31 +119,38 @@ class Machine:
 
 
 @contextlib.contextmanager
-def installed_machine(directory: Path) -> Iterator[Machine]:
-    """Boot a container, install the project in it as README says, and connect it to a peer."""
+def installed_machine(directory: Path, wheels: Path) -> Iterator[Machine]:
+    """Boot a container, install the project in it as README says, and connect it to a peer.
+
+    Args:
+        directory: empty, for this machine alone.
+        wheels: what `fetch_wheels` fetched.
+
+    """
     with prepared(directory) as container, Namespace() as peer:
         shutil.copytree(ROOT, container.root / CHECKOUT[1:], ignore=NOT_SOURCE)
-        _fetch_wheels(container.root / WHEELS[1:])
+        shutil.copytree(wheels, container.root / WHEELS[1:])
         container.boot()
         container.connect(peer)
         _set_up_network(container, peer)
         # As udev's own rules have it; there is no udev in a container.
         container.run("chmod", "0666", "/dev/net/tun")
-        container.run(*_make("install"))
+        container.run(*make("install", CHECKOUT, WHEELS))
         yield Machine(container, peer)
 
 
 def uninstall(container: Container) -> None:
     """Remove the installation as README says."""
-    container.run(*_make("uninstall"))
+    container.run(*make("uninstall", CHECKOUT, WHEELS))
 
 
-def _make(target: str) -> list[str]:
-    settings = ["PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELS}"]
-    return ["env", *settings, "make", "-s", "-C", CHECKOUT, target]
+def make(target: str, checkout: str, wheels: str, *variables: str) -> list[str]:
+    """Return the command that makes a target with nothing but the wheels to install from."""
+    settings = ["PIP_NO_INDEX=1", f"PIP_FIND_LINKS={wheels}"]
+    return ["env", *settings, "make", "-s", "-C", checkout, target, *variables]
 
 
-def _fetch_wheels(directory: Path) -> None:
+def fetch_wheels(directory: Path) -> None:
     """Fetch what the installation is built of, from where pip is set up to find it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     needs = [*project["build-system"]["requires"], "wheel", *project["project"]["dependencies"]]
