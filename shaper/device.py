@@ -18,7 +18,7 @@ from shaper.kernel.neighbours import Neighbours
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.packet_socket import open_packet_socket
 from shaper.kernel.tap import Tap
-from shaper.model import Link, Spec
+from shaper.model import MAX_LIMIT_PACKETS, Link, Queue, Spec
 from shaper.plan import Plan
 
 # Specified: include/uapi/linux/if.h, if_link.h.
@@ -109,15 +109,17 @@ class Device:
     def follow(self, own: Link) -> None:
         """Take over what was changed with `ip link`: the name, and txqueuelen as the limit.
 
-        A length that we have set ourselves and not yet seen confirmed is no such change.
+        A length that we have set ourselves and not yet seen confirmed is no such change; and the
+        classic queue has a limit of its own.
         """
         self.spec = replace(self.spec, ifname=own.ifname)
-        if self.plan is None:
+        if self.plan is None or self.spec.options.queue is Queue.CLASSIC:
             return
         if own.txqueuelen in (self.plan.ring_frames, self.awaited_ring_frames):
             self.awaited_ring_frames = None
         elif self.awaited_ring_frames is None:
-            options = replace(self.spec.options, limit_packets=own.txqueuelen or None)
+            limit = min(own.txqueuelen, MAX_LIMIT_PACKETS) or None
+            options = replace(self.spec.options, limit_packets=limit)
             self.spec = replace(self.spec, options=options)
 
     async def flush(self) -> None:
