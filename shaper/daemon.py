@@ -34,6 +34,7 @@ DEFAULT_CONFIG = Path("/etc/shaper/shaper.toml")
 
 _USAGE_STATUS = 1
 _REFUSED_STATUS = 2
+_INTERRUPTED_STATUS = 130  # 128 and SIGINT, as shells report it
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _NANOSECONDS = 1_000_000_000
 
@@ -218,7 +219,7 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
 )
 @click.option("--check", is_flag=True, help="Validate the configuration and exit.")
 @click.version_option(__version__, prog_name="shaperd")
-def main(
+def shaperd(
     socket: Path,
     state_dir: Path,
     shapers: int | None,
@@ -256,6 +257,17 @@ def main(
             asyncio.run(Daemon(settings, checked).run())
     except ShaperError as error:
         _fail(error, _REFUSED_STATUS)
+
+
+def main() -> None:
+    """Run the command; the entry point. A mistake in its options is one sentence too."""
+    try:
+        shaperd(prog_name="shaperd", standalone_mode=False)
+    except click.ClickException as mistake:
+        message = mistake.format_message().rstrip(".")
+        _fail(InvalidValue(f"{message} (see shaperd --help)"), _USAGE_STATUS)
+    except click.Abort:  # Ctrl-C before there was anything to stop
+        sys.exit(_INTERRUPTED_STATUS)
 
 
 if __name__ == "__main__":
