@@ -34,6 +34,7 @@ from shaper.errors import Busy, KernelRefused, NotPermitted, ShaperError
 _MAX_MESSAGE_BYTES = 64 * 1024  # the longest sensible call is under 300 bytes
 _MAX_UNREAD_REPLIES = 64
 _MAX_CONNECTIONS = 256
+_MAX_CONNECTIONS_OF_ONE = 32  # of one user other than root: nobody may take every place
 _SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
 _BACKLOG = 64
 
@@ -46,7 +47,7 @@ class _Connection(VarlinkInterfaceServerProtocol):
     def __init__(self, service: Service, peer: Peer) -> None:
         super().__init__(service.registry)
         self._service = service
-        self._peer = peer
+        self.peer = peer
         self._pending_bytes = 0
         self._unread_replies = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -89,11 +90,11 @@ class _Connection(VarlinkInterfaceServerProtocol):
             call.method in interface.READING_METHODS
             or call.method_interface == interface.READING_INTERFACE
         )
-        if not is_reading and not may_change(self._peer, self._service.group):
+        if not is_reading and not may_change(self.peer, self._service.group):
             raise interface.reply(
                 NotPermitted(
                     f"{call.method_name} is for root and members of group "
-                    f"{self._service.group} (you are uid {self._peer.uid})"
+                    f"{self._service.group} (you are uid {self.peer.uid})"
                 )
             )
         received: asyncio.Future[None] | None = super().call_received(call, fds)
@@ -121,7 +122,7 @@ class _Connection(VarlinkInterfaceServerProtocol):
 
     def drop(self, reason: str) -> None:
         """End the connection now."""
-        _log.info("dropped a client of uid %d: it %s", self._peer.uid, reason)
+        _log.info("dropped a client of uid %d: it %s", self.peer.uid, reason)
         if self.transport is not None:
             self.transport.abort()
 
@@ -217,13 +218,19 @@ class Service:
         except OSError as error:
             _log.warning("cannot accept a client: %s", error)
             return
-        if len(self._connections) >= _MAX_CONNECTIONS:
-            _log.warning("refused a client: %d are connected", _MAX_CONNECTIONS)
+        if not self._has_room_for(peer):
+            _log.warning("refused a client of uid %d: too many are connected", peer.uid)
             sock.close()
             return
         connection = _Connection(self, peer)
         self._connections.add(connection)
         VarlinkTransport(asyncio.get_running_loop(), sock, sock, connection)
+
+    def _has_room_for(self, peer: Peer) -> bool:
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            return False
+        of_one = sum(connection.peer.uid == peer.uid for connection in self._connections)
+        return peer.uid == 0 or of_one < _MAX_CONNECTIONS_OF_ONE
 
 
 def _refuse_if_answered(path: Path) -> None:
