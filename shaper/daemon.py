@@ -83,6 +83,7 @@ class Daemon:
         self._store = Store(settings.state_directory)
         self._notifier = Notifier(os.environ)
         self._is_stopping = asyncio.Event()
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
@@ -91,28 +92,37 @@ class Daemon:
             supervisor = Supervisor(self._store, pool, netlink, self._config.hz)
             service = Service(self._settings.socket, self._config.group, supervisor)
             service.listen()
+            self._catch_signals(supervisor)
             try:
                 await supervisor.start(initial_specs(self._config, self._store.load()))
                 service.accept()
                 await self._serve(supervisor)
+            except BaseException:
+                # Whatever went wrong, traffic must not start to leave unshaped because of it.
+                await supervisor.abandon()
+                raise
+            else:
+                await supervisor.stop()
             finally:
                 service.close()
-                await supervisor.stop()
 
-    async def _serve(self, supervisor: Supervisor) -> None:
+    def _catch_signals(self, supervisor: Supervisor) -> None:
+        """Let signals wait from now on; one that comes during start-up is obeyed after it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._is_stopping.set)
-        reloads: set[asyncio.Task[None]] = set()
         loop.add_signal_handler(
-            signal.SIGHUP, lambda: reloads.add(loop.create_task(self._reload(supervisor)))
+            signal.SIGHUP,
+            lambda: self._reloads.add(loop.create_task(self._reload(supervisor))),
         )
-        watchdog = loop.create_task(self._feed_watchdog(supervisor))
+
+    async def _serve(self, supervisor: Supervisor) -> None:
+        watchdog = asyncio.get_running_loop().create_task(self._feed_watchdog(supervisor))
         self._say_ready()
         print(f"shaperd {__version__} listens on {self._settings.socket}", flush=True)
         await self._is_stopping.wait()
         self._notifier.stopping()
-        for task in (watchdog, *reloads):
+        for task in (watchdog, *self._reloads):
             task.cancel()
 
     def _say_ready(self) -> None:

@@ -19,7 +19,7 @@ from shaper.kernel.netlink import Netlink
 from shaper.kernel.packet_socket import open_packet_socket
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Link, Queue, Spec
-from shaper.plan import Plan
+from shaper.plan import ALIAS_PREFIX, Plan
 
 # Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_NOARP = 0x80
@@ -56,8 +56,10 @@ class Device:
         self.spec = spec
         self.ifindex = ifindex
         self.slot = slot
+        self.was_adopted = False  # an earlier daemon made the device, and it may have routes
         self.master_index: int | None = None
         self.plan: Plan | None = None
+        self._done: Plan | None = None  # the plan, once all of it is true
         self.awaited_ring_frames: int | None = None  # set by us, not yet seen in an event
         self._tap = tap
         self._netlink = netlink
@@ -68,6 +70,7 @@ class Device:
     async def prepare(self) -> None:
         """Silence the device: no address of its own, no solicitation, no carrier."""
         self._tap.set_carrier(is_on=False)
+        await self._netlink.set_link(self.ifindex, ifalias=ALIAS_PREFIX)
         # Without IPv6 in the kernel there is nothing to silence for it.
         with contextlib.suppress(KernelRefused):
             await self._netlink.set_link(self.ifindex, IFLA_AF_SPEC=_no_ipv6_address())
@@ -77,18 +80,19 @@ class Device:
         """Let this forwarder carry the frames; everything it has to know is told anew."""
         self._forwarder = forwarder
         await forwarder.tell("open", slot=self.slot, descriptor=self._tap.fileno())
-        plan, self.plan = self.plan, None
+        plan, self._done = self._done, None
         if plan is not None:
             await self._configure(plan)
             await self._bind(plan, None)
-            self.plan = plan
+            self._done = plan
 
     async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
         """Make a plan true.
 
         Raises KernelRefused when the kernel refuses a part of it; it can be tried again.
         """
-        before, self.plan = self.plan, None
+        before, self._done = self._done, None
+        self.plan = plan
         await self._follow_up(own)
         await self._set_link(plan, before, own)
         if before is None or before.speed_mbit != plan.speed_mbit:
@@ -104,7 +108,7 @@ class Device:
             await self._bind(plan, master)
         if before is None or before.has_carrier != plan.has_carrier:
             self._tap.set_carrier(is_on=plan.has_carrier)
-        self.plan = plan
+        self._done = plan
 
     def follow(self, own: Link) -> None:
         """Take over what was changed with `ip link`: the name, and txqueuelen as the limit.
@@ -182,7 +186,7 @@ class Device:
             await self._tell("unbind")
             return
         if plan.has_neighbours:
-            self._neighbours.delegate(self.ifindex, master_index)
+            await self._neighbours.delegate(self.ifindex, master_index)
         with open_packet_socket(self.spec.master) as sock:
             await self._tell("bind", has_header=plan.has_link_header, descriptor=sock.fileno())
 

@@ -121,6 +121,8 @@ class Forwarder:
         self._on_death(self)
 
     def _release(self) -> None:
+        if self._end.fileno() < 0:  # it died before it was stopped
+            return
         asyncio.get_running_loop().remove_reader(self._end)
         self._end.close()
 

@@ -67,7 +67,7 @@ class Supervisor:
     async def start(self, specs: Iterable[Spec]) -> None:
         """Create or adopt these shapers, and follow the kernel from now on.
 
-        Raises ShaperError when one cannot be had; nothing new is left behind then.
+        Raises ShaperError when one cannot be had; `abandon` is then to be called.
         """
         await self._pool.start(self._forwarder_replaced)
         await self._watcher.start()
@@ -82,6 +82,17 @@ class Supervisor:
             for device in self._devices.values():
                 await device.remove()
             self._devices.clear()
+        await self._watcher.stop()
+        self._pool.stop()
+
+    async def abandon(self) -> None:
+        """Leave the devices as a crash would: closed, with their routes, to be adopted later.
+
+        Those that were made by this daemon are removed: nobody can have routes over them yet.
+        """
+        for device in self._devices.values():
+            await (device.abandon() if device.was_adopted else device.remove())
+        self._devices.clear()
         await self._watcher.stop()
         self._pool.stop()
 
@@ -215,7 +226,8 @@ class Supervisor:
 
     async def _create(self, spec: Spec) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind."""
-        self._refuse_foreign(spec.ifname, await self._alias(spec.ifname))
+        alias = await self._alias(spec.ifname)
+        self._refuse_foreign(spec.ifname, alias)
         slot = self._pool.take_slot()
         try:
             tap = Tap(spec.ifname)
@@ -224,10 +236,16 @@ class Supervisor:
             raise
         ifindex = socket.if_nametoindex(spec.ifname)
         device = Device(spec, tap, ifindex, slot, self._netlink, self._watcher.neighbours)
+        device.was_adopted = alias is not None
         self._devices[spec.ifname] = device
-        await device.prepare()
-        await device.hand_over(self._pool.forwarder_of(slot))
-        await self._watcher.look_at(ifindex)
+        try:
+            await device.prepare()
+            await device.hand_over(self._pool.forwarder_of(slot))
+            await self._watcher.look_at(ifindex)
+        except ShaperError:
+            await (device.abandon() if device.was_adopted else device.remove())
+            self._forget(device)
+            raise
         return device
 
     async def _alias(self, ifname: str) -> str | None:
@@ -333,7 +351,15 @@ class Supervisor:
         async with self._lock:
             for device in self._devices.values():
                 if self._pool.position_of(device.slot) == position:
-                    await device.hand_over(forwarder)
+                    await self._hand_over(device, forwarder)
+
+    async def _hand_over(self, device: Device, forwarder: Forwarder) -> None:
+        try:
+            await device.hand_over(forwarder)
+        except ShaperError as error:
+            _log.warning("%s: %s; trying again", device.spec.ifname, error)
+        # A change that the death, or this refusal, interrupted is still to be finished.
+        self._watcher.mark(device.ifindex)
 
     def _forget(self, device: Device) -> None:
         del self._devices[device.spec.ifname]

@@ -87,6 +87,8 @@ class Watcher:
                 await self._catch_up()
             except ShaperError as error:
                 _log.error("following the kernel: %s", error)
+            except Exception:  # one event that is not understood must not end the following
+                _log.exception("following the kernel")
 
     async def _catch_up(self) -> None:
         if self._has_overflown:

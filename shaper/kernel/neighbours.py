@@ -20,6 +20,7 @@ from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.netlink import Message, Netlink
 
 # Specified: include/uapi/linux/neighbour.h.
+_NUD_INCOMPLETE = 0x01
 _NUD_REACHABLE = 0x02
 _NUD_STALE = 0x04
 _NUD_DELAY = 0x08
@@ -63,13 +64,20 @@ class Neighbours:
                 family, shaper_index, app_probes=_APP_PROBES, ucast_probes=0, mcast_probes=0
             )
 
-    def delegate(self, shaper_index: int, master_index: int) -> None:
-        """Resolve the neighbours of a shaper on this master from now on."""
+    async def delegate(self, shaper_index: int, master_index: int) -> None:
+        """Resolve the neighbours of a shaper on this master from now on.
+
+        Those asked for in vain meanwhile are resolved at once: the kernel would ask again only
+        after a second.
+        """
         if self._master_of.get(shaper_index) == master_index:
             return
         self.release(shaper_index)
         self._master_of[shaper_index] = master_index
         self._delegations.setdefault(master_index, {})[shaper_index] = _Delegation(shaper_index)
+        for entry in await self._netlink.neighbours(shaper_index):
+            if entry["state"] & _NUD_INCOMPLETE:
+                await self._solicited(entry)
 
     def release(self, shaper_index: int) -> None:
         """Stop resolving for a shaper."""

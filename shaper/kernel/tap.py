@@ -8,6 +8,7 @@ leaving unshaped. Owned: a persistent TAP without an owner could be taken by any
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -86,7 +87,8 @@ class Tap:
 
     def remove(self) -> None:
         """Remove the device and its addresses and routes; it goes with the last descriptor."""
-        fcntl.ioctl(self._descriptor, _TUNSETPERSIST, 0)
+        with contextlib.suppress(OSError):  # EBADFD: somebody else has removed it already
+            fcntl.ioctl(self._descriptor, _TUNSETPERSIST, 0)
         self.close()
 
     def close(self) -> None:
