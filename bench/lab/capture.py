@@ -22,6 +22,7 @@ from bench.lab.ring import RETIRE_MS, Caught, Ring
 
 SNAP_BYTES = 80  # chosen: Ethernet, a VLAN tag, IPv6 and the TCP header without options
 STOP_S = 60.0  # chosen: what a capture of millions of frames gets to hand them over
+LOOK_S = 0.1  # chosen: how often the ring is looked at; it takes a flood half a second to fill
 PREFIX = struct.Struct("=I")  # length of the JSON that precedes the arrays
 
 
@@ -126,8 +127,9 @@ def main() -> None:
     recorder = Recorder()
     worker.announce_ready()
     while not worker.input_ended():
-        select.select([ring, 0], [], [])
-        recorder.take(ring.read())
+        select.select([0], [], [], LOOK_S)
+        if ring.is_filling():
+            recorder.take(ring.read())
     # A block that is not full is handed over only when it has waited for its time.
     time.sleep(4 * RETIRE_MS / 1000)
     recorder.take(ring.read())

@@ -18,6 +18,7 @@ from bench.lab.errors import LabError
 from bench.lab.namespaces import Namespace, python, stop
 
 START_S = 10.0  # chosen: what the daemon gets to say that it is ready
+NICENESS = -10  # as packaging/shaper.service asks for
 POLL_S = 0.05  # chosen: how soon a daemon that died instead is noticed
 
 
@@ -93,6 +94,9 @@ class Shaperd:
                     stdout=log,
                     stderr=log,
                 )
+            # Before it has children; an ordinary user's daemon has to do without.
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, self.pid, NICENESS)
             self._wait_ready(ready, self.process)
 
     def _wait_ready(self, ready: socket.socket, process: subprocess.Popen[Any]) -> None:

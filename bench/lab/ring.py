@@ -1,8 +1,8 @@
 """A packet socket that receives into memory shared with the kernel (TPACKET_V3).
 
 Frames arrive in blocks with the kernel's nanosecond stamp beside each, and no system call for
-any, so the capture takes little from the two cores of what it measures, and seconds of a flood can
-wait in the ring unread. See Documentation/networking/packet_mmap.rst.
+any. Half a minute of 100 Mbit/s, or seconds of a flood, can wait in the ring unread, so that the
+reading need not disturb what is measured. See Documentation/networking/packet_mmap.rst.
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ class Ring:
         self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * blocks)
         self._socket.bind((interface, ETH_P_ALL))
 
-    def fileno(self) -> int:
-        """Return the descriptor, readable when a block is."""
-        return self._socket.fileno()
+    def is_filling(self) -> bool:
+        """Whether a quarter of the ring waits to be read."""
+        ahead = (self._next + self._blocks // 4) % self._blocks * BLOCK_BYTES
+        status, _, _ = BLOCK.unpack_from(self._memory, ahead + STATUS_AT)
+        return bool(status & TP_STATUS_USER)
 
     def read(self) -> Iterator[Caught]:
         """Yield the frames of every block that the kernel has handed over, and give it back."""
