@@ -27,8 +27,9 @@ ALIAS_PREFIX = "shaper"  # of ours: a device of another alias is never taken ove
 _DEFAULT_QUEUE_SECONDS = Fraction(50, 1000)
 _MIN_DEFAULT_LIMIT_PACKETS = 10
 _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
-# How late a wake-up may be and still be caught up entirely: a scheduler's turn on a busy machine.
-_LATENESS_SECONDS = Fraction(10, 1000)
+# How late a wake-up may be and still be caught up entirely: a few scheduler's turns on a busy
+# machine. At low rates that is less than a frame, and one frame of credit does no harm there.
+_LATENESS_SECONDS = Fraction(20, 1000)
 _MIN_OFFLOAD_FRAMES = 2  # an offload frame of fewer saves nothing
 _CLASSIC_LIMIT_PACKETS = 10  # of the 1996 driver
 _MAX_RING_FRAMES = 10_000  # of the TAP, which the kernel allocates
@@ -86,15 +87,16 @@ def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
 def make_settings(options: Options, mtu: int, *, has_link_header: bool = True) -> Settings | None:
     """Fill every default in; None when no speed has been set.
 
-    The bucket defaults to the largest frame plus the credit of a wake-up `_LATENESS_SECONDS` late,
-    and is never less than that frame, whose length a change of the MTU may have raised.
+    The bucket defaults to the largest frame plus the credit of a wake-up `_LATENESS_SECONDS` late
+    (of one full frame at the least), and is never less than the largest frame, whose length a
+    change of the MTU may have raised.
     """
     if not options.rate_bits:
         return None
     frame_bytes = mtu + (ETHERNET_HEADER_BYTES if has_link_header else 0)
     unit_bytes = max(frame_bytes, _offload_wire_bytes(options, mtu))
     lateness_bytes = int(_LATENESS_SECONDS * options.rate_bits) // 8
-    default_bytes = unit_bytes + lateness_bytes
+    default_bytes = unit_bytes + max(lateness_bytes, frame_bytes)
     return Settings(
         rate_bits=options.rate_bits,
         unit_bytes=unit_bytes,
