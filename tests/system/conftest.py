@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.lab.errors import MissingError
 from tests.system.machine import Machine, fetch_wheels, installed_machine
 
 NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "make")
@@ -42,5 +44,10 @@ def machine(
     if (reason := obstacle()) is not None:
         pytest.skip(reason)
     wheels: Path = request.getfixturevalue("wheels")
-    with installed_machine(tmp_path_factory.mktemp("system"), wheels) as built:
+    with contextlib.ExitStack() as stack:
+        directory = tmp_path_factory.mktemp("system")
+        try:
+            built = stack.enter_context(installed_machine(directory, wheels))
+        except MissingError as error:
+            pytest.skip(f"no container can be booted here: {error}")
         yield built

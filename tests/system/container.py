@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.lab.errors import LabError
+from bench.lab.errors import LabError, MissingError
 from bench.lab.launch import __file__ as launcher
 from bench.lab.namespaces import Namespace, stop
 from bench.lab.wait import wait_until
@@ -148,7 +148,7 @@ def prepared(directory: Path) -> Iterator[Container]:
         directory: empty, and not used for anything else.
 
     Raises:
-        LabError: the overlay cannot be mounted here; the message says why.
+        MissingError: no overlay can be mounted here, or no control group made; it says why.
 
     """
     target = directory / "machine"
@@ -167,7 +167,7 @@ def prepared(directory: Path) -> Iterator[Container]:
         try:
             assert process.stdout is not None
             if process.stdout.readline() != "mounted\n":
-                raise LabError((directory / "console").read_text().strip())
+                raise MissingError((directory / "console").read_text().strip())
             yield container
         finally:
             container.close()
@@ -197,8 +197,11 @@ def _settings(groups: Sequence[Path]) -> dict[str, str]:
 def _control_groups() -> Iterator[list[Path]]:
     """Make a control group in each hierarchy that systemd uses, and remove it in the end."""
     groups = [place / f"shaper-test-{os.getpid()}" for place in _hierarchies()]
-    for group in groups:
-        group.mkdir()
+    try:
+        for group in groups:
+            group.mkdir()
+    except OSError as error:
+        raise MissingError(f"needs a control group of its own: {error}") from error
     try:
         yield groups
     finally:

@@ -12,9 +12,12 @@ import pytest
 from bench.lab.wait import wait_until
 from tests.system.machine import Machine, uninstall
 
-RATE = "8mbit"
-RATE_BITS = 8_000_000
-TOLERANCE = 0.02  # the rest is tested with a capture; here a counter is read from outside
+RATE = "2mbit"
+RATE_BITS = 2_000_000
+# A counter read from outside, on a machine that may be busy: exactness is for captures to judge.
+EXCESS = 0.02
+SHORTFALL = 0.1
+ATTEMPTS = 4
 MAX_EXPOSURE = 3.0
 QUICK_WATCHDOG = "2s"  # less than the daemon itself waits before it replaces a stuck forwarder
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # include/uapi/linux/capability.h
@@ -29,8 +32,17 @@ def shaping(machine: Machine) -> Machine:
 
 
 def assert_shapes(machine: Machine) -> None:
-    """Hold what the peer receives to the configured rate."""
-    assert machine.received_bits(RATE_BITS) == pytest.approx(RATE_BITS, rel=TOLERANCE)
+    """Hold what the peer receives to the configured rate.
+
+    Never more than that; much less only as long as this machine is too busy to send.
+    """
+    received = 0.0
+    for _ in range(ATTEMPTS):
+        received = machine.received_bits(RATE_BITS)
+        assert received <= RATE_BITS * (1 + EXCESS)
+        if received >= RATE_BITS * (1 - SHORTFALL):
+            return
+    pytest.fail(f"the peer received {received:.0f} of {RATE_BITS} bit/s, {ATTEMPTS} times over")
 
 
 def effective_capabilities(machine: Machine, pid: str) -> int:
