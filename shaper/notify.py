@@ -58,7 +58,7 @@ class Notifier:
 def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:
     """Return how often to call `Notifier.watchdog`, in nanoseconds; None: nobody waits for it.
 
-    A fraction of $WATCHDOG_USEC, and only when $WATCHDOG_PID is unset or this process: a child that
+    A fraction of $WATCHDOG_USEC, and only if $WATCHDOG_PID is unset or this process: a child that
     inherited the variables is not the one that is watched.
     """
     period = environ.get("WATCHDOG_USEC", "")
