@@ -26,6 +26,9 @@ from shaper.model import Settings
 
 # Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms.
 _BATCH_FRAMES = 32
+# How soon a master that was down or gone is tried again, unless the supervisor says something: one
+# that was down too briefly for the supervisor to see is found to be back by this alone.
+_HOLD_NS = 100_000_000
 
 _FIRST_DROP = FIELDS.index(DROP_REASONS[0])
 
@@ -49,7 +52,7 @@ class Path:
         self._discipline: Discipline | None = None
         self._pending: Frame | None = None
         self._is_drained = False
-        self._is_held = False  # the master is down or gone: what waits is kept for its return
+        self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
         self._sent_bytes, self._sent_packets, self._overlimits = row[:3]
         self._dropped = dict(zip(DROP_REASONS, row[_FIRST_DROP:], strict=False))
@@ -59,16 +62,20 @@ class Path:
         """Do what is due; afterwards `deadline_ns` and `wants_frames` say when to come again."""
         self.deadline_ns = None
         self.wants_frames = False
+        self._is_held = False
         self._shed_bytes = 0
         settings, discipline = self._settings, self._discipline
-        if settings is None or discipline is None or self.sink is None or self._is_held:
+        if settings is None or discipline is None or self.sink is None:
             self._publish()
             return
         now = jiffies.from_ns(now_ns, settings.hz)
         room = self._send(discipline, self.sink, now, _BATCH_FRAMES)
         self._read(discipline, now)
         room = self._send(discipline, self.sink, now, room)
-        self._schedule(discipline, settings.hz, now, is_cut_short=room <= 0)
+        if self._is_held:
+            self.deadline_ns = now_ns + _HOLD_NS
+        elif not self.is_blocked:
+            self._schedule(discipline, settings.hz, now, is_cut_short=room <= 0)
         self._publish()
 
     def configure(self, settings: Settings | None, now_ns: int) -> None:
@@ -90,7 +97,7 @@ class Path:
         if self.sink is not None:
             self.sink.close()
         self.sink = sink
-        self.is_blocked = self._is_held = False
+        self.is_blocked = False
 
     def flush(self) -> None:
         """Drop everything that waits."""
@@ -153,8 +160,6 @@ class Path:
             discipline.enqueue(frame, now=now)
 
     def _schedule(self, discipline: Discipline, hz: int, now: int, *, is_cut_short: bool) -> None:
-        if self.is_blocked or self._is_held:
-            return
         deadline = discipline.deadline()
         if is_cut_short or not (self._is_drained or discipline.is_full):
             deadline = now
