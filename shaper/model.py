@@ -81,7 +81,7 @@ class Link:
     address: bytes  # link-layer address; empty for a device without one
     arphrd: int  # ARPHRD_*: the link layer's type
     is_up: bool  # IFF_UP
-    is_running: bool  # IFF_RUNNING: operational, with carrier
+    is_running: bool  # has carrier, and may use it
     operstate: str  # UP, DOWN, LOWERLAYERDOWN, ...
     txqueuelen: int = 0
     lower: int | None = None  # ifindex of the device below (vlan, macvlan)

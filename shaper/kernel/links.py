@@ -7,10 +7,11 @@ from shaper.model import Link
 
 # Specified: include/uapi/linux/if.h, if_arp.h.
 _IFF_UP = 0x1
-_IFF_RUNNING = 0x40
 _IFF_NOARP = 0x80
+_IFF_LOWER_UP = 0x10000
 
 _RTM_DELLINK = "RTM_DELLINK"
+_DORMANT = "DORMANT"  # RFC 2863: has carrier, and waits to be let in (802.1X)
 
 
 class Links:
@@ -51,6 +52,7 @@ def parse_link(message: Message) -> Link:
     """Return the device that an RTM_NEWLINK or RTM_DELLINK message tells of."""
     flags = message["flags"]
     address = message.get_attr("IFLA_ADDRESS")
+    operstate = message.get_attr("IFLA_OPERSTATE") or "UNKNOWN"
     return Link(
         ifindex=message["index"],
         ifname=message.get_attr("IFLA_IFNAME") or "",
@@ -58,8 +60,9 @@ def parse_link(message: Message) -> Link:
         address=bytes.fromhex(address.replace(":", "")) if address else b"",
         arphrd=message["ifi_type"],
         is_up=bool(flags & _IFF_UP),
-        is_running=bool(flags & _IFF_RUNNING),
-        operstate=message.get_attr("IFLA_OPERSTATE") or "UNKNOWN",
+        # Not IFF_RUNNING: net/core/link_watch.c may report that a second after the carrier.
+        is_running=bool(flags & _IFF_LOWER_UP) and operstate != _DORMANT,
+        operstate=operstate,
         txqueuelen=message.get_attr("IFLA_TXQLEN") or 0,
         lower=_lower(message),
         is_noarp=bool(flags & _IFF_NOARP),
