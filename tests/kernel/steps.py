@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import json
+import os
+import signal
 import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +26,11 @@ SO_RCVBUFFORCE = 33
 SO_TIMESTAMPNS = 35
 TIMESPEC = struct.Struct("=qq")
 ETH_P_ALL = 0x0003
+# By include/uapi/linux/sockios.h and ethtool.h: struct ethtool_cmd, its speed in two halves.
+SIOCETHTOOL = 0x8946
+ETHTOOL_GSET = struct.pack("=I", 1)
+ETHTOOL_CMD_BYTES = 44
+ETHTOOL_SPEED_AT = (12, 28)
 
 NS_PER_SECOND = 10**9
 NS_PER_MS = 10**6
@@ -68,6 +78,16 @@ def plug(pair: Pair) -> int:
     return up_ns
 
 
+@contextlib.contextmanager
+def frozen(shaperd: Shaperd) -> Iterator[None]:
+    """Stop the supervisor, so that what happens meanwhile reaches it together."""
+    os.kill(shaperd.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(shaperd.pid, signal.SIGCONT)
+
+
 def ip_json(namespace: Namespace, *arguments: str) -> list[dict[str, Any]]:
     """Return what `ip -json` tells."""
     answer = namespace.run(["ip", "-j", *arguments]).stdout
@@ -78,6 +98,16 @@ def link(namespace: Namespace, ifname: str = SHAPER) -> dict[str, Any]:
     """Return what `ip link show` tells of a device, its statistics included."""
     (shown,) = ip_json(namespace, "-s", "-s", "link", "show", "dev", ifname)
     return shown
+
+
+def speed_mbit(namespace: Namespace, ifname: str = SHAPER) -> int:
+    """Return the speed that `ethtool` would show, in Mbit/s."""
+    command = ctypes.create_string_buffer(ETHTOOL_GSET, ETHTOOL_CMD_BYTES)
+    request = struct.pack("16sP16x", ifname.encode(), ctypes.addressof(command))
+    with namespace.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, SIOCETHTOOL, request)
+    low, high = (struct.unpack_from("=H", command, at)[0] for at in ETHTOOL_SPEED_AT)
+    return int(low | high << 16)
 
 
 def exists(namespace: Namespace, ifname: str = SHAPER) -> bool:

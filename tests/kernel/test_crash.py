@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from tests.kernel.steps import (
     belongings,
     dropped,
     exists,
+    frozen,
     link,
     now_ns,
     plug,
@@ -40,16 +39,6 @@ def kill_forwarder(shaperd: Shaperd) -> tuple[int, int]:
     killed_ns = now_ns()
     os.kill(forwarder, signal.SIGKILL)
     return forwarder, killed_ns
-
-
-@contextlib.contextmanager
-def frozen(shaperd: Shaperd) -> Iterator[None]:
-    """Stop the supervisor, so that what happens meanwhile reaches it together."""
-    os.kill(shaperd.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(shaperd.pid, signal.SIGCONT)
 
 
 def wait_successor(shaperd: Shaperd, killed: int) -> None:
