@@ -26,7 +26,7 @@ class Discipline(Protocol):
         backlog_packets: wire frames waiting; an offload frame counts its segments.
         overlimits: how many times a frame had to wait.
         dropped: wire frames lost, by reason.
-        is_full: the next enqueue would drop; the TAP is better left unread.
+        room: wire frames that fit without a drop; at 0 the TAP is better left unread.
         busy_bytes: wire bytes handed out since the rate was last set.
         busy_ns: how long the rate was in use since it was last set, in nanoseconds.
             `busy_bytes * 8e9 / busy_ns` is the rate achieved while there was work.
@@ -38,8 +38,8 @@ class Discipline(Protocol):
     dropped: dict[str, int]
 
     @property
-    def is_full(self) -> bool:
-        """Whether the next enqueue would drop a frame."""
+    def room(self) -> int:
+        """How many more wire frames it takes without dropping one; 0 or less when it is full."""
         ...
 
     @property
@@ -56,8 +56,16 @@ class Discipline(Protocol):
         """Take a frame at jiffy `now`; it may drop this one or another, and counts it."""
         ...
 
+    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
+        """Take frames that arrived together, in order, as `enqueue` would take each."""
+        ...
+
     def dequeue(self, *, now: int) -> Frame | None:
         """Hand out the next frame that may leave at jiffy `now`, or None."""
+        ...
+
+    def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
+        """Hand out what may leave at jiffy `now`, in order, at most `limit` frames."""
         ...
 
     def deadline(self) -> int | None:
@@ -78,3 +86,19 @@ class Discipline(Protocol):
     def drain(self) -> list[Frame]:
         """Give back everything that waits, in order, to be queued elsewhere; nothing is lost."""
         ...
+
+
+class OneByOne:
+    """The batches of a discipline that has nothing to gain from them."""
+
+    def enqueue_batch(self: Discipline, frames: list[Frame], *, now: int) -> None:
+        """Take each frame in turn."""
+        for frame in frames:
+            self.enqueue(frame, now=now)
+
+    def dequeue_batch(self: Discipline, *, now: int, limit: int) -> list[Frame]:
+        """Ask for one frame after the other."""
+        frames: list[Frame] = []
+        while len(frames) < limit and (frame := self.dequeue(now=now)) is not None:
+            frames.append(frame)
+        return frames

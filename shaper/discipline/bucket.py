@@ -64,6 +64,15 @@ class Bucket:
         return self._balance >= 0
 
     @property
+    def budget_bytes(self) -> int:
+        """How much may have left before one more frame leaves; negative when closed.
+
+        Frames leave, as of the last `accrue` or `rest`, while the bytes of those before them are
+        at most this: the same as asking `is_open` and paying with `charge` in turn.
+        """
+        return self._balance // self._byte_tokens
+
+    @property
     def busy_bytes(self) -> int:
         """Bytes charged since the rate was set."""
         return self._charged // self._byte_tokens

@@ -42,9 +42,9 @@ class Fifo:
         )
 
     @property
-    def is_full(self) -> bool:
-        """Whether the next enqueue would drop a frame."""
-        return self.backlog_packets >= self._settings.limit_packets
+    def room(self) -> int:
+        """How many more wire frames it takes; 0 or less when it is full."""
+        return self._settings.limit_packets - self.backlog_packets
 
     @property
     def busy_bytes(self) -> int:
@@ -58,32 +58,52 @@ class Fifo:
 
     def enqueue(self, frame: Frame, *, now: int) -> None:
         """Join the tail, or be dropped as `limit`."""
-        if self.is_full:
-            self.dropped["limit"] += frame.packets
-            return
+        self.enqueue_batch([frame], now=now)
+
+    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
+        """Join the tail in order; those that find the queue full are dropped as `limit`."""
         if not self._frames:
             self._bucket.rest(now)
-        if frame.wire_bytes > self._settings.unit_bytes and frame.packets > 1:
-            self._append_all(split(frame))
-        else:
-            self._frames.append(frame)
-            self.backlog_bytes += frame.wire_bytes
-            self.backlog_packets += frame.packets
+        unit_bytes = self._settings.unit_bytes
+        room = self.room
+        for frame in frames:
+            _, wire_bytes, packets = frame
+            if room <= 0:
+                self.dropped["limit"] += packets
+            elif wire_bytes > unit_bytes and packets > 1:
+                self._append_all(split(frame))
+            else:
+                self._frames.append(frame)
+                self.backlog_bytes += wire_bytes
+                self.backlog_packets += packets
+            room -= packets
 
     def dequeue(self, *, now: int) -> Frame | None:
         """Hand out the head if the bucket is open."""
-        if not self._frames:
-            return None
-        bucket = self._bucket
-        bucket.accrue(now)
-        if not bucket.is_open:
+        frames = self.dequeue_batch(now=now, limit=1)
+        return frames[0] if frames else None
+
+    def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
+        """Hand out frames from the head for as long as the bucket stays open."""
+        waiting = self._frames
+        if not waiting:
+            return []
+        self._bucket.accrue(now)
+        budget_bytes = self._bucket.budget_bytes
+        if budget_bytes < 0:
             self.overlimits += 1
-            return None
-        frame = self._frames.popleft()
-        bucket.charge(frame.wire_bytes)
-        self.backlog_bytes -= frame.wire_bytes
-        self.backlog_packets -= frame.packets
-        return frame
+            return []
+        leaving: list[Frame] = []
+        left_bytes = left_packets = 0
+        while waiting and left_bytes <= budget_bytes and len(leaving) < limit:
+            frame = waiting.popleft()
+            leaving.append(frame)
+            left_bytes += frame[1]
+            left_packets += frame[2]
+        self._bucket.charge(left_bytes)
+        self.backlog_bytes -= left_bytes
+        self.backlog_packets -= left_packets
+        return leaving
 
     def deadline(self) -> int | None:
         """Return the jiffy in which the bucket opens, if something waits for it."""

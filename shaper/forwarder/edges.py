@@ -12,7 +12,8 @@ import socket
 import struct
 
 from shaper.discipline.frame import strip_link_header
-from shaper.forwarder.ports import Outcome
+from shaper.forwarder.messages import Messages
+from shaper.forwarder.ports import MAX_BATCH, Outcome
 
 # The virtio-net header, and the largest offload frame with its headers (gso_max_size is 64 kB).
 _READ_BYTES = 10 + 65536 + 64
@@ -31,7 +32,7 @@ _OUTCOMES = {
 
 
 class TapSource:
-    """A TAP, read one frame a call."""
+    """A TAP; every read(2) gives one frame."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -41,21 +42,24 @@ class TapSource:
         """Return the TAP's descriptor."""
         return self._descriptor
 
-    def read(self) -> bytes | None:
-        """Return one virtio-net header and frame, or None when the ring is empty.
+    def read(self, limit: int) -> list[bytes]:
+        """Return up to `limit` virtio-net headers and frames; fewer when the ring is empty.
 
         A TAP that was deleted under us answers EBADFD; the supervisor hears of it from netlink
         and closes this path.
         """
+        batch: list[bytes] = []
+        read, append, descriptor = os.read, batch.append, self._descriptor
         try:
-            return os.read(self._descriptor, _READ_BYTES)
+            for _ in range(limit):
+                append(read(descriptor, _READ_BYTES))
         except BlockingIOError:
-            return None
+            pass
         except OSError as error:
             if error.errno != errno.EBADFD:
                 raise
             self.is_gone = True
-            return None
+        return batch
 
     def close(self) -> None:
         """Close our copy of the descriptor; the supervisor still holds the device."""
@@ -69,18 +73,16 @@ class PacketSink:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        self._messages = Messages(MAX_BATCH)
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._socket.fileno()
 
-    def write(self, data: bytes) -> Outcome:
-        """Send one frame through the master's own queue."""
-        try:
-            self._socket.send(data)
-        except OSError as error:
-            return _OUTCOMES.get(error.errno or 0, Outcome.ERROR)
-        return Outcome.SENT
+    def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
+        """Send frames through the master's own queue, all in one system call."""
+        sent, number = self._messages.send(self._socket.fileno(), batch)
+        return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
 
     def close(self) -> None:
         """Close the socket."""
@@ -106,8 +108,15 @@ class HeaderlessSink:
         """Return the socket's descriptor."""
         return self._socket.fileno()
 
-    def write(self, data: bytes) -> Outcome:
-        """Send one IP packet, without the header it was read with."""
+    def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
+        """Send IP packets, without the headers they were read with, one by one."""
+        for sent, data in enumerate(batch):
+            outcome = self._write(data)
+            if outcome is not Outcome.SENT:
+                return sent, outcome
+        return len(batch), Outcome.SENT
+
+    def _write(self, data: bytes) -> Outcome:
         stripped = strip_link_header(data)
         if stripped is None:
             return Outcome.PROTOCOL

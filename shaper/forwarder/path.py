@@ -4,7 +4,7 @@
 
 A path is run when its TAP is readable, when its deadline has come or when its master has room
 again. A run sends what is due, reads what waits, and sends what became due by that; it is bounded
-(`_BATCH_FRAMES`), so that no shaper starves another, and ends by saying when it wants to run next.
+(`MAX_BATCH`), so that no shaper starves another, and ends by saying when it wants to run next.
 
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
 alone when that is at most a jiffy away, so a busy shaper wakes at most HZ times a second; and one
@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline, Frame
-from shaper.discipline.frame import is_neighbour_traffic, parse
+from shaper.discipline.frame import parse_all
 from shaper.forwarder.board import DROP_REASONS, FIELDS
-from shaper.forwarder.ports import Outcome, Sink, Source
+from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
 from shaper.forwarder.queues import make_discipline
 from shaper.model import Settings
 
-# Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms.
-_BATCH_FRAMES = 32
-# How soon a master that was down or gone is tried again, unless the supervisor says something: one
-# that was down too briefly for the supervisor to see is found to be back by this alone.
+# Specified: the frame of the commonest MTU; a frame has at most so many segments as of these fit.
+_FULL_FRAME_BYTES = 1514
+
+# Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
+# One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
 
 _FIRST_DROP = FIELDS.index(DROP_REASONS[0])
@@ -50,7 +51,9 @@ class Path:
         self._row = row
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
-        self._pending: Frame | None = None
+        self._pending: list[Frame] = []
+        self._removed_bytes = 0  # of each frame's header, which the master does not transmit
+        self._frame_packets = 1  # the most segments a frame may have
         self._is_drained = False
         self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
@@ -69,7 +72,7 @@ class Path:
             self._publish()
             return
         now = jiffies.from_ns(now_ns, settings.hz)
-        room = self._send(discipline, self.sink, now, _BATCH_FRAMES)
+        room = self._send(discipline, self.sink, now, MAX_BATCH)
         self._read(discipline, now)
         room = self._send(discipline, self.sink, now, room)
         if self._is_held:
@@ -89,21 +92,22 @@ class Path:
             self._discipline = make_discipline(old, self._settings, settings, now_ns)
             if self._discipline is not old:
                 self._retire(old)
-        self._refused_bytes = 0
+            self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
         self._settings = settings
+        self._refused_bytes = 0
 
     def bind(self, sink: Sink | None) -> None:
         """Send to another master from now on; None: hold what waits."""
         if self.sink is not None:
             self.sink.close()
         self.sink = sink
+        self._removed_bytes = sink.removed_bytes if sink is not None else 0
         self.is_blocked = False
 
     def flush(self) -> None:
         """Drop everything that waits."""
-        if self._pending is not None:
-            self._dropped["flush"] += self._pending.packets
-            self._pending = None
+        self._dropped["flush"] += sum(frame.packets for frame in self._pending)
+        self._pending = []
         if self._discipline is not None:
             self._discipline.flush("flush")
 
@@ -117,51 +121,53 @@ class Path:
     def _send(self, discipline: Discipline, sink: Sink, now: int, room: int) -> int:
         """Send at most `room` frames; return what is left of it, 0 when more may be due."""
         while room > 0 and not (self.is_blocked or self._is_held):
-            frame = self._pending or discipline.dequeue(now=now)
-            if frame is None:
+            frames = self._pending or discipline.dequeue_batch(now=now, limit=room)
+            if not frames:
                 return room
-            self._pending = None
-            self._settle(frame, sink.write(frame.data))
-            room -= 1
+            room -= len(frames)
+            self._pending = self._transmit(sink, frames)
         return room
 
-    def _settle(self, frame: Frame, outcome: Outcome) -> None:
+    def _transmit(self, sink: Sink, frames: list[Frame]) -> list[Frame]:
+        """Hand frames to the master; return those it has not looked at yet."""
+        sent, outcome = sink.write([frame[0] for frame in frames])
+        sent_bytes = sum([frame[1] for frame in frames[:sent]])
+        self._sent_bytes += sent_bytes
+        self._shed_bytes += sent_bytes
+        self._sent_packets += sum([frame[2] for frame in frames[:sent]])
         if outcome is Outcome.SENT:
-            self._sent_bytes += frame.wire_bytes
-            self._sent_packets += frame.packets
-            self._shed_bytes += frame.wire_bytes
-            return
+            return []
         if outcome is Outcome.BLOCKED:
-            self._pending = frame
             self.is_blocked = True
-            return
-        self._dropped[outcome.value] += frame.packets
-        self._refused_bytes += frame.wire_bytes
-        self._is_held = self._is_held or outcome is Outcome.GONE
+            return frames[sent:]
+        refused = frames[sent]
+        self._dropped[outcome.value] += refused.packets
+        self._refused_bytes += refused.wire_bytes
+        self._is_held = outcome is Outcome.GONE
+        return frames[sent + 1 :]
 
     def _read(self, discipline: Discipline, now: int) -> None:
         """Move frames from the TAP to the discipline until either is done, or a batch is."""
         self._is_drained = False
-        removed_bytes = self.sink.removed_bytes if self.sink is not None else 0
-        for _ in range(_BATCH_FRAMES):
-            is_full = discipline.is_full
-            if is_full and self._shed_bytes <= 0:
+        budget = MAX_BATCH
+        while budget > 0 and not self._is_drained:
+            room = discipline.room
+            if room <= 0 and self._shed_bytes <= 0:
                 return
-            data = self.source.read()
-            if data is None:
-                self._is_drained = True
-                return
-            if is_neighbour_traffic(data):
-                self._dropped["neighbour"] += 1
-                continue
-            frame = parse(data, removed_bytes)
-            if is_full:
-                self._shed_bytes -= frame.wire_bytes
-            discipline.enqueue(frame, now=now)
+            limit = min(budget, max(1, room // self._frame_packets))
+            batch = self.source.read(limit)
+            self._is_drained = len(batch) < limit
+            budget -= limit
+            frames, neighbours = parse_all(batch, self._removed_bytes)
+            self._dropped["neighbour"] += neighbours
+            if room <= 0:
+                self._shed_bytes -= sum([frame.wire_bytes for frame in frames])
+            if frames:
+                discipline.enqueue_batch(frames, now=now)
 
     def _schedule(self, discipline: Discipline, hz: int, now: int, *, is_cut_short: bool) -> None:
         deadline = discipline.deadline()
-        if is_cut_short or not (self._is_drained or discipline.is_full):
+        if is_cut_short or not (self._is_drained or discipline.room <= 0):
             deadline = now
         if deadline is not None:
             self.deadline_ns = jiffies.to_ns(deadline, hz)
@@ -187,8 +193,8 @@ class Path:
         if discipline is not None:
             own = (
                 self._overlimits + discipline.overlimits,
-                discipline.backlog_bytes + (pending.wire_bytes if pending else 0),
-                discipline.backlog_packets + (pending.packets if pending else 0),
+                discipline.backlog_bytes + sum(frame.wire_bytes for frame in pending),
+                discipline.backlog_packets + sum(frame.packets for frame in pending),
                 max(0, discipline.busy_bytes - self._refused_bytes),
                 discipline.busy_ns,
             )

@@ -36,6 +36,7 @@ from shaper.discipline.frame import (
     find_layout,
     is_neighbour_traffic,
     parse,
+    parse_all,
     strip_link_header,
 )
 from tests.unit.strategies import Train, offload, segments, trains, virtio
@@ -269,3 +270,15 @@ def test_strip_leaves_offsets_that_are_not_set() -> None:
 def test_strip_refuses_what_such_a_master_cannot_carry(packet: Packet) -> None:
     """Neither ARP nor a VLAN tag nor a fragment of a header has a place without a link layer."""
     assert strip_link_header(read(packet)) is None
+
+
+@given(st.lists(st.binary(min_size=24, max_size=80), max_size=8))
+def test_a_batch_is_parsed_as_its_frames_are(batch: list[bytes]) -> None:
+    """Taken together, frames come out as one by one, and neighbour traffic is only counted."""
+    others = [data for data in batch if not is_neighbour_traffic(data)]
+    frames, neighbours = parse_all(batch, 14)
+    assert neighbours == len(batch) - len(others)
+    assert [frame.data for frame in frames] == others
+    for frame, data in zip(frames, others, strict=True):
+        if len(data) > 24:
+            assert frame == parse(data, 14)

@@ -147,6 +147,19 @@ def test_every_refusal_has_its_own_counter(rig: Rig, outcome: Outcome) -> None:
     assert rig.count("busy_bytes") == 0
 
 
+def test_a_refused_frame_does_not_hold_up_its_successors(rig: Rig) -> None:
+    """Of a batch in which the master refuses one frame, the others leave, in order."""
+    frames = [FRAME[:60] + bytes([number]) for number in range(3)]
+    rig.path.configure(replace(SETTINGS, rate_bits=10**9), 0)
+    rig.source.frames.extend(frames)
+    rig.sink.refuse = {1: Outcome.OVERSIZE}
+    rig.run(0)
+    rig.run_to(1000 * MS)
+    assert rig.sink.frames == [frames[0], frames[2]]
+    assert rig.count("oversize") == 1
+    assert rig.count("sent_packets") == 2
+
+
 def test_what_waits_outlives_the_master(rig: Rig) -> None:
     """When the master goes only the frame in flight is lost; the rest leaves through the next."""
     rig.source.frames.extend([FRAME] * 3)

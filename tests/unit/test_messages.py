@@ -1,0 +1,55 @@
+"""sendmmsg hands over every message whole and in order, and says which one was refused."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from shaper.forwarder.messages import Messages
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return two connected datagram sockets that do not block."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_every_length_arrives_as_it_was(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Frames of all kinds of length, with zero bytes in them, in one call and in order."""
+    ours, theirs = ends
+    batch = [bytes([number]) * length for number, length in enumerate((1, 10, 60, 1524, 20_000))]
+    batch.append(b"a\0b\0")
+    assert Messages(8).send(ours.fileno(), batch) == (len(batch), 0)
+    assert [theirs.recv(65_536) for _ in batch] == batch
+
+
+def test_room_is_used_again(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A shorter batch after a longer one sends nothing of the longer one."""
+    ours, theirs = ends
+    messages = Messages(4)
+    messages.send(ours.fileno(), [b"1", b"2", b"3", b"4"])
+    assert messages.send(ours.fileno(), [b"five"]) == (1, 0)
+    assert [theirs.recv(10) for _ in range(5)] == [b"1", b"2", b"3", b"4", b"five"]
+    with pytest.raises(BlockingIOError):
+        theirs.recv(10)
+
+
+def test_a_full_socket_says_how_far_it_came(ends: tuple[socket.socket, socket.socket]) -> None:
+    """EAGAIN and the number of messages sent before it: none is sent twice, none is lost."""
+    ours, theirs = ends
+    messages, sent, number = Messages(64), 0, 0
+    while number == 0:
+        done, number = messages.send(ours.fileno(), [sent.to_bytes(4, "big")] * 64)
+        sent += done
+    assert number == errno.EAGAIN
+    for _ in range(sent):
+        theirs.recv(10)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(10)
