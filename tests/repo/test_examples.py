@@ -26,7 +26,7 @@ SCENARIOS = [scenario for blocks in BLOCKS.values() for scenario in scenarios(bl
 def commands(tmp_path: Path) -> str:
     """Return a search path on which shapecfg is the one of this checkout."""
     program = tmp_path / "shapecfg"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m shapecfg.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m shapecfg "$@"\n')
     program.chmod(0o755)
     return f"{tmp_path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
