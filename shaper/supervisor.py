@@ -201,8 +201,14 @@ class Supervisor:
             self._save()
 
     async def configure(self, specs: Iterable[Spec]) -> None:
-        """Make shapers be as a configuration file says; those it does not name stay."""
+        """Make shapers be as a configuration file says; those it does not name stay.
+
+        Raises ShaperError, with nothing changed, when one of them cannot be so.
+        """
         async with self._lock:
+            specs = tuple(specs)
+            for spec in specs:
+                await self._check(spec)
             for spec in specs:
                 device = self._devices.get(spec.ifname)
                 if device is None:
@@ -210,6 +216,16 @@ class Supervisor:
                 elif device.spec.master not in (None, spec.master):
                     await self._change(device, replace(device.spec, master=None))
                 await self._change(device, spec)
+
+    async def _check(self, spec: Spec) -> None:
+        device = self._devices.get(spec.ifname)
+        master = self._watcher.links.name(spec.master) if spec.master is not None else None
+        if device is None:
+            self._refuse_foreign(spec.ifname, await self._alias(spec.ifname))
+        if master is not None:
+            check_burst(spec.options, master.mtu)
+        if device is not None and master is not None:
+            self._refuse_loop(device, master)
 
     def _device(self, ifname: str) -> Device:
         device = self._devices.get(ifname)
