@@ -37,6 +37,7 @@ _REFUSED_STATUS = 2
 _INTERRUPTED_STATUS = 130  # 128 and SIGINT, as shells report it
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _NANOSECONDS = 1_000_000_000
+_PING_AGAIN_SECONDS = 0.5  # a forwarder that was replaced answers by then
 
 _log = logging.getLogger("shaperd")
 
@@ -152,9 +153,10 @@ class Daemon:
                 await supervisor.ping()
             except ShaperError as error:
                 _log.error("watchdog not fed: %s", error)
+                await asyncio.sleep(_PING_AGAIN_SECONDS)
             else:
                 self._notifier.watchdog()
-            await asyncio.sleep(interval_ns / _NANOSECONDS)
+                await asyncio.sleep(interval_ns / _NANOSECONDS)
 
 
 def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:

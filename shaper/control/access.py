@@ -16,8 +16,9 @@ from dataclasses import dataclass
 _SO_PEERGROUPS = 59
 _UCRED = struct.Struct("3i")
 
-# Chosen: more groups than this and a caller is judged by its primary group alone.
-_MAX_GROUPS = 1024
+# Specified by the socket module, whose buffer ends at 1024 bytes: a caller in more groups than
+# this is judged by its primary group alone.
+_MAX_GROUPS = 256
 
 
 @dataclass(frozen=True)
