@@ -8,7 +8,7 @@ import socket
 import sys
 
 from shaper.forwarder.loop import Loop
-from shaper.forwarder.sandbox import drop_privileges, sharpen_timers
+from shaper.forwarder.sandbox import ask_for_the_processor, drop_privileges, sharpen_timers
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     # The terminal's Ctrl-C goes to the whole group; the supervisor ends us when it is ready to.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = socket.socket(fileno=int(sys.argv[1]))
+    ask_for_the_processor()
     drop_privileges()
     sharpen_timers()
     # Frames hold no cycles, so reference counts free them and a collection would only cost time.
