@@ -52,8 +52,8 @@ def drop_privileges() -> None:
 def ask_for_the_processor() -> None:
     """Ask to run as soon as there is work; to be called while there is privilege left to ask with.
 
-    A late wake-up costs accuracy (see `discipline.bucket`). A short slice lets the scheduler pick a
-    task that wakes briefly ahead of those that run long (EEVDF, from Linux 6.12 on; it needs no
+    A late wake-up costs accuracy (see `discipline.bucket`). A short slice lets the scheduler pick
+    a task that wakes briefly ahead of those that run long (EEVDF, from Linux 6.12 on; it needs no
     privilege); a higher weight keeps that up for a busy forwarder. Where autogroups are on, it is
     the group's weight that counts, see sched(7). What is refused is done without.
     """
