@@ -76,7 +76,10 @@ class _Connection(VarlinkInterfaceServerProtocol):
             return
         if separator:
             self._expect()
-        super().message_received(data, fds)
+        try:
+            super().message_received(data, fds)
+        except RecursionError as error:
+            self.drop(f"sent what is not varlink ({error})")
 
     def error_received(self, err: Exception, data: bytes, fds: FileDescriptorArray | None) -> None:
         """Drop a client that speaks something else."""
