@@ -36,7 +36,7 @@ _MAX_UNREAD_REPLIES = 64
 _MAX_CONNECTIONS = 256
 _MAX_CONNECTIONS_OF_ONE = 32  # of one user other than root: nobody may take every place
 _SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
-_BACKLOG = 64
+_BACKLOG = 1024  # a crowd that comes at once is sorted out by `_has_room_for`, not turned away
 
 _log = logging.getLogger(__name__)
 
