@@ -330,8 +330,11 @@ class Supervisor:
     async def _links_changed(self, indices: set[int]) -> None:
         async with self._lock:
             for device in tuple(self._devices.values()):
+                if self._watcher.links.index(device.ifindex) is None:
+                    await self._reconcile_or_retry(device)
+            self._follow_names()
+            for device in tuple(self._devices.values()):
                 if self._is_concerned(device, indices):
-                    self._follow_names(device)
                     await self._reconcile_or_retry(device)
 
     def _is_concerned(self, device: Device, indices: set[int]) -> bool:
@@ -340,20 +343,28 @@ class Supervisor:
         link = self._watcher.links.name(device.spec.master) if device.spec.master else None
         return device.master_index is None and link is not None
 
-    def _follow_names(self, device: Device) -> None:
+    def _follow_names(self) -> None:
         """Take over what an administrator changed with `ip link`: names and txqueuelen."""
-        before = device.spec
+        before = [device.spec for device in self._devices.values()]
+        for device in self._devices.values():
+            self._follow(device)
+        if [device.spec for device in self._devices.values()] == before:
+            return
+        # All at once, because two shapers may have swapped their names.
+        self._devices = {device.spec.ifname: device for device in self._devices.values()}
+        try:
+            self._save()
+        except ShaperError as error:
+            _log.error("following the kernel: %s", error)
+
+    def _follow(self, device: Device) -> None:
         own = self._watcher.links.index(device.ifindex)
         if own is not None:
             device.follow(own)
-        if device.master_index is not None and before.master is not None:
+        if device.master_index is not None and device.spec.master is not None:
             master = self._watcher.links.index(device.master_index)
-            if master is not None and master.ifname != before.master:
+            if master is not None and master.ifname != device.spec.master:
                 device.spec = replace(device.spec, master=master.ifname)
-        if device.spec != before:
-            del self._devices[before.ifname]
-            self._devices[device.spec.ifname] = device
-            self._save()
 
     async def _reconcile_or_retry(self, device: Device) -> None:
         try:

@@ -234,6 +234,25 @@ def test_shaper_renamed(pair: Pair, shaperd: Shaperd, listener: Listener) -> Non
     assert speed_mbit(pair.host, "slow0") == 3
 
 
+def test_shapers_that_swap_names(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
+    """Three renames that are seen together: both are known by their new names, neither is lost."""
+    shaperd.configure("add", "shaper1")
+    shaperd.configure("speed", "shaper1", "7mbit")
+    with frozen(shaperd):
+        pair.host.ip(
+            f"link set {SHAPER} name spare0",
+            f"link set shaper1 name {SHAPER}",
+            "link set spare0 name shaper1",
+        )
+    wait_state(shaperd, "active", "shaper1")
+    assert wait_state(shaperd, "detached", SHAPER)["options"]["rate_bits"] == 7_000_000
+    assert {each["ifname"]: each["master"] for each in saved(shaperd)} == {
+        SHAPER: None,
+        "shaper1": MASTER,
+    }
+    assert listener.wait_after(now_ns()) <= RESUME_MS
+
+
 def test_shaper_deleted_by_hand(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
     """`ip link delete` is a `del`: forgotten here and in the state file, and can be added anew."""
     pair.host.ip(f"link delete {SHAPER}")
