@@ -1,0 +1,80 @@
+"""How long frames have waited, over the last ten seconds: a histogram that forgets.
+
+How it works. A sojourn is counted in one of a fixed number of cells: up to 31 jiffies one each,
+beyond that sixteen to the octave, so that what is read is at most a sixteenth too small. There is
+such a row of cells for each of the last ten seconds, and the oldest is used anew. Counting costs
+the same whatever has been seen, and so does the memory.
+"""
+
+from __future__ import annotations
+
+# Chosen.
+_WINDOW_SECONDS = 10
+EXACT = 32  # jiffies that have cells of their own
+_OCTAVE_CELLS = 16
+_SHIFT = _OCTAVE_CELLS.bit_length() - 1
+_MAX_BITS = 24  # four hours at HZ 1000; what is longer is counted as this
+_CELLS = (_MAX_BITS - _SHIFT + 1) * _OCTAVE_CELLS
+
+
+class DelayHistogram:
+    """Sojourns in jiffies.
+
+    Attributes:
+        cells: the counts of the current second; `index` says which is whose.
+        turns_at: the jiffy in which the current second ends: `turn` before counting then.
+    """
+
+    def __init__(self, *, hz: int, now: int) -> None:
+        self.cells = [0] * _CELLS
+        self.turns_at = now + hz
+        self._hz = hz
+        self._seconds = [self.cells] + [[0] * _CELLS for _ in range(_WINDOW_SECONDS - 1)]
+        self._current = 0
+
+    def record(self, sojourn: int, *, now: int) -> None:
+        """Count a frame that leaves at jiffy `now` after `sojourn` jiffies."""
+        if now >= self.turns_at:
+            self.turn(now)
+        self.cells[sojourn if sojourn < EXACT else index(sojourn)] += 1
+
+    def turn(self, now: int) -> None:
+        """Begin the second that `now` lies in, and forget what is ten seconds old by it."""
+        seconds = (now - self.turns_at) // self._hz + 1
+        self.turns_at += seconds * self._hz
+        for _ in range(min(seconds, _WINDOW_SECONDS)):
+            self._current = (self._current + 1) % _WINDOW_SECONDS
+            self.cells = self._seconds[self._current]
+            self.cells[:] = [0] * _CELLS
+
+    def percentile(self, percent: int, *, now: int) -> int | None:
+        """Return the sojourn that `percent` of the frames did not exceed; None if none left."""
+        if now >= self.turns_at:
+            self.turn(now)
+        counts = [sum(cell) for cell in zip(*self._seconds, strict=True)]
+        rank = -(-sum(counts) * percent // 100)
+        if not rank:
+            return None
+        seen = 0
+        for cell, count in enumerate(counts):
+            seen += count
+            if seen >= rank:
+                return _sojourn(cell)
+        raise AssertionError("the counts do not reach their own sum")
+
+
+def index(sojourn: int) -> int:
+    """Return the cell of a sojourn of `EXACT` jiffies or more."""
+    bits = min(sojourn.bit_length(), _MAX_BITS)
+    if bits < sojourn.bit_length():
+        return _CELLS - 1
+    shift = bits - 1 - _SHIFT
+    return shift * _OCTAVE_CELLS + (sojourn >> shift)
+
+
+def _sojourn(cell: int) -> int:
+    """Return the shortest sojourn that is counted in a cell."""
+    if cell < EXACT:
+        return cell
+    shift = cell // _OCTAVE_CELLS - 1
+    return (cell - shift * _OCTAVE_CELLS) << shift

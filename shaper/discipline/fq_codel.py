@@ -1,0 +1,295 @@
+"""The fq_codel discipline: a queue for each flow, a turn for each queue, behind a token bucket.
+
+The law, after RFC 8290 and behind the bucket's (see `bucket`):
+
+1. Each flow (see `flow`) has a queue of its own, kept short by CoDel (see `codel`).
+2. Flows take turns. A turn is a quantum of wire bytes, and what a frame took beyond it is made up
+   for in the turns that follow: so flows that have work share the rate in bytes, not in frames.
+3. A flow that comes with its first frame is new, and new flows go before old ones. A flow whose
+   quantum is used up is old. One that is empty is old first, and forgotten at its next turn there:
+   so nobody gains by pausing. What sends less than its share is always new, and waits for no more
+   than the other new flows.
+4. When more than `limit_packets` wait, the flow with the most bytes loses its head as `limit`. Not
+   more is lost by that than came in, and a frame that is alone stays, whatever its size.
+
+The quantum is the largest frame that may pass whole. For offload frames that is about a jiffy of
+the rate, so nobody's turn is longer than that by more than one frame, and after one turn everybody
+has something to spend again: a frame costs the same work however many flows there are. A frame too
+large for the rate is cut into its segments, as fifo does.
+
+Limits. A change of HZ changes the unit of all times: CoDel and the histogram start anew then.
+
+References: RFC 8290, 4 (scheduler), 5.2 (parameters); M. Shreedhar and G. Varghese, Efficient Fair
+Queueing using Deficit Round Robin, 1995 (the work for a frame, if a quantum is a full frame).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import chain
+
+from shaper.discipline import ecn, jiffies
+from shaper.discipline.base import Frame
+from shaper.discipline.bucket import Bucket
+from shaper.discipline.codel import Law, setpoints
+from shaper.discipline.delay import EXACT, DelayHistogram, index
+from shaper.discipline.flow import identify
+from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
+from shaper.discipline.segment import split
+from shaper.model import Settings
+
+# Specified: RFC 8290, 5.2.5.
+_FLOWS = 1024
+
+
+class FqCodel:
+    """Queues by flow and their bucket; see `base.Discipline` for the contract.
+
+    Args:
+        settings: rate, bucket and limit.
+        now: the current jiffy.
+        key: up to 64 random bytes, for the hash of flows.
+        opens_at: see `Bucket`; for a queue that takes over from another.
+        size: how many flows there is room for; see `FlowTable`.
+
+    Attributes:
+        ecn_marks: wire frames marked instead of dropped.
+        delay_now: jiffies that the frame handed out last has waited.
+    """
+
+    is_full = False  # by design: a frame always finds a place, at the expense of the largest flow
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: int,
+        key: bytes,
+        opens_at: int | None = None,
+        size: int = _FLOWS,
+    ) -> None:
+        self.backlog_bytes = 0
+        self.backlog_packets = 0
+        self.overlimits = 0
+        self.dropped: dict[str, int] = {"limit": 0, "codel": 0}
+        self.ecn_marks = 0
+        self.delay_now = 0
+        self._settings = settings
+        self._quantum = settings.unit_bytes
+        self._law = Law(setpoints(settings), self._drop, self._mark)
+        self._table = FlowTable(self._law, size=size, key=key)
+        self._new: deque[Flow] = deque()
+        self._old: deque[Flow] = deque()
+        self._ranking: Ranking | None = None
+        self._delays = DelayHistogram(hz=settings.hz, now=now)
+        self._bucket = Bucket(
+            rate_bits=settings.rate_bits,
+            hz=settings.hz,
+            unit_bytes=settings.unit_bytes,
+            burst_bytes=settings.burst_bytes,
+            now=now,
+            opens_at=opens_at,
+        )
+
+    @property
+    def busy_bytes(self) -> int:
+        """Wire bytes handed out since the rate was last set."""
+        return self._bucket.busy_bytes
+
+    @property
+    def busy_ns(self) -> int:
+        """Nanoseconds for which the rate was in use since it was last set."""
+        return self._bucket.busy_ns
+
+    @property
+    def flows(self) -> int:
+        """How many flows wait for a turn."""
+        return len(self._new) + len(self._old)
+
+    def delay_percentile(self, percent: int, *, now: int) -> int | None:
+        """Return the jiffies that `percent` of the last ten seconds' frames waited at most."""
+        return self._delays.percentile(percent, now=now)
+
+    def enqueue(self, frame: Frame, *, now: int) -> None:
+        """Join the tail of its flow; the largest flow may lose its head for that, as `limit`."""
+        data, wire_bytes, packets = frame
+        if wire_bytes > self._quantum and packets > 1:
+            segments = split(frame)
+            if len(segments) > 1:
+                for segment in segments:
+                    self.enqueue(segment, now=now)
+                return
+        if not self.backlog_packets:
+            self._bucket.rest(now)
+        identity = identify(data)
+        flow = self._table.get(identity) or self._table.add(identity, self.flows)
+        if not flow.is_listed:
+            flow.is_listed = True
+            flow.deficit = self._quantum
+            flow.ranked_bytes = UNRANKED
+            self._new.append(flow)  # RFC 8290, 4.1
+        flow.frames.append((frame, now))
+        flow.backlog_bytes += wire_bytes
+        self.backlog_bytes += wire_bytes
+        self.backlog_packets += packets
+        if self._ranking is not None:
+            self._rank(flow)
+        if self.backlog_packets > self._settings.limit_packets:
+            self._make_room(packets)
+
+    def dequeue(self, *, now: int) -> Frame | None:
+        """Hand out a frame of the flow whose turn it is, if the bucket is open."""
+        if not self.backlog_packets:
+            self._end_round()
+            return None
+        bucket = self._bucket
+        bucket.accrue(now)
+        if not bucket.is_open:
+            self.overlimits += 1
+            return None
+        flow = self._next_flow()
+        frame = flow.dequeue(now)
+        wire_bytes = frame.wire_bytes
+        flow.deficit -= wire_bytes
+        bucket.charge(wire_bytes)
+        self.backlog_bytes -= wire_bytes
+        self.backlog_packets -= frame.packets
+        self.delay_now = sojourn = flow.sojourn
+        delays = self._delays  # as `record`, whose call every frame would pay for
+        if now >= delays.turns_at:
+            delays.turn(now)
+        delays.cells[sojourn if sojourn < EXACT else index(sojourn)] += 1
+        return frame
+
+    def deadline(self) -> int | None:
+        """Return the jiffy in which the bucket opens, if something waits for it."""
+        return self._bucket.opens_at() if self.backlog_packets else None
+
+    def opens_at(self) -> int:
+        """Return the jiffy in which what has left so far is paid for."""
+        return self._bucket.opens_at()
+
+    def configure(self, settings: Settings, *, now: int) -> None:
+        """Change rate, bucket, limit or HZ at jiffy `now` of the old HZ; lose nothing.
+
+        A new limit below the backlog drops nothing either: each frame that comes then costs one.
+        """
+        if self.backlog_packets:
+            self._bucket.accrue(now)
+        else:
+            self._bucket.rest(now)
+        old_hz, self._settings = self._settings.hz, settings
+        new_now = _convert(now, old_hz, settings.hz)
+        self._bucket = self._bucket.successor(
+            rate_bits=settings.rate_bits,
+            hz=settings.hz,
+            unit_bytes=settings.unit_bytes,
+            burst_bytes=settings.burst_bytes,
+            now=new_now,
+        )
+        self._quantum = settings.unit_bytes
+        self._law.aim(setpoints(settings))
+        if old_hz != settings.hz:
+            self._delays = DelayHistogram(hz=settings.hz, now=new_now)
+            self.delay_now = _convert(self.delay_now, old_hz, settings.hz)
+        self._recut(old_hz)
+
+    def flush(self, reason: str) -> None:
+        """Drop everything that waits and count it under `reason`."""
+        lost = sum(frame.packets for frame in self.drain())
+        self.dropped[reason] = self.dropped.get(reason, 0) + lost
+
+    def drain(self) -> list[Frame]:
+        """Give back everything that waits, in the order in which it came."""
+        waiting = [each for flow in chain(self._new, self._old) for each in flow.take_all()]
+        waiting.sort(key=lambda each: each[1])  # stable: the order within a flow stays
+        self.backlog_bytes = self.backlog_packets = 0
+        self._end_round()
+        return [frame for frame, _ in waiting]
+
+    def _rank(self, flow: Flow) -> None:
+        """Keep the ranking up to date, or give it up when it is not needed for long."""
+        if self._ranking is None or 2 * self.backlog_packets < self._settings.limit_packets:
+            self._ranking = None
+        else:
+            self._ranking.grew(flow, chain(self._new, self._old))
+
+    def _next_flow(self) -> Flow:
+        """Return the flow whose turn it is; something must wait (RFC 8290, 4.2)."""
+        new, old = self._new, self._old
+        while True:
+            lane = new or old
+            flow = lane[0]
+            if flow.deficit <= 0:
+                flow.deficit += self._quantum
+                old.append(lane.popleft())
+            elif flow.frames:
+                return flow
+            else:
+                flow.found_empty()
+                lane.popleft()
+                if lane is new:
+                    old.append(flow)
+                else:
+                    flow.is_listed = False
+
+    def _end_round(self) -> None:
+        """Take all flows out of the round, as asking each, when all are empty, would do."""
+        for flow in chain(self._new, self._old):
+            flow.found_empty()
+            flow.is_listed = False
+        self._new.clear()
+        self._old.clear()
+        self._ranking = None
+
+    def _make_room(self, packets: int) -> None:
+        """Drop as many wire frames as came in, or what is over the limit (RFC 8290, 4.1)."""
+        if self._ranking is None:
+            self._ranking = Ranking(chain(self._new, self._old))
+        limit_packets = self._settings.limit_packets
+        while packets > 0 and self.backlog_packets > limit_packets:
+            flow = self._ranking.largest()
+            if flow.frames[0][0].packets == self.backlog_packets:
+                return
+            frame = flow.drop_head()
+            packets -= frame.packets
+            self._lose(frame, "limit")
+
+    def _drop(self, frame: Frame) -> None:
+        self._lose(frame, "codel")
+
+    def _lose(self, frame: Frame, reason: str) -> None:
+        self.dropped[reason] += frame.packets
+        self.backlog_bytes -= frame.wire_bytes
+        self.backlog_packets -= frame.packets
+
+    def _mark(self, frame: Frame) -> Frame | None:
+        data = ecn.mark(frame.data)
+        if data is None:
+            return None
+        self.ecn_marks += frame.packets
+        return Frame(data, frame.wire_bytes, frame.packets)
+
+    def _recut(self, old_hz: int) -> None:
+        """Cut what is too large for the new settings, and date everything by the new HZ."""
+        hz = self._settings.hz
+        self.backlog_bytes = self.backlog_packets = 0
+        self._ranking = None
+        for flow in chain(self._new, self._old):
+            flow.deficit = max(-self._quantum, min(flow.deficit, self._quantum))
+            for frame, arrived in flow.take_all():
+                fits = frame.wire_bytes <= self._quantum
+                for piece in [frame] if fits else split(frame):
+                    self._join(flow, piece, _convert(arrived, old_hz, hz))
+            if old_hz != hz:
+                flow.forget()
+
+    def _join(self, flow: Flow, frame: Frame, arrived: int) -> None:
+        flow.frames.append((frame, arrived))
+        flow.backlog_bytes += frame.wire_bytes
+        self.backlog_bytes += frame.wire_bytes
+        self.backlog_packets += frame.packets
+
+
+def _convert(jiffy: int, old_hz: int, hz: int) -> int:
+    return jiffies.from_ns(jiffies.to_ns(jiffy, old_hz), hz)

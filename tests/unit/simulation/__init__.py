@@ -1,0 +1,1 @@
+"""A bottleneck in virtual time: sources, a discipline and a receiver, jiffy by jiffy."""

@@ -1,0 +1,66 @@
+"""The bottleneck: what leaves the discipline arrives, and is acknowledged a round trip later."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shaper.discipline.base import Discipline
+from shaper.model import Options, Settings
+from shaper.plan import make_settings
+from tests.unit.simulation.frames import Sent, read_frame
+from tests.unit.simulation.sources import Source
+
+MTU = 1500
+
+
+class Arrival(NamedTuple):
+    """A frame at the receiver."""
+
+    flow: int
+    now: int  # jiffies
+    waited: int  # jiffies
+    wire_bytes: int
+    is_marked: bool
+
+
+def settings_for(rate_bits: int, *, limit_packets: int = 1000, hz: int = 1000) -> Settings:
+    """Return what a discipline of this rate is told, Ethernet below it."""
+    options = Options(rate_bits=rate_bits, limit_packets=limit_packets, hz=hz)
+    settings = make_settings(options, MTU)
+    assert settings is not None
+    return settings
+
+
+def simulate(
+    discipline: Discipline, sources: Sequence[Source], *, jiffies: int, warm_up: int = 0
+) -> list[Arrival]:
+    """Return what arrives after the warm-up, in order."""
+    by_flow = {source.flow: source for source in sources}
+    acknowledgements: defaultdict[int, list[Sent]] = defaultdict(list)
+    arrivals = []
+    for now in range(jiffies):
+        for sent in acknowledgements.pop(now, []):
+            by_flow[sent.flow].acknowledge(sent, now)
+        for source in sources:
+            for frame in source.send(now):
+                discipline.enqueue(frame, now=now)
+        while (frame_out := discipline.dequeue(now=now)) is not None:
+            sent = read_frame(frame_out)
+            acknowledgements[now + 1 + by_flow[sent.flow].round_trip].append(sent)
+            if now >= warm_up:
+                waited = now - sent.sent_at
+                arrivals.append(
+                    Arrival(sent.flow, now, waited, frame_out.wire_bytes, sent.is_marked)
+                )
+    return arrivals
+
+
+def shares(arrivals: list[Arrival]) -> dict[int, float]:
+    """Return which part of all bytes each flow had."""
+    total: defaultdict[int, int] = defaultdict(int)
+    for arrival in arrivals:
+        total[arrival.flow] += arrival.wire_bytes
+    everything = sum(total.values())
+    return {flow: wire_bytes / everything for flow, wire_bytes in total.items()}
