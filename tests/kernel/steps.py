@@ -20,6 +20,8 @@ from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import Namespace
 from bench.lab.topology import HOST, MASTER, NIC, REMOTE, REMOTE_NETWORK, REMOTE_NETWORK6, Pair
 from bench.lab.wait import wait_until
+from shapecfg.client import Client
+from shaper.units import parse_rate
 
 # Specified by include/uapi/asm-generic/socket.h, of a 64-bit kernel.
 SO_RCVBUFFORCE = 33
@@ -48,8 +50,9 @@ Arrival = tuple[int, int]  # CLOCK_REALTIME in nanoseconds, the datagram's numbe
 
 def shape(daemon: Shaperd, pair: Pair, rate: str = "1mbit", ifname: str = SHAPER) -> None:
     """Attach the shaper, set its speed, and route the remote networks over it."""
-    daemon.configure("attach", ifname, MASTER)
-    daemon.configure("speed", ifname, rate)
+    client = Client(str(daemon.socket))
+    client.attach(ifname, MASTER)
+    client.set_speed(ifname, parse_rate(rate).rate_bits)
     route(pair, ifname)
 
 
@@ -129,11 +132,17 @@ def wait_carrier(namespace: Namespace, *, is_on: bool, ifname: str = SHAPER) -> 
     )
 
 
+def show(daemon: Shaperd, ifname: str = SHAPER) -> dict[str, Any]:
+    """Return what `shapecfg -j show` tells of a shaper, without a process for it."""
+    (shown,) = Client(str(daemon.socket)).show(ifname)
+    return dict(shown)
+
+
 def wait_state(daemon: Shaperd, state: str, ifname: str = SHAPER) -> dict[str, Any]:
     """Wait until a shaper is in a state, and return what `show` tells of it."""
 
     def look() -> dict[str, Any] | None:
-        shown = daemon.show(ifname)
+        shown = show(daemon, ifname)
         return shown if shown["state"] == state else None
 
     shown = wait_until(look, f"{ifname} to be {state}")

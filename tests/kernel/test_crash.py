@@ -25,6 +25,7 @@ from tests.kernel.steps import (
     now_ns,
     plug,
     shape,
+    show,
     wait_carrier,
     wait_state,
 )
@@ -76,14 +77,14 @@ def test_killed_forwarder_costs_a_moment_only(pair: Pair, shaperd: Shaperd) -> N
     with Listener(pair.peer) as listener, Stream(pair.host), Sender(pair.host, flow, load):
         listener.wait_after(0)
         before, owned, changes = (
-            shaperd.show(SHAPER)["stats"],
+            show(shaperd)["stats"],
             belongings(pair.host),
             carrier_changes(pair),
         )
         killed, killed_ns = kill_forwarder(shaperd)
         assert stall_ms(listener, killed_ns) <= STALL_MS
         wait_successor(shaperd, killed)
-    after = shaperd.show(SHAPER)["stats"]
+    after = show(shaperd)["stats"]
     assert after["sent_packets"] > before["sent_packets"] + 100
     assert belongings(pair.host) == owned
     assert carrier_changes(pair) == changes
@@ -102,7 +103,7 @@ def test_killed_forwarder_loses_no_more_than_was_in_its_hands(
         stream.stop()
         last = stream.sent - 1
         wait_until(lambda: listener.arrivals()[-1][1] == last, "the last datagram")
-        shown = shaperd.show(SHAPER)
+        shown = show(shaperd)
         lost = stream.sent - len(listener.arrivals()) - dropped(shown)
         assert 0 <= lost <= shown["options"]["limit_packets"]
 
@@ -115,7 +116,7 @@ def test_change_that_meets_the_crash_is_finished(pair: Pair, shaperd: Shaperd) -
         with frozen(shaperd):
             killed, killed_ns = kill_forwarder(shaperd)
             pair.host.ip(f"link set {MASTER} mtu 1400")
-        assert shaperd.show(SHAPER)["link"] == MASTER
+        assert show(shaperd)["link"] == MASTER
         assert stall_ms(listener, killed_ns) <= STALL_MS
         wait_successor(shaperd, killed)
     assert link(pair.host)["mtu"] == 1400
@@ -171,7 +172,7 @@ def test_new_supervisor_adopts_what_the_killed_one_left(pair: Pair, shaperd: Sha
     shape(shaperd, pair)
     with Listener(pair.peer) as listener, Stream(pair.host) as stream:
         listener.wait_after(0)
-        shown, owned = shaperd.show(SHAPER), belongings(pair.host)
+        shown, owned = show(shaperd), belongings(pair.host)
         shaperd.kill()
         wait_carrier(pair.host, is_on=False)
         stream.wait_for(20)

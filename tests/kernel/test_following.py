@@ -26,6 +26,7 @@ from tests.kernel.steps import (
     now_ns,
     plug,
     shape,
+    show,
     speed_mbit,
     wait_carrier,
     wait_state,
@@ -76,6 +77,7 @@ def test_link_down_and_up(pair: Pair, shaperd: Shaperd, listener: Listener, side
     end.ip(f"link set {device} down")
     wait_carrier(pair.host, is_on=False)
     wait_state(shaperd, "master-down")
+    assert shaperd.show(SHAPER)["state"] == "master-down"
     assert belongings(pair.host) == owned
     up_ns = now_ns()
     end.ip(f"link set {device} up")
@@ -106,13 +108,13 @@ def test_master_of_another_name_does_not_serve(
     wait_state(shaperd, "master-missing")
     pair.host.ip("link add eth7 type veth peer name eth8", "link set eth7 up", "link set eth8 up")
     wait_carrier(pair.host, is_on=True, ifname="eth7")
-    assert shaperd.show(SHAPER)["state"] == "master-missing"
+    assert show(shaperd)["state"] == "master-missing"
     pair.host.ip("link set eth7 down", f"link set eth7 name {MASTER}", f"link set {MASTER} up")
     wait_state(shaperd, "active")
 
 
 def test_master_renamed(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
-    """The shaper stays with the device under its new name, in `show`, alias and state file."""
+    """The shaper stays with the device under its new name, and follows it from there."""
     owned = belongings(pair.host)
     pair.host.ip(f"link set {MASTER} name wan0")
     renamed_ns = now_ns()
@@ -121,20 +123,12 @@ def test_master_renamed(pair: Pair, shaperd: Shaperd, listener: Listener) -> Non
     shown = wait_state(shaperd, "active")
     assert shown["link"] == "wan0"
     assert link(pair.host)["ifalias"] == "shaper of wan0 at 1Mbit"
-    assert belongings(pair.host) == owned
-
-
-def test_renamed_master_goes_and_comes_by_its_new_name(
-    pair: Pair, shaperd: Shaperd, listener: Listener
-) -> None:
-    """After a new forwarder, too, the socket is that of the renamed device."""
-    pair.host.ip(f"link set {MASTER} name wan0")
-    wait_saved(shaperd, master="wan0")
     pair.host.ip("link set wan0 down")
     wait_carrier(pair.host, is_on=False)
     up_ns = now_ns()
     pair.host.ip("link set wan0 up")
     assert listener.wait_after(up_ns) <= RESUME_MS
+    assert belongings(pair.host) == owned
 
 
 def test_master_mtu_changed(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
@@ -192,25 +186,18 @@ def test_downing_the_master_under_load_is_a_non_event(
     assert "Traceback" not in shaperd.log()
 
 
-def test_shaper_cannot_be_its_own_master(pair: Pair, shaperd: Shaperd) -> None:
-    """Refused with a sentence, and it stays detached."""
+def test_rings_are_refused(pair: Pair, shaperd: Shaperd) -> None:
+    """Not its own master, not by another shaper's, not by a device on top of it; all else is."""
     assert_refused(shaperd, "attach", SHAPER, SHAPER, because="cannot be its own master")
-    assert shaperd.show(SHAPER)["state"] == "detached"
-
-
-def test_two_shapers_cannot_form_a_ring(pair: Pair, shaperd: Shaperd) -> None:
-    """One on top of the other is fine; back again is not."""
-    shaperd.configure("add", "shaper1")
-    shaperd.configure("attach", SHAPER, "shaper1")
-    assert_refused(shaperd, "attach", "shaper1", SHAPER, because="ring")
-    shaperd.configure("attach", "shaper1", MASTER)
-
-
-def test_ring_through_a_device_on_top_of_the_shaper(pair: Pair, shaperd: Shaperd) -> None:
-    """A macvlan of the shaper leads back to it, so it is refused as its master."""
     pair.host.ip(f"link add link {SHAPER} name above0 type macvlan")
     wait_until(lambda: exists(pair.host, "above0"), "the macvlan")
     assert_refused(shaperd, "attach", SHAPER, "above0", because="ring")
+    assert show(shaperd)["state"] == "detached"
+    shaperd.configure("add", "shaper1")
+    shaperd.configure("attach", SHAPER, "shaper1")
+    assert_refused(shaperd, "attach", "shaper1", SHAPER, because="ring")
+    assert_refused(shaperd, "attach", "shaper1", "above0", because="ring")
+    shaperd.configure("attach", "shaper1", MASTER)
 
 
 def test_ring_that_closes_later_is_not_entered(pair: Pair, shaperd: Shaperd) -> None:
@@ -220,7 +207,7 @@ def test_ring_that_closes_later_is_not_entered(pair: Pair, shaperd: Shaperd) -> 
     wait_state(shaperd, "master-missing")
     pair.host.ip(f"link add link {SHAPER} name {MASTER} type macvlan", f"link set {MASTER} up")
     wait_until(lambda: "leads back" in shaperd.log(), "the daemon's word on it")
-    assert shaperd.show(SHAPER)["state"] == "master-missing"
+    assert show(shaperd)["state"] == "master-missing"
 
 
 def test_shaper_renamed(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
@@ -269,7 +256,7 @@ def test_txqueuelen_sets_the_limit(pair: Pair, shaperd: Shaperd) -> None:
     shape(shaperd, pair)
     pair.host.ip(f"link set {SHAPER} txqueuelen 77")
     wait_saved(shaperd, limit_packets=77)
-    assert shaperd.show(SHAPER)["options"]["limit_packets"] == 77
+    assert show(shaperd)["options"]["limit_packets"] == 77
     shaperd.configure("set", SHAPER, "limit", "33")
     assert link(pair.host)["txqlen"] == 33
 

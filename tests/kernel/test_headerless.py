@@ -26,6 +26,7 @@ from tests.kernel.steps import (
     belongings,
     link,
     now_ns,
+    show,
     wait_carrier,
     wait_state,
 )
@@ -149,7 +150,7 @@ def test_packets_arrive_whole(pair: Pair, shaperd: Shaperd, line: Line, address:
     packets = to_port(line)
     assert len(packets) == stream.sent
     assert all(map(has_good_checksum, packets))
-    assert shaperd.show(SHAPER)["stats"]["sent_bytes"] == sum(map(len, to_port(line)))
+    assert show(shaperd)["stats"]["sent_bytes"] == sum(map(len, to_port(line)))
 
 
 @BOTH
@@ -162,7 +163,7 @@ def test_stream_arrives_whole(pair: Pair, shaperd: Shaperd, line: Line, address:
             assert sender.wait().failures == 0
         assert sink.stop().payload_bytes == 2_000_000
     assert all(map(has_good_checksum, to_port(line)))
-    assert shaperd.show(SHAPER)["stats"]["sent_bytes"] == sum(map(len, to_port(line)))
+    assert show(shaperd)["stats"]["sent_bytes"] == sum(map(len, to_port(line)))
 
 
 @BOTH

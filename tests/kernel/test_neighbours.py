@@ -27,6 +27,7 @@ from tests.kernel.steps import (
     link,
     now_ns,
     shape,
+    show,
     wait_carrier,
 )
 
@@ -94,7 +95,7 @@ def error_of_sending(pair: Pair, address: str) -> tuple[int, float]:
 
 def neighbour_drops(shaperd: Shaperd) -> int:
     """Return how many frames the shaper dropped because they belong to the master."""
-    return int(shaperd.show(SHAPER)["stats"]["dropped"]["neighbour"])
+    return int(show(shaperd)["stats"]["dropped"]["neighbour"])
 
 
 @pytest.mark.parametrize("address", [REMOTE, REMOTE6])

@@ -28,12 +28,22 @@ from tests.kernel.steps import (
     now_ns,
     route,
     shape,
+    show,
     wait_state,
 )
 
 FLOOD_PORT = 9200
 JITTER_S = 0.01  # chosen: how far the two cores of a test machine may pull arrivals together
-WINDOW_S = 0.4  # chosen: how long each of several speeds is measured
+WINDOW_S = 0.3  # chosen: how long each of several speeds is measured
+
+
+BAD = [
+    "this is not TOML",
+    '[device.shaper0]\nspeed = "10m"\n',
+    f'[device.shaper0]\nmaster = "{MASTER}"\nspeed = "9mbit"\nburst = "100"\n',
+    '[device.shaper0]\nmaster = "shaper0"\nspeed = "9mbit"\n',
+    f'[device.shaper0]\nspeed = "9mbit"\n[device.{MASTER}]\nspeed = "9mbit"\n',
+]
 
 
 @pytest.fixture
@@ -61,7 +71,7 @@ def reload(daemon: Shaperd, config: Path, text: str, answer: str) -> None:
 
 def allowed_bytes(daemon: Shaperd) -> int:
     """Return the burst a capture may show: the bucket, and what arrives pulled together."""
-    options = daemon.show(SHAPER)["options"]
+    options = show(daemon)["options"]
     return int(options["burst_bytes"] + options["rate_bits"] * (1 / options["hz"] + JITTER_S) / 8)
 
 
@@ -69,7 +79,7 @@ def wait_all_told(daemon: Shaperd, sent: int) -> int:
     """Wait until every frame is sent or counted as lost; return how many were lost."""
 
     def told() -> int | None:
-        shown = daemon.show(SHAPER)
+        shown = show(daemon)
         is_all = shown["stats"]["sent_packets"] + dropped(shown) == sent
         return dropped(shown) + 1 if is_all else None
 
@@ -101,7 +111,7 @@ def test_nothing_set_is_kept_too(pair: Pair, shaperd: Shaperd) -> None:
     shaperd.configure("del", "shaper8")
     shaperd.stop()
     shaperd.start()
-    shown = shaperd.show("shaper7")
+    shown = show(shaperd, "shaper7")
     assert (shown["state"], shown["options"]["rate_bits"]) == ("detached", 3_000_000)
     assert not exists(pair.host, "shaper8")
 
@@ -112,7 +122,7 @@ def test_restart_while_the_master_is_missing(pair: Pair, shaperd: Shaperd) -> No
     shaperd.stop()
     pair.host.ip(f"link set {MASTER} down", f"link set {MASTER} name other0")
     shaperd.start()
-    assert shaperd.show(SHAPER)["state"] == "master-missing"
+    assert show(shaperd)["state"] == "master-missing"
     pair.host.ip(
         f"link set other0 name {MASTER}", f"link set {MASTER} up", f"link set {SHAPER} up"
     )
@@ -126,36 +136,24 @@ def test_good_configuration_is_applied(pair: Pair, configured: Shaperd, config: 
         listener.wait_after(0)
         text = config.read_text().replace("1mbit", "2mbit") + '[device.extra0]\nspeed = "8mbit"\n'
         reload(configured, config, text, "configuration read again")
-        assert configured.show(SHAPER)["options"]["rate_bits"] == 2_000_000
-        assert configured.show("extra0")["options"]["rate_bits"] == 8_000_000
+        assert show(configured)["options"]["rate_bits"] == 2_000_000
+        assert show(configured, "extra0")["options"]["rate_bits"] == 8_000_000
         listener.wait_after(now_ns())
     assert link(pair.host)["ifalias"] == f"shaper of {MASTER} at 2Mbit"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "this is not TOML",
-        '[device.shaper0]\nspeed = "10m"\n',
-        f'[device.shaper0]\nmaster = "{MASTER}"\nspeed = "9mbit"\nburst = "100"\n',
-        '[device.shaper0]\nmaster = "shaper0"\nspeed = "9mbit"\n',
-        '[device.shaper0]\nspeed = "9mbit"\n[device.eth1]\nspeed = "9mbit"\n',
-    ],
-    ids=["no-toml", "bad-rate", "burst-under-a-frame", "own-master", "foreign-device"],
-)
-def test_bad_configuration_is_refused_whole(
-    pair: Pair, configured: Shaperd, config: Path, text: str
-) -> None:
+def test_bad_configuration_is_refused_whole(pair: Pair, configured: Shaperd, config: Path) -> None:
     """SIGHUP: whatever is wrong with it, none of it is applied, and a good one is taken after."""
     route(pair)
     good, before = config.read_text(), wait_state(configured, "active")
-    reload(configured, config, text, "configuration refused, the old one stays")
-    after = configured.show(SHAPER)
-    for key in ("state", "link", "options"):
-        assert after[key] == before[key]
-    assert has_carrier(pair.host)
+    for text in BAD:
+        reload(configured, config, text, "configuration refused, the old one stays")
+        after = show(configured)
+        for key in ("state", "link", "options"):
+            assert after[key] == before[key], text
+        assert has_carrier(pair.host)
     reload(configured, config, good.replace("1mbit", "3mbit"), "configuration read again")
-    assert configured.show(SHAPER)["options"]["rate_bits"] == 3_000_000
+    assert show(configured)["options"]["rate_bits"] == 3_000_000
 
 
 def test_speed_changes_lose_nothing_and_keep_the_law(pair: Pair, shaperd: Shaperd) -> None:
@@ -163,7 +161,7 @@ def test_speed_changes_lose_nothing_and_keep_the_law(pair: Pair, shaperd: Shaper
     shape(shaperd, pair, "5mbit")
     wait_state(shaperd, "active")
     flow = Flow("udp", REMOTE, FLOOD_PORT)
-    wanted, load = Wanted(REMOTE, "udp", FLOOD_PORT), Load(seconds=4, pace_bits=20_000_000)
+    wanted, load = Wanted(REMOTE, "udp", FLOOD_PORT), Load(seconds=3, pace_bits=20_000_000)
     measured = []
     with Capture(pair.peer, NIC, wanted) as capture:
         with Sender(pair.host, flow, load) as sender:
@@ -188,14 +186,14 @@ def test_no_burst_when_a_fast_shaper_becomes_a_slow_one(pair: Pair, shaperd: Sha
     shape(shaperd, pair, "1gbit")
     flow = Flow("tcp", REMOTE, FLOOD_PORT)
     with Sink(pair.peer, flow), Sender(pair.host, flow, Load(seconds=10)):
-        wait_until(lambda: shaperd.show(SHAPER)["stats"]["sent_bytes"] > 10**7, "10 MB")
+        wait_until(lambda: show(shaperd)["stats"]["sent_bytes"] > 10**7, "10 MB")
         assert link(pair.host)["txqlen"] > 0
         with Capture(pair.peer, NIC, Wanted(REMOTE, "tcp", FLOOD_PORT)) as capture:
             shaperd.configure("speed", SHAPER, "1mbit")
             changed_ns = now_ns()
-            frames_after = shaperd.show(SHAPER)["stats"]["sent_packets"] + 50
+            frames_after = show(shaperd)["stats"]["sent_packets"] + 50
             wait_until(
-                lambda: shaperd.show(SHAPER)["stats"]["sent_packets"] > frames_after,
+                lambda: show(shaperd)["stats"]["sent_packets"] > frames_after,
                 "frames at the new speed",
             )
             slow = law.since(capture.stop().frames, changed_ns)
@@ -212,8 +210,8 @@ def test_queue_is_switched_live(pair: Pair, shaperd: Shaperd) -> None:
         listener.wait_after(0)
         for queue in itertools.islice(itertools.cycle(("classic", "fifo")), 6):
             shaperd.configure("set", SHAPER, "queue", queue)
-            assert shaperd.show(SHAPER)["options"]["queue"] == queue
-            stream.wait_for(40)
+            assert show(shaperd)["options"]["queue"] == queue
+            stream.wait_for(30)
         stream.stop()
         lost = wait_all_told(shaperd, stream.sent)
         numbers = [number for _, number in listener.arrivals()]
