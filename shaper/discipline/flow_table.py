@@ -21,7 +21,7 @@ Limits. The heap costs the logarithm of the number of flows, in C; the rest cost
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TypeVar
 
@@ -41,19 +41,28 @@ class Flow(Codel):
 
     Attributes:
         deficit: wire bytes it may send before its turn is over.
-        is_listed: it is among the new or the old flows.
+        is_new: it waits among the new flows.
+        is_old: it has a place among the old flows; it may be both.
+        is_sparse: it has not used up the first quantum of its stay in the round.
         serial: its number, which settles ties.
         ranked_bytes: the number that the ranking has for it; `UNRANKED` when it enters the round.
     """
 
-    __slots__ = ("deficit", "is_listed", "ranked_bytes", "serial")
+    __slots__ = ("deficit", "is_new", "is_old", "is_sparse", "ranked_bytes", "serial")
 
     def __init__(self, law: Law, serial: int) -> None:
         super().__init__(law)
         self.deficit = 0
-        self.is_listed = False
+        self.is_new = False
+        self.is_old = False
+        self.is_sparse = False
         self.serial = serial
         self.ranked_bytes = UNRANKED
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it has a place in the round."""
+        return self.is_new or self.is_old
 
 
 class FlowTable:
@@ -108,19 +117,23 @@ class FlowTable:
 
 
 class Ranking:
-    """The flows by backlog, kept while frames are dropped for want of room."""
+    """The flows by backlog, kept while frames are dropped for want of room.
 
-    def __init__(self, flows: Iterable[Flow]) -> None:
-        self._heap: list[tuple[int, int, Flow]] = []
-        self._fill(flows)
+    Args:
+        flows: returns all that have a place in the round.
+    """
 
-    def grew(self, flow: Flow, flows: Iterable[Flow]) -> None:
-        """Note that a frame has joined `flow`, one of `flows`."""
+    def __init__(self, flows: Callable[[], Iterable[Flow]]) -> None:
+        self._flows = flows
+        self._fill()
+
+    def grew(self, flow: Flow) -> None:
+        """Note that a frame has joined a flow."""
         if flow.backlog_bytes > flow.ranked_bytes:
             flow.ranked_bytes = flow.backlog_bytes
             heappush(self._heap, (-flow.backlog_bytes, flow.serial, flow))
             if len(self._heap) > self._max_entries:
-                self._fill(flows)
+                self._fill()
 
     def largest(self) -> Flow:
         """Return the flow with the largest backlog; something must wait."""
@@ -138,9 +151,9 @@ class Ranking:
             else:
                 return flow
 
-    def _fill(self, flows: Iterable[Flow]) -> None:
-        self._heap = []
-        for flow in flows:
+    def _fill(self) -> None:
+        self._heap: list[tuple[int, int, Flow]] = []
+        for flow in self._flows():
             flow.ranked_bytes = flow.backlog_bytes if flow.frames else UNRANKED
             if flow.frames:
                 self._heap.append((-flow.backlog_bytes, flow.serial, flow))

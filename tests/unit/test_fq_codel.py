@@ -100,6 +100,24 @@ def test_pausing_gains_nothing() -> None:
     assert flows == [1, 2, 1, 2, 1, 2]
 
 
+def test_a_flow_that_sends_little_goes_first_within_the_round() -> None:
+    """Frames of 300 bytes pass the others one by one, until they have used up a quantum."""
+    queue = make()
+    for name in range(4):
+        for flow in range(1, 9):
+            queue.enqueue(frame(flow, name, FULL), now=0)
+    for _ in range(8):
+        queue.dequeue(now=queue.deadline() or 0)
+    flows = []
+    for name in range(7):
+        queue.enqueue(frame(9, name, 300), now=0)
+        for _ in range(2):
+            leaving = queue.dequeue(now=queue.deadline() or 0)
+            assert leaving is not None
+            flows.append(read_frame(leaving).flow)
+    assert [flow == 9 for flow in flows] == [True, False] * 6 + [False, False]
+
+
 def test_the_largest_flow_gives_way_at_the_limit() -> None:
     """The frame that comes finds a place, and the flow with the most bytes loses its oldest."""
     queue = make(replace(SETTINGS, limit_packets=5))
@@ -351,7 +369,7 @@ class Twin:
         assert (leaving and read_frame(leaving).sequence) == (expected and expected.name)
         assert self.queue.dropped["codel"] == self.oracle.dropped
         assert self.queue.ecn_marks == self.oracle.marked
-        assert self.queue.flows == len(self.oracle.new) + len(self.oracle.old)
+        assert self.queue.flows == len({*self.oracle.new, *self.oracle.old})
         waiting = [each for queue in self.oracle.queues.values() for each in queue.packets]
         assert self.queue.backlog_packets == len(waiting)
         assert self.queue.backlog_bytes == sum(packet.size for packet in waiting)

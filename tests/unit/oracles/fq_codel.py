@@ -3,6 +3,8 @@
 Nothing is shared with the discipline: lists of names, a CoDel of the oracle for each flow, sums
 computed afresh, and the fattest flow found by looking at all of them. The flows have a queue each,
 as if the hash never collided. Of two that are equally fat the one seen first counts as fatter.
+
+Where the discipline goes beyond the RFC (its rule 4) the lines are marked.
 """
 
 from __future__ import annotations
@@ -26,15 +28,20 @@ class Scheduler:
     new: list[str] = field(default_factory=list)
     old: list[str] = field(default_factory=list)
     overflowed: list[int] = field(default_factory=list)
+    thrifty: set[str] = field(default_factory=set)  # rule 4: have credit left of the first quantum
 
     def enqueue(self, flow: str, name: int, size: int, now: int, can_be_marked: bool) -> None:
         """4.1: classify, put a queue that is not active on the new list, drop from the fattest."""
         if flow not in self.queues:
             self.queues[flow] = CodelQueue(self.target, self.interval, self.maxpacket)
+        was_empty = not self.queues[flow].packets
         self.queues[flow].enqueue(name, size, now, can_be_marked)
+        if flow in self.old and flow not in self.new and was_empty and flow in self.thrifty:
+            self.new.append(flow)  # rule 4
         if flow not in self.new and flow not in self.old:
             self.new.append(flow)
             self.credits[flow] = self.quantum
+            self.thrifty.add(flow)
         if sum(len(queue.packets) for queue in self.queues.values()) > self.limit:
             fattest = max(self.queues.values(), key=CodelQueue.bytes)
             self.overflowed.append(fattest.packets.pop(0).name)
@@ -46,19 +53,23 @@ class Scheduler:
             flow = self.new[0] if is_new else self.old[0]
             if self.credits[flow] <= 0:
                 self.credits[flow] += self.quantum
-                (self.new if is_new else self.old).pop(0)
-                self.old.append(flow)
+                self.thrifty.discard(flow)
+                self._move_to_old(is_new)
                 continue
             packet = self.queues[flow].deque(now)
             if packet is not None:
                 self.credits[flow] -= packet.size
                 return packet
             if is_new:
-                self.new.pop(0)
-                self.old.append(flow)
+                self._move_to_old(is_new)
             else:
                 self.old.pop(0)
         return None
+
+    def _move_to_old(self, is_new: bool) -> None:
+        flow = (self.new if is_new else self.old).pop(0)
+        if flow not in self.old:  # rule 4: who had passed the others keeps the place it had
+            self.old.append(flow)
 
     @property
     def dropped(self) -> int:

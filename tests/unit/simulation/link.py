@@ -34,13 +34,21 @@ def settings_for(rate_bits: int, *, limit_packets: int = 1000, hz: int = 1000) -
 
 
 def simulate(
-    discipline: Discipline, sources: Sequence[Source], *, jiffies: int, warm_up: int = 0
+    discipline: Discipline,
+    sources: Sequence[Source],
+    *,
+    jiffies: int,
+    first: int = 0,
+    warm_up: int = 0,
 ) -> list[Arrival]:
-    """Return what arrives after the warm-up, in order."""
+    """Return what arrives from jiffy `warm_up` on, in order; `first` is where to begin.
+
+    What a simulation before this one had on its way is lost, as by a cable pulled.
+    """
     by_flow = {source.flow: source for source in sources}
     acknowledgements: defaultdict[int, list[Sent]] = defaultdict(list)
     arrivals = []
-    for now in range(jiffies):
+    for now in range(first, jiffies):
         for sent in acknowledgements.pop(now, []):
             by_flow[sent.flow].acknowledge(sent, now)
         for source in sources:
