@@ -18,6 +18,7 @@ from typing import NoReturn
 import click
 
 from shaper import __version__, checks
+from shaper.commands import Commands
 from shaper.config import Config, check_forwarders, check_shapers, load
 from shaper.control.service import Service
 from shaper.errors import Busy, InvalidValue, KernelRefused, ShaperError
@@ -37,6 +38,7 @@ _REFUSED_STATUS = 2
 _INTERRUPTED_STATUS = 130  # 128 and SIGINT, as shells report it
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _NANOSECONDS = 1_000_000_000
+_PING_INTERVAL_NS = 5 * _NANOSECONDS  # where no service manager asks for another
 _PING_AGAIN_SECONDS = 0.5  # a forwarder that was replaced answers by then
 
 _log = logging.getLogger("shaperd")
@@ -90,10 +92,11 @@ class Daemon:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
         pool = Pool(self._config.forwarders)
         async with Netlink() as netlink:
-            supervisor = Supervisor(self._store, pool, netlink, self._config.hz)
-            service = Service(self._settings.socket, self._config.group, supervisor)
+            supervisor = Supervisor(self._store, pool, netlink)
+            commands = Commands(supervisor, self._config.hz)
+            service = Service(self._settings.socket, self._config.group, commands)
             service.listen()
-            self._catch_signals(supervisor)
+            self._catch_signals(commands, service)
             try:
                 await supervisor.start(initial_specs(self._config, self._store.load()))
                 service.accept()
@@ -107,15 +110,18 @@ class Daemon:
             finally:
                 service.close()
 
-    def _catch_signals(self, supervisor: Supervisor) -> None:
+    def _catch_signals(self, commands: Commands, service: Service) -> None:
         """Let signals wait from now on; one that comes during start-up is obeyed after it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._is_stopping.set)
-        loop.add_signal_handler(
-            signal.SIGHUP,
-            lambda: self._reloads.add(loop.create_task(self._reload(supervisor))),
-        )
+
+        def reload() -> None:
+            task = loop.create_task(self._reload(commands, service))
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
 
     async def _serve(self, supervisor: Supervisor) -> None:
         watchdog = asyncio.get_running_loop().create_task(self._feed_watchdog(supervisor))
@@ -129,26 +135,32 @@ class Daemon:
     def _say_ready(self) -> None:
         self._notifier.ready(f"listening on {self._settings.socket}")
 
-    async def _reload(self, supervisor: Supervisor) -> None:
+    async def _reload(self, commands: Commands, service: Service) -> None:
         """Read the configuration again; a bad one is refused and the old one kept."""
         self._notifier.reloading(time.monotonic_ns() // 1000)
         try:
             config = self._settings.config()
-            await supervisor.configure(config.devices)
+            await commands.configure(config.devices)
         except ShaperError as error:
             _log.error("configuration refused, the old one stays: %s", error)
+        except Exception:
+            _log.exception("configuration refused, the old one stays")
         else:
             if config.forwarders != self._config.forwarders:
                 _log.warning("a new number of forwarders needs a restart")
-            supervisor.hz = config.hz
+            commands.hz = config.hz
+            service.group = config.group
             self._config = replace(config, forwarders=self._config.forwarders)
             _log.info("configuration read again")
         self._say_ready()
 
     async def _feed_watchdog(self, supervisor: Supervisor) -> None:
-        """Tell the service manager that all is well, while every forwarder answers."""
-        interval_ns = watchdog_interval_ns(os.environ)
-        while interval_ns is not None:
+        """Ask every forwarder whether it lives, and tell the service manager if all do.
+
+        One that does not answer is replaced, with or without a service manager.
+        """
+        interval_ns = watchdog_interval_ns(os.environ) or _PING_INTERVAL_NS
+        while True:
             try:
                 await supervisor.ping()
             except ShaperError as error:

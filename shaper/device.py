@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from shaper.errors import KernelRefused
 from shaper.forwarder import channel
 from shaper.forwarders import Forwarder
 from shaper.kernel.ethtool import set_speed
-from shaper.kernel.neighbours import Neighbours
+from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.packet_socket import open_packet_socket
 from shaper.kernel.tap import Tap
@@ -24,6 +24,7 @@ from shaper.plan import ALIAS_PREFIX, Plan
 # Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_NOARP = 0x80
 _ADDR_GEN_MODE_NONE = 1
+_IPV6_MIN_MTU = 1280  # RFC 8200, section 5; below it the kernel gives a device no IPv6
 
 # Chosen: with offload off the kernel's stack still builds frames up to gso_max_size and cuts them
 # up itself; this makes it hand over about one at a time. It takes no 0.
@@ -56,6 +57,7 @@ class Device:
         self.spec = spec
         self.ifindex = ifindex
         self.slot = slot
+        self.last_refusal = ""  # what was last logged of it, so that trying again is not
         self.was_adopted = False  # an earlier daemon made the device, and it may have routes
         self.master_index: int | None = None
         self.plan: Plan | None = None
@@ -71,9 +73,14 @@ class Device:
         """Silence the device: no address of its own, no solicitation, no carrier."""
         self._tap.set_carrier(is_on=False)
         await self._netlink.set_link(self.ifindex, ifalias=ALIAS_PREFIX)
-        # Without IPv6 in the kernel there is nothing to silence for it.
-        with contextlib.suppress(KernelRefused):
+        await self._silence()
+
+    async def _silence(self) -> None:
+        try:
             await self._netlink.set_link(self.ifindex, IFLA_AF_SPEC=_no_ipv6_address())
+        except KernelRefused as error:
+            if error.errno not in NO_IPV6:
+                raise
         await self._neighbours.prepare(self.ifindex)
 
     async def hand_over(self, forwarder: Forwarder) -> None:
@@ -91,24 +98,32 @@ class Device:
 
         Raises KernelRefused when the kernel refuses a part of it; it can be tried again.
         """
-        before, self._done = self._done, None
+        changed = _changed(self._done, plan)
+        self._done = None
         self.plan = plan
-        await self._follow_up(own)
-        await self._set_link(plan, before, own)
-        if before is None or before.speed_mbit != plan.speed_mbit:
+        await self._flush_if_downed(own)
+        await self._set_link(plan, changed, own)
+        if "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu:
+            # The kernel has given the device IPv6 anew, with the defaults of any other.
+            await self._silence()
+            await self._netlink.remove_kernel_link_local(self.ifindex)
+        if "speed_mbit" in changed:
             self._show_speed(plan.speed_mbit)
-        if before is None or bool(before.offload_bytes) != bool(plan.offload_bytes):
+        if "offload_bytes" in changed:
             self._tap.set_offload(is_on=plan.offload_bytes > 0)
-        if before is None or before.settings != plan.settings:
+        if "settings" in changed:
             await self._configure(plan)
         master_index = master.ifindex if master is not None else None
-        is_moved = before is None or self.master_index != master_index
+        is_moved = self.master_index != master_index
         self.master_index = master_index
-        if is_moved or before is None or before.forwards != plan.forwards:
+        if is_moved or "has_carrier" in changed:
             await self._bind(plan, master)
-        if before is None or before.has_carrier != plan.has_carrier:
+        if "has_carrier" in changed:
             self._tap.set_carrier(is_on=plan.has_carrier)
+        if is_moved or "has_carrier" in changed:
+            await self._neighbours.resolve_all(self.ifindex)
         self._done = plan
+        self.last_refusal = ""
 
     def follow(self, own: Link) -> None:
         """Take over what was changed with `ip link`: the name, and txqueuelen as the limit.
@@ -145,27 +160,29 @@ class Device:
         with contextlib.suppress(KernelRefused):
             await self._tell("close")
 
-    async def _follow_up(self, own: Link) -> None:
+    async def _flush_if_downed(self, own: Link) -> None:
         """Flush what waits when the device is taken down, as closing the 1996 device did."""
         if self._was_up and not own.is_up:
             await self.flush()
         self._was_up = own.is_up
 
-    async def _set_link(self, plan: Plan, before: Plan | None, own: Link) -> None:
+    async def _set_link(self, plan: Plan, changed: set[str], own: Link) -> None:
         attributes: dict[str, object] = {}
-        if before is None or before.mtu != plan.mtu:
+        if "mtu" in changed:
             attributes["mtu"] = plan.mtu
         if plan.address is not None and plan.address != own.address:
             attributes["address"] = plan.address.hex(":")
-        if before is None or before.alias != plan.alias:
+        if "alias" in changed:
             attributes["ifalias"] = plan.alias
-        if before is None or before.ring_frames != plan.ring_frames:
+        if "ring_frames" in changed and own.txqueuelen != plan.ring_frames:
             attributes["txqlen"] = self.awaited_ring_frames = plan.ring_frames
-        if before is None or before.offload_bytes != plan.offload_bytes:
+        if "offload_bytes" in changed:
             attributes["gso_max_size"] = plan.offload_bytes or _SMALLEST_GSO_BYTES
         if own.is_noarp == plan.has_neighbours:
             attributes["flags"] = 0 if plan.has_neighbours else _IFF_NOARP
             attributes["change"] = _IFF_NOARP
+        if "txqlen" in attributes and plan.ring_frames < own.txqueuelen:
+            await self._tell("absorb")  # the kernel frees, uncounted, what no longer fits
         if attributes:
             await self._netlink.set_link(self.ifindex, **attributes)
 
@@ -181,18 +198,26 @@ class Device:
     async def _bind(self, plan: Plan, master: Link | None) -> None:
         """Open the master's socket for the forwarder, or take it away."""
         master_index = master.ifindex if master is not None else self.master_index
-        if not plan.forwards or master_index is None or self.spec.master is None:
+        if not plan.has_carrier or master_index is None or self.spec.master is None:
             self._neighbours.release(self.ifindex)
             await self._tell("unbind")
             return
         if plan.has_neighbours:
-            await self._neighbours.delegate(self.ifindex, master_index)
+            self._neighbours.delegate(self.ifindex, master_index)
         with open_packet_socket(self.spec.master) as sock:
             await self._tell("bind", has_header=plan.has_link_header, descriptor=sock.fileno())
 
     async def _tell(self, verb: str, *, descriptor: int | None = None, **fields: object) -> None:
         if self._forwarder is not None:
             await self._forwarder.tell(verb, descriptor=descriptor, slot=self.slot, **fields)
+
+
+def _changed(before: Plan | None, plan: Plan) -> set[str]:
+    """Return the fields in which a plan differs from the one before; all if there was none."""
+    names = {each.name for each in fields(Plan)}
+    if before is None:
+        return names
+    return {name for name in names if getattr(before, name) != getattr(plan, name)}
 
 
 def _no_ipv6_address() -> dict[str, object]:

@@ -44,13 +44,7 @@ class Forwarder:
         self._end, theirs = channel.pair()
         self._end.setblocking(False)
         with theirs:
-            # Descriptors other than its channel stay here: a TAP must not be kept open twice.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "shaper.forwarder", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+            self._process = _spawn(theirs.fileno())
         asyncio.get_running_loop().add_reader(self._end, self._on_readable)
 
     @property
@@ -103,7 +97,7 @@ class Forwarder:
             self._died()
             return
         message, _ = received
-        answer = self._answers.get(message.get("done") or message.get("serial") or 0)
+        answer = self._answers.get(message["serial"])
         if answer is None or answer.done():
             return
         if "failed" in message:
@@ -125,6 +119,23 @@ class Forwarder:
             return
         asyncio.get_running_loop().remove_reader(self._end)
         self._end.close()
+
+
+def _spawn(channel_descriptor: int) -> subprocess.Popen[bytes]:
+    """Start a process that inherits its end of the channel, and no other descriptor of ours."""
+    # -P: nothing is imported from the directory the daemon happens to have been started in.
+    command = [sys.executable, "-P", "-m", "shaper.forwarder", str(channel_descriptor)]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[channel_descriptor],
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise KernelRefused(
+            f"cannot start a forwarder: {error.strerror}", error.errno or errno.EIO
+        ) from error
 
 
 def _how(status: int) -> str:

@@ -84,5 +84,6 @@ class Link:
     is_running: bool  # has carrier, and may use it
     operstate: str  # UP, DOWN, LOWERLAYERDOWN, ...
     txqueuelen: int = 0
-    lower: int | None = None  # ifindex of the device below (vlan, macvlan)
+    lower: int | None = None  # ifindex of the device below (of a vlan or macvlan)
+    upper: int | None = None  # ifindex of the device it is a port of (a bridge, a bond)
     is_noarp: bool = False

@@ -19,6 +19,7 @@ ARPHRD_LOOPBACK = 772
 ETHERNET_HEADER_BYTES = 14
 ETHERNET_ADDRESS_BYTES = 6
 _MAX_GSO_BYTES = 65_536
+_MAX_TAP_MTU = 65_521  # drivers/net/tun.c: less than the 65536 of loopback
 _TCP_IPV6_HEADER_BYTES = 60  # the largest headers without options that a segment repeats
 _MAX_TCP_HEADER_BYTES = 320  # what the kernel sets aside of gso_max_size (net/core/sock.c)
 
@@ -42,8 +43,7 @@ class Plan:
     """What the supervisor should make true of one shaper."""
 
     state: State
-    forwards: bool  # the master can take frames: a packet socket is open on it
-    has_carrier: bool
+    has_carrier: bool  # the master can take frames: a packet socket is open on it
     mtu: int
     address: bytes | None  # the master's link-layer address; None: keep what it has
     has_neighbours: bool  # the master resolves addresses, so its entries serve the shaper
@@ -64,14 +64,13 @@ def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
         master: the device it is attached to; None when there is none of that name now.
     """
     options = spec.options
-    forwards = options.rate_bits > 0 and master is not None and _is_up(master)
-    mtu = master.mtu if master is not None else own.mtu if own is not None else _DETACHED_MTU
+    has_carrier = options.rate_bits > 0 and master is not None and _is_up(master)
+    mtu = _mtu(own, master)
     has_link_header = master is None or master.arphrd in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
     settings = make_settings(options, mtu, has_link_header=has_link_header)
     return Plan(
         state=_state(spec, own, master),
-        forwards=forwards,
-        has_carrier=forwards,
+        has_carrier=has_carrier,
         mtu=mtu,
         address=_address(master),
         has_neighbours=has_link_header and not (master is not None and master.is_noarp),
@@ -164,6 +163,12 @@ def _state(spec: Spec, own: Link | None, master: Link | None) -> State:
     if own is None or not own.is_up:
         return State.ADMIN_DOWN
     return State.ACTIVE
+
+
+def _mtu(own: Link | None, master: Link | None) -> int:
+    if master is not None:
+        return min(master.mtu, _MAX_TAP_MTU)
+    return own.mtu if own is not None else _DETACHED_MTU
 
 
 def _is_up(link: Link) -> bool:

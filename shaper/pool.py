@@ -84,8 +84,8 @@ class Pool:
             await forwarder.tell("ping")
 
     async def _spawn(self, position: int) -> Forwarder:
-        forwarder = Forwarder(self.board, lambda dead: self._replace(position, dead))
         self._started_at[position] = time.monotonic()
+        forwarder = Forwarder(self.board, lambda dead: self._replace(position, dead))
         await forwarder.start()
         return forwarder
 

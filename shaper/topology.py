@@ -18,7 +18,8 @@ def would_loop(
     Args:
         own_index: the shaper.
         master_index: the device it is to be bound to.
-        links: every device, by index; those on top of another (vlan, macvlan) name it.
+        links: every device, by index; it names what it is on top of (vlan, macvlan) or a port of
+            (bridge, bond).
         masters: the master of every attached shaper, by the shaper's index.
     """
     seen: set[int] = set()
@@ -31,6 +32,7 @@ def would_loop(
             continue
         seen.add(index)
         link = links.get(index)
-        below = (masters.get(index), link.lower if link is not None else None)
+        below = [masters.get(index), link.lower if link is not None else None]
+        below += [each.ifindex for each in links.values() if each.upper == index]
         waiting.extend(each for each in below if each is not None)
     return False

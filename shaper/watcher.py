@@ -7,14 +7,20 @@ while more arrive. Where the kernel says that events were lost, everything is as
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from shaper.errors import ShaperError
+from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.kernel.netlink import Message, Monitor, Netlink
+from shaper.model import Link
+
+# Chosen.
+_RETRY_SECONDS = 0.2  # after the kernel refused to answer
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +42,7 @@ class Watcher:
         self._on_changed = on_changed
         self._dirty: set[int] = set()
         self._neighbour_events: deque[Message] = deque()
+        self._newer_than_dump: list[Message] | None = None
         self._has_overflown = False
         self._has_work = asyncio.Event()
         self._monitor: Monitor | None = None
@@ -44,7 +51,7 @@ class Watcher:
     async def start(self) -> None:
         """Listen, and take the first full dump."""
         self._monitor = Monitor(self._take, self._overflow)
-        self.links.replace(await self._netlink.links())
+        await self._dump()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
@@ -55,10 +62,17 @@ class Watcher:
         if self._monitor is not None:
             self._monitor.close()
 
-    async def look_at(self, ifindex: int) -> None:
-        """Bring one device up to date at once, without waiting for its event."""
-        for message in await self._netlink.link(ifindex):
+    async def look_at(self, ifindex: int) -> Link | None:
+        """Bring one device up to date at once, without waiting for its event, and return it."""
+        try:
+            messages = await self._netlink.link(ifindex)
+        except KernelRefused as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return None
+        for message in messages:
             self.links.update(message)
+        return self.links.index(ifindex)
 
     def mark(self, ifindex: int) -> None:
         """Have a device looked at again."""
@@ -67,13 +81,30 @@ class Watcher:
 
     def _take(self, message: Message) -> None:
         event = message["event"]
-        if event in ("RTM_NEWLINK", "RTM_DELLINK"):
-            ifindex = self.links.update(message)
-            if ifindex is not None:
-                self.mark(ifindex)
+        # Bridges tell of their ports in the same events, with a family of their own.
+        if event in ("RTM_NEWLINK", "RTM_DELLINK") and message["family"] == socket.AF_UNSPEC:
+            if self._newer_than_dump is not None:
+                self._newer_than_dump.append(message)
+            self._update(message)
         elif event in ("RTM_GETNEIGH", "RTM_NEWNEIGH", "RTM_DELNEIGH"):
             self._neighbour_events.append(message)
             self._has_work.set()
+
+    def _update(self, message: Message) -> None:
+        ifindex = self.links.update(message)
+        if ifindex is not None:
+            self.mark(ifindex)
+
+    async def _dump(self) -> set[int]:
+        """Ask for all devices. Events that come in meanwhile are newer than the answer."""
+        self._newer_than_dump = []
+        try:
+            indices = self.links.replace(await self._netlink.links())
+            for message in self._newer_than_dump:
+                self._update(message)
+        finally:
+            self._newer_than_dump = None
+        return indices
 
     def _overflow(self) -> None:
         self._has_overflown = True
@@ -86,18 +117,27 @@ class Watcher:
             try:
                 await self._catch_up()
             except ShaperError as error:
-                _log.error("following the kernel: %s", error)
+                _log.error("following the kernel: %s; trying again", error)
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
             except Exception:  # one event that is not understood must not end the following
-                _log.exception("following the kernel")
+                _log.exception("following the kernel; trying again")
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
 
     async def _catch_up(self) -> None:
         if self._has_overflown:
-            self._has_overflown = False
             _log.warning("netlink events were lost: looking at everything anew")
-            self._dirty |= self.links.replace(await self._netlink.links())
-            await self.neighbours.refresh()
-        while self._neighbour_events:
-            await self.neighbours.handle(self._neighbour_events.popleft())
+            self._has_overflown = False
+            await self._start_anew()
         if self._dirty:
             dirty, self._dirty = self._dirty, set()
             await self._on_changed(dirty)
+        while self._neighbour_events:
+            await self.neighbours.handle(self._neighbour_events.popleft())
+
+    async def _start_anew(self) -> None:
+        try:
+            self._dirty |= await self._dump()
+            await self.neighbours.refresh()
+        except BaseException:
+            self._has_overflown = True
+            raise

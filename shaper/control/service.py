@@ -35,6 +35,7 @@ _MAX_MESSAGE_BYTES = 64 * 1024  # the longest sensible call is under 300 bytes
 _MAX_UNREAD_REPLIES = 64
 _MAX_CONNECTIONS = 256
 _MAX_CONNECTIONS_OF_ONE = 32  # of one user other than root: nobody may take every place
+_PAUSE_SECONDS = 1.0  # after a client could not be accepted
 _SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
 _BACKLOG = 1024  # a crowd that comes at once is sorted out by `_has_room_for`, not turned away
 
@@ -217,10 +218,14 @@ class Service:
         assert self._socket is not None
         try:
             sock, _ = self._socket.accept()
-            peer = peer_of(sock)
         except OSError as error:
+            # EMFILE, most likely: the client still waits, and would be reported again at once.
             _log.warning("cannot accept a client: %s", error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            loop.call_later(_PAUSE_SECONDS, self._accept_again)
             return
+        peer = peer_of(sock)
         if not self._has_room_for(peer):
             _log.warning("refused a client of uid %d: too many are connected", peer.uid)
             sock.close()
@@ -229,17 +234,25 @@ class Service:
         self._connections.add(connection)
         VarlinkTransport(asyncio.get_running_loop(), sock, sock, connection)
 
+    def _accept_again(self) -> None:
+        if self._socket is not None:
+            self.accept()
+
     def _has_room_for(self, peer: Peer) -> bool:
-        if len(self._connections) >= _MAX_CONNECTIONS:
-            return False
+        """Whether one more may connect; root always may, or a crowd could lock it out."""
+        if peer.uid == 0:
+            return True
         of_one = sum(connection.peer.uid == peer.uid for connection in self._connections)
-        return peer.uid == 0 or of_one < _MAX_CONNECTIONS_OF_ONE
+        return len(self._connections) < _MAX_CONNECTIONS and of_one < _MAX_CONNECTIONS_OF_ONE
 
 
 def _refuse_if_answered(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
+        except BlockingIOError:
+            pass  # somebody listens there, and has a crowd waiting
         except OSError:
             return
     raise Busy(f"another shaperd answers on {path} (stop it, or choose another --socket)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -16,6 +17,8 @@ def main() -> None:
     # The terminal's Ctrl-C goes to the whole group; the supervisor ends us when it is ready to.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = socket.socket(fileno=int(sys.argv[1]))
+    _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors))
     ask_for_the_processor()
     drop_privileges()
     sharpen_timers()

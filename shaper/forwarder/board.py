@@ -24,6 +24,7 @@ DROP_REASONS = (
     "protocol",  # neither IPv4 nor IPv6, towards a master without a link-layer header
     "error",  # any other refusal of the kernel
     "flush",  # waiting when the device was taken down, detached or removed
+    "crash",  # in the hands of a forwarder that died
 )
 FIELDS = (
     "sent_bytes",
@@ -35,6 +36,9 @@ FIELDS = (
     "busy_ns",
     *DROP_REASONS,
 )
+
+FIRST_DROP = FIELDS.index(DROP_REASONS[0])
+BACKLOG_PACKETS = FIELDS.index("backlog_packets")
 
 SLOT_WORDS = 32  # FIELDS and room to grow; a multiple of a cache line
 WORD_BYTES = 8
@@ -58,11 +62,6 @@ class Board:
         descriptor = os.memfd_create("shaper-board", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, slots * SLOT_WORDS * WORD_BYTES)
         return cls(descriptor)
-
-    @property
-    def slots(self) -> int:
-        """How many shapers there is room for."""
-        return len(self._words) // SLOT_WORDS
 
     def row(self, slot: int) -> memoryview:
         """Return the words of one slot, to be indexed by the position in FIELDS."""

@@ -1,14 +1,15 @@
 """The channel: how supervisor and forwarder talk, and how descriptors change hands.
 
 One SOCK_SEQPACKET datagram is one message: a JSON object, with up to one descriptor beside it.
-The supervisor asks and the forwarder answers each message with `{"done": serial}`, or with
-`{"failed": text, "serial": serial}`. The supervisor's messages:
+The supervisor asks and the forwarder answers each message with `{"serial": n}`, and with
+`"failed": text` beside it if the message could not be obeyed. The supervisor's messages:
 
     board                         descriptor: the memory of the counters
     open      slot                descriptor: the TAP
     configure slot, settings      a new rate, queue, limit, bucket or HZ; null: no speed
     bind      slot, has_header    descriptor: the packet socket of the master
     unbind    slot                hold what waits: the master is down or gone
+    absorb    slot                read the TAP's ring empty, which is about to shrink
     flush     slot                drop what waits
     close     slot
     ping

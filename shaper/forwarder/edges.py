@@ -18,6 +18,7 @@ from shaper.forwarder.ports import MAX_BATCH, Outcome
 # The virtio-net header, and the largest offload frame with its headers (gso_max_size is 64 kB).
 _READ_BYTES = 10 + 65536 + 64
 
+_MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
 _ETHERNET_HEADER_BYTES = 14
 _SOCKADDR_LL = struct.Struct("=HHiHBB8s")  # include/uapi/linux/if_packet.h; the protocol is htons
 
@@ -36,7 +37,9 @@ class TapSource:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._ahead: list[bytes] = []  # read before their turn
         self.is_gone = False
+        self.lost = 0
 
     def fileno(self) -> int:
         """Return the TAP's descriptor."""
@@ -48,18 +51,21 @@ class TapSource:
         A TAP that was deleted under us answers EBADFD; the supervisor hears of it from netlink
         and closes this path.
         """
-        batch: list[bytes] = []
+        batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
         read, append, descriptor = os.read, batch.append, self._descriptor
         try:
-            for _ in range(limit):
+            for _ in range(limit - len(batch)):
                 append(read(descriptor, _READ_BYTES))
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno != errno.EBADFD:
-                raise
-            self.is_gone = True
+            self.is_gone = error.errno == errno.EBADFD
+            self.lost += not self.is_gone
         return batch
+
+    def absorb(self) -> None:
+        """Read the ring empty; `read` gives what was in it first."""
+        self._ahead = self.read(_MOST_FRAMES)
 
     def close(self) -> None:
         """Close our copy of the descriptor; the supervisor still holds the device."""

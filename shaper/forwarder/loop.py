@@ -19,6 +19,8 @@ from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path
 from shaper.forwarder.timer import Timer
 
+_VERBS_WITH_DESCRIPTOR = ("board", "open", "bind")
+
 
 class Loop:
     """Runs paths until the supervisor is gone.
@@ -67,6 +69,8 @@ class Loop:
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now_ns:
             deadline_ns, _, path = heapq.heappop(deadlines)
+            if path.queued_ns == deadline_ns:
+                path.queued_ns = None
             if path.deadline_ns == deadline_ns:
                 path.deadline_ns = None
                 due.append(path)
@@ -75,8 +79,9 @@ class Loop:
 
     def _run(self, path: Path, now_ns: int) -> None:
         path.run(now_ns)
-        if path.deadline_ns is not None:
+        if path.deadline_ns is not None and path.deadline_ns != path.queued_ns:
             heapq.heappush(self._deadlines, (path.deadline_ns, next(self._tie_breaker), path))
+            path.queued_ns = path.deadline_ns
         self._watch(path)
 
     def _watch(self, path: Path) -> None:
@@ -107,17 +112,22 @@ class Loop:
             self._is_running = False
             return
         message, descriptor = received
+        answer = {"serial": message["serial"]}
         try:
             self._apply(message, descriptor, now_ns)
         except Exception as error:  # the supervisor decides what to make of it
-            channel.send(self._end, {"serial": message["serial"], "failed": str(error)})
-        else:
-            channel.send(self._end, {"done": message["serial"]})
+            answer["failed"] = str(error) or repr(error)
+        try:
+            channel.send(self._end, answer)
+        except OSError:
+            self._is_running = False
 
     def _apply(self, message: channel.Message, descriptor: int | None, now_ns: int) -> None:
         verb = message["verb"]
         if verb == "ping":
             return
+        if descriptor is None and verb in _VERBS_WITH_DESCRIPTOR:
+            raise OSError(f"no room for another descriptor (ulimit -n), to {verb}")
         if verb == "board":
             assert descriptor is not None
             self._board = Board(descriptor)
@@ -146,11 +156,15 @@ class Loop:
         path = self._paths[message["slot"]]
         if verb == "configure":
             path.configure(channel.unpack_settings(message["settings"]), now_ns)
+        elif verb == "absorb":
+            path.source.absorb()
         elif verb == "flush":
             path.flush()
-        else:
+        elif verb in ("bind", "unbind"):
             self._forget(path)
             path.bind(_sink(message, descriptor))
+        else:
+            raise ValueError(f"{verb} is no verb")
         self._run(path, now_ns)
 
     def _forget(self, path: Path) -> None:

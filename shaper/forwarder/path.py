@@ -19,7 +19,7 @@ from __future__ import annotations
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline, Frame
 from shaper.discipline.frame import parse_all
-from shaper.forwarder.board import DROP_REASONS, FIELDS
+from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, FIRST_DROP
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
 from shaper.forwarder.queues import make_discipline
 from shaper.model import Settings
@@ -30,8 +30,8 @@ _FULL_FRAME_BYTES = 1514
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
-
-_FIRST_DROP = FIELDS.index(DROP_REASONS[0])
+# More than a ring holds, so that a flush ends even if somebody goes on sending.
+_MAX_FLUSH_BATCHES = 256
 
 
 class Path:
@@ -48,6 +48,7 @@ class Path:
         self.is_blocked = False  # the master's socket is full: wait until it is writable
         self.wants_frames = False  # wake us when the TAP is readable
         self.deadline_ns: int | None = None
+        self.queued_ns: int | None = None  # the latest deadline that the loop has in its heap
         self._row = row
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
@@ -58,7 +59,9 @@ class Path:
         self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
         self._sent_bytes, self._sent_packets, self._overlimits = row[:3]
-        self._dropped = dict(zip(DROP_REASONS, row[_FIRST_DROP:], strict=False))
+        self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
+        # What the row says is waiting was in the hands of a predecessor that did not close it.
+        self._dropped["crash"] += row[BACKLOG_PACKETS]
         self._refused_bytes = 0
 
     def run(self, now_ns: int) -> None:
@@ -85,7 +88,7 @@ class Path:
         """Change the speed, the queue or its limits. Frames that wait stay, in order."""
         old = self._discipline
         if settings is None:
-            self.flush()
+            self._drop_waiting()
             self._retire(old)
             self._discipline = None
         else:
@@ -105,7 +108,16 @@ class Path:
         self.is_blocked = False
 
     def flush(self) -> None:
-        """Drop everything that waits."""
+        """Drop everything that waits, what the TAP still holds included."""
+        for _ in range(_MAX_FLUSH_BATCHES):
+            batch = self.source.read(MAX_BATCH)
+            frames, _ = parse_all(batch)
+            self._dropped["flush"] += sum(frame.packets for frame in frames)
+            if len(batch) < MAX_BATCH:
+                break
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
         self._dropped["flush"] += sum(frame.packets for frame in self._pending)
         self._pending = []
         if self._discipline is not None:
@@ -157,6 +169,9 @@ class Path:
             limit = min(budget, max(1, room // self._frame_packets))
             batch = self.source.read(limit)
             self._is_drained = len(batch) < limit
+            if self.source.lost:
+                self._dropped["error"] += self.source.lost
+                self.source.lost = 0
             budget -= limit
             frames, neighbours = parse_all(batch, self._removed_bytes)
             self._dropped["neighbour"] += neighbours
@@ -201,5 +216,5 @@ class Path:
             theirs = discipline.dropped
             dropped = {key: dropped[key] + theirs.get(key, 0) for key in DROP_REASONS}
         row[2], row[3], row[4], row[5], row[6] = own
-        for index, packets in enumerate(dropped.values(), _FIRST_DROP):
+        for index, packets in enumerate(dropped.values(), FIRST_DROP):
             row[index] = packets

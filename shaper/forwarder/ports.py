@@ -30,6 +30,7 @@ class Source(Protocol):
     """Where frames come from: the TAP."""
 
     is_gone: bool  # the device was deleted: there is nothing to wait for any more
+    lost: int  # frames that could not be read, ever
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -40,6 +41,10 @@ class Source(Protocol):
 
         Fewer mean that nothing waits any more.
         """
+        ...
+
+    def absorb(self) -> None:
+        """Take in everything that waits, before room for it is taken away; `read` gives it."""
         ...
 
     def close(self) -> None:
@@ -74,6 +79,7 @@ class MemorySource:
     def __init__(self) -> None:
         self.frames: deque[bytes] = deque()
         self.is_gone = False
+        self.lost = 0
         self.is_closed = False
 
     def fileno(self) -> int:
@@ -83,6 +89,9 @@ class MemorySource:
     def read(self, limit: int) -> list[bytes]:
         """Return the next frames put in."""
         return [self.frames.popleft() for _ in range(min(limit, len(self.frames)))]
+
+    def absorb(self) -> None:
+        """Keep what was put in, for which there is always room."""
 
     def close(self) -> None:
         """Note it."""

@@ -20,7 +20,7 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
-_NR_SCHED_SETATTR = 314 if os.uname().machine == "x86_64" else 274  # asm-generic/unistd.h
+_NR_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}.get(os.uname().machine)
 _SCHED_ATTR = struct.Struct("=IIQiIQQQII")  # include/uapi/linux/sched/types.h
 
 # Chosen.
@@ -58,7 +58,8 @@ def ask_for_the_processor() -> None:
     the group's weight that counts, see sched(7). What is refused is done without.
     """
     attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, _keep_nice(), 0, _SLICE_NS, 0, 0, 0, 0)
-    _libc.syscall(_NR_SCHED_SETATTR, 0, attributes, 0)
+    if _NR_SCHED_SETATTR is not None:
+        _libc.syscall(_NR_SCHED_SETATTR, 0, attributes, 0)
 
 
 def _keep_nice() -> int:

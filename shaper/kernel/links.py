@@ -24,6 +24,10 @@ class Links:
         """Return the device with this index."""
         return self.by_index.get(ifindex)
 
+    def names(self) -> set[str]:
+        """Return the names of all devices."""
+        return {link.ifname for link in self.by_index.values()}
+
     def name(self, ifname: str) -> Link | None:
         """Return the device with this name."""
         for link in self.by_index.values():
@@ -65,6 +69,7 @@ def parse_link(message: Message) -> Link:
         operstate=operstate,
         txqueuelen=message.get_attr("IFLA_TXQLEN") or 0,
         lower=_lower(message),
+        upper=message.get_attr("IFLA_MASTER"),
         is_noarp=bool(flags & _IFF_NOARP),
     )
 

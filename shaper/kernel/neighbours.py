@@ -12,6 +12,7 @@ The kernel side is net/core/neighbour.c; the states are those of RFC 4861, secti
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from dataclasses import dataclass, field
@@ -29,7 +30,11 @@ _NUD_FAILED = 0x20
 _NUD_NOARP = 0x40
 _NUD_PERMANENT = 0x80
 _NUD_VALID = _NUD_REACHABLE | _NUD_STALE | _NUD_DELAY | _NUD_PROBE | _NUD_NOARP | _NUD_PERMANENT
+_NUD_RESOLVABLE = _NUD_INCOMPLETE | _NUD_REACHABLE | _NUD_STALE | _NUD_DELAY | _NUD_PROBE
 _NTF_USE = 0x01
+
+# What the kernel answers where a device has no IPv6.
+NO_IPV6 = (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 # Chosen: as many askings as the kernel makes on its own (mcast_solicit), a second apart.
 _APP_PROBES = 3
@@ -41,7 +46,7 @@ Address = tuple[int, str]  # address family and address
 
 @dataclass
 class _Delegation:
-    shaper_index: int
+    master_index: int
     wanted: set[Address] = field(default_factory=set)
 
 
@@ -54,36 +59,32 @@ class Neighbours:
 
     def __init__(self, netlink: Netlink) -> None:
         self._netlink = netlink
-        self._master_of: dict[int, int] = {}
-        self._delegations: dict[int, dict[int, _Delegation]] = {}
+        self._delegations: dict[int, _Delegation] = {}  # by the shaper's index
 
     async def prepare(self, shaper_index: int) -> None:
-        """Let user space alone solicit on this device, for IPv4 and IPv6."""
-        for family in (socket.AF_INET, socket.AF_INET6):
-            await self._netlink.set_neighbour_table(
-                family, shaper_index, app_probes=_APP_PROBES, ucast_probes=0, mcast_probes=0
-            )
+        """Let user space alone solicit on this device, for IPv4 and IPv6.
 
-    async def delegate(self, shaper_index: int, master_index: int) -> None:
-        """Resolve the neighbours of a shaper on this master from now on.
-
-        Those asked for in vain meanwhile are resolved at once: the kernel would ask again only
-        after a second.
+        A device that has no IPv6, because the kernel or a small MTU leaves it out, needs none of
+        it; `prepare` is to be called again when that may have changed.
         """
-        if self._master_of.get(shaper_index) == master_index:
-            return
-        self.release(shaper_index)
-        self._master_of[shaper_index] = master_index
-        self._delegations.setdefault(master_index, {})[shaper_index] = _Delegation(shaper_index)
-        for entry in await self._netlink.neighbours(shaper_index):
-            if entry["state"] & _NUD_INCOMPLETE:
-                await self._solicited(entry)
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                await self._netlink.set_neighbour_table(
+                    family, shaper_index, app_probes=_APP_PROBES, ucast_probes=0, mcast_probes=0
+                )
+            except KernelRefused as error:
+                if family == socket.AF_INET or error.errno not in NO_IPV6:
+                    raise
+
+    def delegate(self, shaper_index: int, master_index: int) -> None:
+        """Resolve the neighbours of a shaper on this master from now on; then `resolve_all`."""
+        known = self._delegations.get(shaper_index)
+        if known is None or known.master_index != master_index:
+            self._delegations[shaper_index] = _Delegation(master_index)
 
     def release(self, shaper_index: int) -> None:
         """Stop resolving for a shaper."""
-        master_index = self._master_of.pop(shaper_index, None)
-        if master_index is not None:
-            del self._delegations[master_index][shaper_index]
+        self._delegations.pop(shaper_index, None)
 
     async def handle(self, message: Message) -> None:
         """Take a neighbour event: the kernel asks for a shaper, or a master's entry changed."""
@@ -98,37 +99,48 @@ class Neighbours:
             _log.warning("neighbour of device %d: %s", message["ifindex"], error)
 
     async def refresh(self) -> None:
-        """Compare every wanted address with its master's entry, after events were lost."""
-        for master_index, delegations in self._delegations.items():
-            if any(delegation.wanted for delegation in delegations.values()):
-                for message in await self._netlink.neighbours(master_index):
-                    await self._learned(message)
+        """Catch up with both sides of every delegation, after events were lost."""
+        for master_index in {each.master_index for each in self._delegations.values()}:
+            for message in await self._netlink.neighbours(master_index):
+                await self._learned(message)
+        for shaper_index in tuple(self._delegations):
+            await self.resolve_all(shaper_index)
+
+    async def resolve_all(self, shaper_index: int) -> None:
+        """Resolve what a shaper has entries for already, on the master it has now.
+
+        Those it asked for in vain without one (the kernel would ask again only after a second),
+        and those that another master resolved.
+        """
+        if shaper_index not in self._delegations:
+            return
+        for entry in await self._netlink.neighbours(shaper_index):
+            if entry["state"] & _NUD_RESOLVABLE:
+                await self._solicited(entry)
 
     async def _solicited(self, message: Message) -> None:
-        shaper_index = message["ifindex"]
-        master_index = self._master_of.get(shaper_index)
+        delegation = self._delegations.get(message["ifindex"])
         address = _address(message)
-        if master_index is None or address is None:
+        if delegation is None or address is None:
             return
-        self._delegations[master_index][shaper_index].wanted.add(address)
-        await self._use(master_index, address)
+        delegation.wanted.add(address)
+        await self._use(delegation.master_index, address)
         # A valid entry of the master may not change by being used, so no event would follow.
-        entry = await self._netlink.neighbour_entry(master_index, *address)
+        entry = await self._netlink.neighbour_entry(delegation.master_index, *address)
         if entry is not None and entry["state"] & _NUD_VALID:
             await self._learned(entry)
 
     def _forget(self, message: Message) -> None:
         """Forget an address whose entry the kernel removed from a shaper."""
-        master_index = self._master_of.get(message["ifindex"])
+        delegation = self._delegations.get(message["ifindex"])
         address = _address(message)
-        if master_index is not None and address is not None:
-            self._delegations[master_index][message["ifindex"]].wanted.discard(address)
+        if delegation is not None and address is not None:
+            delegation.wanted.discard(address)
 
     async def _use(self, master_index: int, address: Address) -> None:
         """Let the master resolve an address, as if a packet had been sent to it."""
         family, destination = address
-        await self._netlink.neighbour(
-            "replace",
+        await self._netlink.replace_neighbour(
             ifindex=master_index,
             family=family,
             dst=destination,
@@ -138,21 +150,19 @@ class Neighbours:
 
     async def _learned(self, message: Message) -> None:
         """Write what a master knows of an address to every shaper that asked for it."""
-        delegations = self._delegations.get(message["ifindex"])
         address = _address(message)
-        if not delegations or address is None:
+        if address is None:
             return
-        for delegation in delegations.values():
-            if address in delegation.wanted:
-                await self._write(delegation, address, message)
+        for shaper_index, delegation in tuple(self._delegations.items()):
+            is_asked_for = address in delegation.wanted
+            if delegation.master_index == message["ifindex"] and is_asked_for:
+                await self._write(shaper_index, delegation, address, message)
 
-    async def _write(self, delegation: _Delegation, address: Address, message: Message) -> None:
+    async def _write(
+        self, shaper_index: int, delegation: _Delegation, address: Address, message: Message
+    ) -> None:
         family, destination = address
-        entry: dict[str, object] = {
-            "ifindex": delegation.shaper_index,
-            "family": family,
-            "dst": destination,
-        }
+        entry: dict[str, object] = {"ifindex": shaper_index, "family": family, "dst": destination}
         link_address = message.get_attr("NDA_LLADDR")
         if message["state"] & _NUD_VALID and link_address:
             entry |= {"lladdr": link_address, "state": _NUD_REACHABLE}
@@ -162,9 +172,9 @@ class Neighbours:
         else:
             return
         try:
-            await self._netlink.neighbour("replace", **entry)
+            await self._netlink.replace_neighbour(**entry)
         except KernelRefused as error:
-            _log.debug("device %d: %s", delegation.shaper_index, error)
+            _log.debug("device %d: %s", shaper_index, error)
 
 
 def _address(message: Message) -> Address | None:

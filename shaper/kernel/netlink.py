@@ -28,6 +28,7 @@ _RTMGRP_NEIGH = 0x4
 _SO_RCVBUFFORCE = 33
 _NLM_F_REQUEST_ACK = 0x5
 _RTN_UNICAST = 1
+_IFAPROT_KERNEL_LL = 2  # include/uapi/linux/if_addr.h
 
 # Chosen: a link message is about 2 kB in the kernel's accounting, so this is a few thousand.
 _RECEIVE_BUFFER_BYTES = 8 << 20
@@ -141,9 +142,23 @@ class Netlink:
         what = f"set {', '.join(attributes)} of device {ifindex}"
         await self._ask(what, self._route.link("set", index=ifindex, **attributes))
 
-    async def neighbour(self, command: str, **attributes: object) -> None:
-        """Change a neighbour entry: `command` is add, replace, change or del."""
-        await self._ask(f"{command} a neighbour", self._route.neigh(command, **attributes))
+    async def replace_neighbour(self, **attributes: object) -> None:
+        """Add or change a neighbour entry."""
+        await self._ask("set a neighbour", self._route.neigh("replace", **attributes))
+
+    async def remove_kernel_link_local(self, ifindex: int) -> None:
+        """Remove the link-local addresses that the kernel itself gave a device."""
+        what = f"list the addresses of device {ifindex}"
+        request = self._route.get_addr(family=socket.AF_INET6, index=ifindex)
+        for message in await self._ask(what, request):
+            if message.get_attr("IFA_PROTO") == _IFAPROT_KERNEL_LL:
+                address = message.get_attr("IFA_ADDRESS")
+                await self._ask(
+                    f"remove {address} from device {ifindex}",
+                    self._route.addr(
+                        "del", index=ifindex, address=address, prefixlen=message["prefixlen"]
+                    ),
+                )
 
     async def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
         """Set how often a device probes for neighbours: app_probes, ucast_probes, mcast_probes.

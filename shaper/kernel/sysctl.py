@@ -20,7 +20,7 @@ def reverse_path_warning(master: str) -> str | None:
         return None
     return (
         f"strict reverse-path filtering drops replies that arrive on {master} "
-        f"(sysctl -w net.ipv4.conf.{master}.rp_filter={_LOOSE})"
+        f"(sysctl -w net.ipv4.conf.{master.replace('.', '/')}.rp_filter={_LOOSE})"
     )
 
 

@@ -56,8 +56,8 @@ class Tap:
         self._descriptor = _open_device()
         try:
             self._attach()
-            fcntl.ioctl(self._descriptor, _TUNSETOWNER, os.geteuid())
-            fcntl.ioctl(self._descriptor, _TUNSETPERSIST, 1)
+            self._set(_TUNSETOWNER, os.geteuid())
+            self._set(_TUNSETPERSIST, 1)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -68,7 +68,7 @@ class Tap:
 
     def set_carrier(self, *, is_on: bool) -> None:
         """Show carrier, or take it away: routes over the device are then marked linkdown."""
-        fcntl.ioctl(self._descriptor, _TUNSETCARRIER, struct.pack("i", is_on))
+        self._set(_TUNSETCARRIER, struct.pack("i", is_on))
 
     def set_offload(self, *, is_on: bool) -> None:
         """Ask for segmentation-offload frames or for none; checksums are always left to us.
@@ -76,24 +76,32 @@ class Tap:
         UDP segmentation needs kernel 6.2; an older one gives TCP segmentation alone.
         """
         if not is_on:
-            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _TUN_F_CSUM)
+            self._set(_TUNSETOFFLOAD, _TUN_F_CSUM)
             return
         try:
-            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _TSO | _USO)
-        except OSError as error:
+            self._set(_TUNSETOFFLOAD, _TSO | _USO)
+        except KernelRefused as error:
             if error.errno != errno.EINVAL:
                 raise
-            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _TSO)
+            self._set(_TUNSETOFFLOAD, _TSO)
 
     def remove(self) -> None:
         """Remove the device and its addresses and routes; it goes with the last descriptor."""
-        with contextlib.suppress(OSError):  # EBADFD: somebody else has removed it already
-            fcntl.ioctl(self._descriptor, _TUNSETPERSIST, 0)
+        with contextlib.suppress(KernelRefused):  # EBADFD: somebody else has removed it already
+            self._set(_TUNSETPERSIST, 0)
         self.close()
 
     def close(self) -> None:
         """Let go of the device and leave it where it is."""
         os.close(self._descriptor)
+
+    def _set(self, request: int, argument: int | bytes) -> None:
+        try:
+            fcntl.ioctl(self._descriptor, request, argument)
+        except OSError as error:
+            raise KernelRefused(
+                f"cannot set up {self.ifname}: {error.strerror}", error.errno or errno.EIO
+            ) from error
 
     def _attach(self) -> None:
         flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
@@ -112,9 +120,10 @@ def _open_device() -> int:
             f"may not open {_DEVICE}: give the daemon's user read and write access to it"
         ) from error
     except OSError as error:
+        is_absent = error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO)
+        advice = ": load the tun module (modprobe tun)" if is_absent else ""
         raise KernelRefused(
-            f"cannot open {_DEVICE} ({error.strerror}): load the tun module (modprobe tun)",
-            error.errno or errno.EIO,
+            f"cannot open {_DEVICE} ({error.strerror}){advice}", error.errno or errno.EIO
         ) from error
 
 

@@ -15,7 +15,7 @@ from bench.lab.capture import Capture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.topology import MASTER, NIC, REMOTE, Pair
-from bench.lab.traffic import Flow, Load, Sender, Sink
+from bench.lab.traffic import FULL_FRAME_BYTES, Flow, Load, Sender, Sink
 from bench.lab.wait import wait_until
 from tests.kernel.steps import (
     SHAPER,
@@ -218,3 +218,18 @@ def test_queue_is_switched_live(pair: Pair, shaperd: Shaperd) -> None:
     assert numbers == sorted(set(numbers))
     assert lost > 0
     assert len(numbers) + lost == stream.sent
+
+
+def test_smaller_limit_loses_nothing_that_waits(pair: Pair, shaperd: Shaperd) -> None:
+    """The TAP's ring shrinks with the limit: what is in it leaves later, or is counted."""
+    shape(shaperd, pair, "8kbit")
+    shaperd.configure("set", SHAPER, "limit", "60")
+    wait_state(shaperd, "active")
+    flow = Flow("udp", REMOTE, FLOOD_PORT)
+    load = Load(seconds=5, total_bytes=100 * flow.payload_bytes(FULL_FRAME_BYTES))
+    with Sender(pair.host, flow, load) as sender:
+        sent = sender.wait().units
+    for limit in ("10", "1000"):
+        shaperd.configure("set", SHAPER, "limit", limit)
+    shaperd.configure("speed", SHAPER, "100mbit")
+    assert wait_all_told(shaperd, sent) <= sent - 60

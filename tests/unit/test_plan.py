@@ -50,7 +50,6 @@ def test_state_and_carrier(spec: Spec, own: Link, master: Link | None, state: St
     plan = make_plan(spec, own, master)
     assert plan.state is state
     assert plan.has_carrier == (state in (State.ACTIVE, State.ADMIN_DOWN))
-    assert plan.forwards == plan.has_carrier
 
 
 def test_the_master_gives_mtu_and_address() -> None:

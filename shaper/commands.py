@@ -1,0 +1,202 @@
+"""The commands: what people may ask of the shapers, checked before anything is done.
+
+This is the class behind the control socket (`control.interface.Shapers`). What a command wants is
+put into a spec; making it true is the supervisor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from shaper import checks
+from shaper.control.interface import ShaperObject
+from shaper.device import Device
+from shaper.errors import Busy, InvalidValue, NoSuchMaster, NoSuchShaper, NotAttached
+from shaper.kernel import counters
+from shaper.kernel.sysctl import reverse_path_warning
+from shaper.model import Link, Options, Spec
+from shaper.names import check_name
+from shaper.plan import Plan, check_burst
+from shaper.report import report, route_warning
+from shaper.supervisor import Supervisor
+
+# Chosen.
+_MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
+
+
+class Commands:
+    """Answers calls. Every method may raise errors.ShaperError, and has then changed nothing.
+
+    Args:
+        supervisor: who makes it true.
+        hz: jiffies per second of a new shaper.
+    """
+
+    def __init__(self, supervisor: Supervisor, hz: int) -> None:
+        self.hz = hz
+        self._supervisor = supervisor
+
+    async def show(self, ifname: str | None) -> list[ShaperObject]:
+        """Return one shaper, or all of them."""
+        chosen = self._supervisor.devices.values() if ifname is None else [self._device(ifname)]
+        drops = counters.tx_dropped()
+        lookups = _MAX_ROUTE_LOOKUPS
+        shown = []
+        for device in sorted(chosen, key=lambda each: each.ifindex):
+            own = self._supervisor.links.index(device.ifindex)
+            if own is None or device.plan is None:
+                continue
+            counts = self._supervisor.counters(device)
+            warnings = self._receiving_warnings(device)
+            if not counts["sent_packets"] and lookups > 0:
+                lookups -= 1
+                warnings += await self._route_warnings(device, device.plan)
+            ring_drops = drops.get(device.spec.ifname, 0)
+            shown.append(
+                report(
+                    device.spec, device.plan, own, counts, ring_drops=ring_drops, warnings=warnings
+                )
+            )
+        return shown
+
+    async def attach(self, ifname: str, master: str) -> list[str]:
+        """Bind a shaper to a master; return warnings."""
+        async with self._supervisor.lock:
+            device = self._device(ifname)
+            if device.spec.master is not None:
+                raise Busy(
+                    f"{ifname} is already attached to {device.spec.master} (detach it first)"
+                )
+            link = self._supervisor.links.name(check_name(master))
+            if link is None:
+                raise NoSuchMaster(f"{master}: no such device (ip link lists those there are)")
+            self._refuse_loop(device, link)
+            check_burst(device.spec.options, link.mtu)
+            saving = await self._supervisor.change(device, replace(device.spec, master=master))
+            return saving + self._receiving_warnings(device)
+
+    async def detach(self, ifname: str) -> None:
+        """Unbind a shaper; it keeps its speed."""
+        async with self._supervisor.lock:
+            device = self._device(ifname)
+            if device.spec.master is None:
+                raise NotAttached(f"{ifname} is not attached")
+            await self._supervisor.change(device, replace(device.spec, master=None))
+            await device.flush()
+
+    async def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
+        """Set the rate; return warnings."""
+        async with self._supervisor.lock:
+            device = self._device(ifname)
+            rate_bits = checks.check_rate(rate_bits)
+            options = replace(device.spec.options, rate_bits=rate_bits)
+            saving = await self._supervisor.change(device, replace(device.spec, options=options))
+            return saving + _serving_warnings(options)
+
+    async def set_options(
+        self,
+        ifname: str,
+        *,
+        queue: str | None,
+        limit_packets: int | None,
+        burst_bytes: int | None,
+        hz: int | None,
+    ) -> list[str]:
+        """Change what is not None, 0 meaning the default; return warnings."""
+        async with self._supervisor.lock:
+            device = self._device(ifname)
+            options = checks.change(
+                device.spec.options,
+                queue=queue,
+                limit_packets=limit_packets,
+                burst_bytes=burst_bytes,
+                hz=hz,
+            )
+            if device.plan is not None:
+                check_burst(options, device.plan.mtu)
+            saving = await self._supervisor.change(device, replace(device.spec, options=options))
+            return saving + _serving_warnings(options)
+
+    async def add(self, ifname: str | None) -> str:
+        """Create a shaper; return its name."""
+        async with self._supervisor.lock:
+            name = check_name(ifname) if ifname is not None else self._free_name()
+            if name in self._supervisor.devices:
+                raise Busy(f"{name} is a shaper already")
+            device = await self._supervisor.create(Spec(name, options=Options(hz=self.hz)))
+            await self._supervisor.reconcile(device)
+            self._supervisor.save()
+            return name
+
+    async def delete(self, ifname: str) -> None:
+        """Remove a shaper, and its addresses and routes with it."""
+        async with self._supervisor.lock:
+            device = self._device(ifname)
+            await device.remove()
+            self._supervisor.forget(device)
+            self._supervisor.save()
+
+    async def configure(self, specs: Iterable[Spec]) -> None:
+        """Make shapers be as a configuration file says; those it does not name stay.
+
+        Raises ShaperError, with nothing changed, when one of them cannot be so.
+        """
+        async with self._supervisor.lock:
+            specs = tuple(specs)
+            for spec in specs:
+                await self._check(spec)
+            for spec in specs:
+                device = self._supervisor.devices.get(spec.ifname)
+                if device is None:
+                    device = await self._supervisor.create(spec)
+                elif device.spec.master not in (None, spec.master):
+                    await self._supervisor.change(device, replace(device.spec, master=None))
+                await self._supervisor.change(device, spec)
+
+    async def _check(self, spec: Spec) -> None:
+        device = self._supervisor.devices.get(spec.ifname)
+        master = self._supervisor.links.name(spec.master) if spec.master is not None else None
+        if device is None:
+            self._supervisor.refuse_foreign(spec.ifname, await self._supervisor.alias(spec.ifname))
+        if master is not None:
+            check_burst(spec.options, master.mtu)
+        if device is not None and master is not None:
+            self._refuse_loop(device, master)
+
+    def _device(self, ifname: str) -> Device:
+        device = self._supervisor.devices.get(ifname)
+        if device is None:
+            known = ", ".join(sorted(self._supervisor.devices)) or "none"
+            raise NoSuchShaper(f"{ifname}: no such shaper (there are: {known})")
+        return device
+
+    def _free_name(self) -> str:
+        taken = {*self._supervisor.devices, *self._supervisor.links.names()}
+        number = 0
+        while (name := f"shaper{number}") in taken:
+            number += 1
+        return name
+
+    def _refuse_loop(self, device: Device, master: Link) -> None:
+        ifname = device.spec.ifname
+        if master.ifindex == device.ifindex:
+            raise InvalidValue(f"{ifname} cannot be its own master")
+        if self._supervisor.would_loop(device, master):
+            raise InvalidValue(f"{master.ifname} leads back to {ifname}: that would be a ring")
+
+    def _receiving_warnings(self, device: Device) -> list[str]:
+        master = device.spec.master
+        warning = reverse_path_warning(master) if master is not None else None
+        return [warning] if warning else []
+
+    async def _route_warnings(self, device: Device, plan: Plan) -> list[str]:
+        warning = route_warning(device.spec, plan.state)
+        if warning is None or await self._supervisor.netlink.has_route_through(device.ifindex):
+            return []
+        return [warning]
+
+
+def _serving_warnings(options: Options) -> list[str]:
+    warning = checks.classic_warning(options)
+    return [warning] if warning else []
