@@ -215,8 +215,8 @@ def test_queue_is_switched_live(pair: Pair, shaperd: Shaperd) -> None:
         stream.stop()
         lost = wait_all_told(shaperd, stream.sent)
         numbers = [number for _, number in listener.arrivals()]
+        assert show(shaperd)["stats"]["overlimits"] > 0
     assert numbers == sorted(set(numbers))
-    assert lost > 0
     assert len(numbers) + lost == stream.sent
 
 
@@ -226,9 +226,13 @@ def test_smaller_limit_loses_nothing_that_waits(pair: Pair, shaperd: Shaperd) ->
     shaperd.configure("set", SHAPER, "limit", "60")
     wait_state(shaperd, "active")
     flow = Flow("udp", REMOTE, FLOOD_PORT)
-    load = Load(seconds=5, total_bytes=100 * flow.payload_bytes(FULL_FRAME_BYTES))
-    with Sender(pair.host, flow, load) as sender:
+    frame_bytes = flow.payload_bytes(FULL_FRAME_BYTES)
+    # The kernel's own queue of an unresolved neighbour is shorter than the load that follows.
+    with Sender(pair.host, flow, Load(seconds=5, total_bytes=frame_bytes)) as sender:
         sent = sender.wait().units
+    wait_all_told(shaperd, sent)
+    with Sender(pair.host, flow, Load(seconds=5, total_bytes=100 * frame_bytes)) as sender:
+        sent += sender.wait().units
     for limit in ("10", "1000"):
         shaperd.configure("set", SHAPER, "limit", limit)
     shaperd.configure("speed", SHAPER, "100mbit")
