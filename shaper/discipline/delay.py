@@ -18,10 +18,11 @@ _CELLS = (_MAX_BITS - _SHIFT + 1) * _OCTAVE_CELLS
 
 
 class DelayHistogram:
-    """Sojourns in jiffies.
+    """Sojourns in jiffies, counted by who sees them: a call would cost a frame as much again.
 
     Attributes:
-        cells: the counts of the current second; `index` says which is whose.
+        cells: the counts of the current second. One is added to that of the sojourn itself if it
+            is less than `EXACT`, and to that of its `index` otherwise.
         turns_at: the jiffy in which the current second ends: `turn` before counting then.
     """
 
@@ -31,12 +32,6 @@ class DelayHistogram:
         self._hz = hz
         self._seconds = [self.cells] + [[0] * _CELLS for _ in range(_WINDOW_SECONDS - 1)]
         self._current = 0
-
-    def record(self, sojourn: int, *, now: int) -> None:
-        """Count a frame that leaves at jiffy `now` after `sojourn` jiffies."""
-        if now >= self.turns_at:
-            self.turn(now)
-        self.cells[sojourn if sojourn < EXACT else index(sojourn)] += 1
 
     def turn(self, now: int) -> None:
         """Begin the second that `now` lies in, and forget what is ten seconds old by it."""

@@ -127,6 +127,9 @@ class Ranking:
         self._flows = flows
         self._fill()
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def grew(self, flow: Flow) -> None:
         """Note that a frame has joined a flow."""
         if flow.backlog_bytes > flow.ranked_bytes:

@@ -139,7 +139,8 @@ class FqCodel:
     def dequeue(self, *, now: int) -> Frame | None:
         """Hand out a frame of the flow whose turn it is, if the bucket is open."""
         if not self.backlog_packets:
-            self._end_round()
+            if self.flows:
+                self._end_round()
             return None
         bucket = self._bucket
         bucket.accrue(now)
@@ -154,7 +155,7 @@ class FqCodel:
         self.backlog_bytes -= wire_bytes
         self.backlog_packets -= frame.packets
         self.delay_now = sojourn = flow.sojourn
-        delays = self._delays  # as `record`, whose call every frame would pay for
+        delays = self._delays
         if now >= delays.turns_at:
             delays.turn(now)
         delays.cells[sojourn if sojourn < EXACT else index(sojourn)] += 1

@@ -61,6 +61,17 @@ def test_every_checksum_is_corrected(identification: int, service: int) -> None:
     assert marked[34:36] != b"\xff\xff"
 
 
+@pytest.mark.parametrize("service", [1, 2])
+@pytest.mark.parametrize("checksum", [0, 1, 2, 0xFFFE])
+def test_the_carry_of_the_sum_comes_round(checksum: int, service: int) -> None:
+    """Headers are made whose checksum is next to where ones' complement wraps."""
+    base = bytes(LINK / ipv4(service, 0))
+    identification = (int.from_bytes(base[24:26], "big") - checksum) % 0xFFFF
+    data = virtio() + bytes(LINK / ipv4(service, identification))
+    assert int.from_bytes(data[34:36], "big") == checksum
+    assert mark(data) == virtio() + bytes(LINK / ipv4(service | CE, identification))
+
+
 @given(link=st.sampled_from(LINKS), service=st.integers(0, 255).filter(lambda each: each & 3))
 def test_ipv6_is_what_scapy_builds_with_the_mark(link: Packet, service: int) -> None:
     """Traffic class and flow label share bytes, and only the mark changes."""

@@ -1,4 +1,4 @@
-"""The fq_codel discipline: the scheduler of RFC 8290 step by step, and the contract around it."""
+"""The fq_codel discipline: its rules by literal times, and the contract of every discipline."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline.base import Frame
-from shaper.discipline.codel import setpoints
 from shaper.discipline.fq_codel import FqCodel
 from shaper.discipline.frame import parse
 from shaper.model import Queue, Settings
-from tests.unit.oracles.fq_codel import Scheduler
 from tests.unit.simulation.frames import make_frame, read_frame
 from tests.unit.simulation.link import settings_for
 from tests.unit.strategies import Train, offload
@@ -174,6 +172,32 @@ def test_another_hz_keeps_departures_and_delays() -> None:
     assert queue.delay_now == 20
 
 
+def test_another_hz_starts_the_control_law_anew() -> None:
+    """A queue that stands under the old HZ is found standing an interval later under the new."""
+    fast = replace(SETTINGS, rate_bits=10**6, hz=10_000, limit_packets=1000)
+    queue = make(fast)
+    for name in range(500):
+        queue.enqueue(frame(1, name), now=0)
+    for now in range(5_000):
+        queue.dequeue(now=now)
+    before = queue.dropped["codel"]
+    queue.configure(replace(fast, hz=100), now=5_000)
+    for now in range(50, 100):
+        queue.dequeue(now=now)
+        queue.dequeue(now=now)
+    assert queue.dropped["codel"] > before > 0
+
+
+def test_turns_follow_the_largest_frame() -> None:
+    """When the largest frame becomes smaller, nobody goes on spending a turn of the old size."""
+    queue = make(replace(SETTINGS, unit_bytes=10 * FULL))
+    for name in range(4):
+        for flow in (1, 2):
+            queue.enqueue(frame(flow, name, FULL), now=0)
+    queue.configure(SETTINGS, now=0)
+    assert [flow for _, flow, _ in departures(queue)] == [1, 2, 1, 2, 1, 2, 1, 2]
+
+
 def test_offload_frames_too_large_for_a_new_rate_are_cut() -> None:
     """What waits and what comes is cut into segments of the same flow, and stays in order."""
     large, small = replace(SETTINGS, unit_bytes=70_000), SETTINGS
@@ -274,7 +298,7 @@ def test_more_flows_than_there_is_room_for_share_places() -> None:
     for _, flow, name in departures(queue):
         names.setdefault(flow, []).append(name)
     assert names == {flow: list(range(20)) for flow in range(100)}
-    for flow in range(8):
+    for flow in range(200, 208):
         queue.enqueue(frame(flow), now=10**6)
     assert queue.flows == 8
 
@@ -296,80 +320,13 @@ def test_no_flow_is_reordered_as_places_fill_and_clear(seed: int) -> None:
                 last[sent.flow] = sent.sequence
 
 
-STEPS = st.lists(
-    st.tuples(
-        st.integers(0, 3),  # jiffies that pass
-        st.lists(st.tuples(st.integers(0, 4), st.integers(40, FULL), st.booleans()), max_size=5),
-        st.integers(0, 3),  # how often a frame is asked for
-    ),
-    max_size=80,
-)
-
-
-@given(steps=STEPS, limit_packets=st.integers(1, 40), has_ecn=st.booleans())
-def test_step_by_step_as_the_rfc(
-    steps: list[tuple[int, list[tuple[int, int, bool]], int]], limit_packets: int, has_ecn: bool
-) -> None:
-    """Five flows, any times: the same frame leaves next, and the same ones are lost or marked."""
-    twin = Twin(limit_packets)
-    for passed, arrivals, asked in steps:
-        twin.now += passed
-        for flow, size, can_be_marked in arrivals:
-            twin.enqueue(flow, size, can_be_marked and has_ecn)
-        for _ in range(asked):
-            twin.dequeue()
-
-
-@given(seed=st.integers(0, 2**32), limit_packets=st.sampled_from([20, 60, 10_000]))
-def test_long_loads_go_as_the_rfc(seed: int, limit_packets: int) -> None:
-    """Through overload, drop state, overflow and back to idle, twice: the same again."""
-    chance = random.Random(seed)
-    twin = Twin(limit_packets)
-    for step in range(300):
-        twin.now += 1
-        is_busy = step % 150 < 110
-        for _ in range(chance.choice([0, 1, 3] if is_busy else [0, 0, 1])):
-            flow = min(chance.randrange(8), chance.randrange(8))
-            twin.enqueue(flow, chance.choice([60, 600, FULL]), chance.random() < 0.3)
-        twin.dequeue()
-        twin.dequeue()
-    assert twin.queue.dropped["codel"] == twin.oracle.dropped
-
-
-class Twin:
-    """The discipline and its oracle, told the same and compared.
-
-    At HZ 100 and 1.3 Mbit/s a full frame leaves in a jiffy, and the interval has only eleven, so
-    that little traffic is enough to reach every state.
-    """
-
-    def __init__(self, limit_packets: int) -> None:
-        settings = replace(SETTINGS, rate_bits=1_300_000, limit_packets=limit_packets, hz=100)
-        points = setpoints(settings)
-        self.queue = make(settings)
-        self.oracle = Scheduler(*points, quantum=FULL, limit=limit_packets)
-        self.now = 1
-        self._name = 0
-
-    def enqueue(self, flow: int, size: int, can_be_marked: bool) -> None:
-        """Give both a frame."""
-        self._name += 1
-        made = make_frame(flow, self._name, now=self.now, wire_bytes=size, has_ecn=can_be_marked)
-        self.queue.enqueue(made, now=self.now)
-        self.oracle.enqueue(str(flow), self._name, size, self.now, can_be_marked)
-        assert self.queue.dropped["limit"] == len(self.oracle.overflowed)
-
-    def dequeue(self) -> None:
-        """Take the next frame from both, if the bucket lets it go."""
-        deadline = self.queue.deadline()
-        if deadline is not None and deadline > self.now:
-            return
-        leaving = self.queue.dequeue(now=self.now)
-        expected = self.oracle.dequeue(self.now)
-        assert (leaving and read_frame(leaving).sequence) == (expected and expected.name)
-        assert self.queue.dropped["codel"] == self.oracle.dropped
-        assert self.queue.ecn_marks == self.oracle.marked
-        assert self.queue.flows == len({*self.oracle.new, *self.oracle.old})
-        waiting = [each for queue in self.oracle.queues.values() for each in queue.packets]
-        assert self.queue.backlog_packets == len(waiting)
-        assert self.queue.backlog_bytes == sum(packet.size for packet in waiting)
+def test_the_largest_flow_is_looked_for_only_while_there_is_need() -> None:
+    """With the queue half empty a frame is no longer compared with those of other flows."""
+    queue = make(replace(SETTINGS, limit_packets=20))
+    for name in range(25):
+        queue.enqueue(frame(1, name), now=0)
+    assert queue._ranking is not None
+    while queue.backlog_packets > 8:
+        queue.dequeue(now=queue.deadline() or 0)
+    queue.enqueue(frame(1), now=10**4)
+    assert queue._ranking is None
