@@ -87,7 +87,7 @@ def test_without_a_tun_device_the_module_is_named(pair: Pair, tmp_path: Path) ->
 
 
 def test_without_capabilities_the_one_needed_is_named(pair: Pair, tmp_path: Path) -> None:
-    """Without CAP_NET_ADMIN no device can be made; without CAP_NET_RAW none can send."""
+    """No device can be made without CAP_NET_ADMIN, and none is left behind."""
     if shutil.which("setpriv") is None:
         pytest.skip("needs the setpriv command (package util-linux)")
     prefix = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
