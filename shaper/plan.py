@@ -6,6 +6,7 @@ same plan twice changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -36,6 +37,17 @@ _CLASSIC_LIMIT_PACKETS = 10  # of the 1996 driver
 _MAX_RING_FRAMES = 10_000  # of the TAP, which the kernel allocates
 _DETACHED_MTU = 1500
 _MEGABIT = 1_000_000
+
+# The first that applies is the state of a shaper. Nothing moves from one to another by itself: a
+# change of what is wanted or seen does, and docs/design.md, which is held to this, says which.
+_STATES: dict[State, Callable[[Spec, Link | None, Link | None], bool]] = {
+    State.DETACHED: lambda spec, own, master: spec.master is None,
+    State.NO_SPEED: lambda spec, own, master: not spec.options.rate_bits,
+    State.MASTER_MISSING: lambda spec, own, master: master is None,
+    State.MASTER_DOWN: lambda spec, own, master: master is not None and not _is_up(master),
+    State.ADMIN_DOWN: lambda spec, own, master: own is None or not own.is_up,
+    State.ACTIVE: lambda spec, own, master: True,
+}
 
 
 @dataclass(frozen=True)
@@ -152,17 +164,7 @@ def _ring_frames(settings: Settings | None) -> int:
 
 
 def _state(spec: Spec, own: Link | None, master: Link | None) -> State:
-    if spec.master is None:
-        return State.DETACHED
-    if not spec.options.rate_bits:
-        return State.NO_SPEED
-    if master is None:
-        return State.MASTER_MISSING
-    if not _is_up(master):
-        return State.MASTER_DOWN
-    if own is None or not own.is_up:
-        return State.ADMIN_DOWN
-    return State.ACTIVE
+    return next(state for state, applies in _STATES.items() if applies(spec, own, master))
 
 
 def _mtu(own: Link | None, master: Link | None) -> int:
