@@ -11,7 +11,8 @@ import errno
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.links import Links
@@ -114,23 +115,34 @@ class Watcher:
         while True:
             await self._has_work.wait()
             self._has_work.clear()
-            try:
-                await self._catch_up()
-            except ShaperError as error:
-                _log.error("following the kernel: %s; trying again", error)
-                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
-            except Exception:  # one event that is not understood must not end the following
-                _log.exception("following the kernel; trying again")
-                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
+            # Apart, so that a device that cannot be dealt with keeps no neighbour waiting.
+            await self._attempt(self._catch_up_with_links())
+            await self._attempt(self._catch_up_with_neighbours())
 
-    async def _catch_up(self) -> None:
+    async def _attempt(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except ShaperError as error:
+            _log.error("following the kernel: %s; trying again", error)
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
+        except Exception:  # one event that is not understood must not end the following
+            _log.exception("following the kernel; trying again")
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
+
+    async def _catch_up_with_links(self) -> None:
         if self._has_overflown:
             _log.warning("netlink events were lost: looking at everything anew")
             self._has_overflown = False
             await self._start_anew()
-        if self._dirty:
-            dirty, self._dirty = self._dirty, set()
-            await self._on_changed(dirty)
+        dirty, self._dirty = self._dirty, set()
+        try:
+            if dirty:
+                await self._on_changed(dirty)
+        except BaseException:
+            self._dirty |= dirty
+            raise
+
+    async def _catch_up_with_neighbours(self) -> None:
         while self._neighbour_events:
             await self.neighbours.handle(self._neighbour_events.popleft())
 
