@@ -1,0 +1,332 @@
+"""The edges towards the kernel in memory: devices, neighbours and TAPs for tests.
+
+`MemoryNetlink` behaves as the kernel does where the daemon depends on it: what is set is kept and
+told of by an event that comes later than the answer; a dump is as old as its request; below 1280
+bytes a device has no IPv6, and what was set of it is forgotten; a neighbour that is used has an
+entry. The fakes derive from the real edges, so that mypy holds them to the same signatures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from shaper.errors import KernelRefused, ShaperError
+from shaper.kernel.netlink import Message, Monitor, Netlink
+from shaper.kernel.tap import Tap
+from shaper.model import Link
+
+# Specified: include/uapi/linux/if.h, if_arp.h, neighbour.h; RFC 8200, section 5.
+_IFF_UP = 0x1
+_IFF_NOARP = 0x80
+_IFF_LOWER_UP = 0x10000
+_ARPHRD_ETHER = 1
+_NTF_USE = 0x01
+_NUD_INCOMPLETE = 0x01
+_IPV6_MIN_MTU = 1280
+
+# Chosen: what a new TAP has.
+_TAP_MTU = 1500
+_TAP_RING_FRAMES = 1000
+
+
+class MemoryMessage(dict[str, Any]):
+    """A decoded netlink message: its fields, and its attributes beside them."""
+
+    def __init__(self, event: str, attributes: dict[str, object], **fields: object) -> None:
+        super().__init__(event=event, **fields)
+        self._attributes = attributes
+
+    def get_attr(self, name: str) -> Any:
+        """Return an attribute, or None."""
+        return self._attributes.get(name)
+
+
+def link_message(link: Link, alias: str = "", event: str = "RTM_NEWLINK") -> MemoryMessage:
+    """Return the message that tells of a device: the reverse of `links.parse_link`."""
+    attributes: dict[str, object] = {
+        "IFLA_IFNAME": link.ifname,
+        "IFLA_MTU": link.mtu,
+        "IFLA_ADDRESS": link.address.hex(":"),
+        "IFLA_OPERSTATE": link.operstate,
+        "IFLA_TXQLEN": link.txqueuelen,
+        "IFLA_LINK": link.lower,
+        "IFLA_MASTER": link.upper,
+        "IFLA_IFALIAS": alias,
+    }
+    flags = _IFF_UP * link.is_up | _IFF_LOWER_UP * link.is_running | _IFF_NOARP * link.is_noarp
+    fields = {"index": link.ifindex, "ifi_type": link.arphrd, "flags": flags}
+    return MemoryMessage(event, attributes, family=socket.AF_UNSPEC, **fields)
+
+
+class MemoryMonitor(Monitor):
+    """Hears of what happens in a `MemoryNetlink`."""
+
+    def __init__(
+        self, on_message: Callable[[Message], None], on_overflow: Callable[[], None]
+    ) -> None:
+        self.on_message = on_message
+        self.on_overflow = on_overflow
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Hear of nothing more."""
+        self.is_closed = True
+
+
+class MemoryNetlink(Netlink):
+    """A kernel in memory.
+
+    Attributes:
+        devices: every device, by index; a change made here directly is told to nobody.
+        aliases: of devices, by index.
+        entries: neighbour entries by device, family and address.
+        probes: what was set of neighbour solicitation, by device and family.
+        quiet: devices that give themselves no IPv6 address.
+        link_local: devices that have given themselves one.
+        routed: devices that a route leads through.
+        speeds: what devices show as their speed in Mbit/s, by name.
+        requests: every request, as the method's name and its arguments.
+        refusals: what the next requests of a method are refused with.
+        gates: a request of a method in here waits for it before it is answered.
+    """
+
+    def __init__(self) -> None:
+        self.devices: dict[int, Link] = {}
+        self.aliases: dict[int, str] = {}
+        self.entries: dict[tuple[int, int, str], MemoryMessage] = {}
+        self.probes: dict[tuple[int, int], dict[str, int]] = {}
+        self.quiet: set[int] = set()
+        self.link_local: set[int] = set()
+        self.routed: set[int] = set()
+        self.speeds: dict[str, int | None] = {}
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
+        self.gates: dict[str, asyncio.Event] = {}
+        self._monitors: list[MemoryMonitor] = []
+
+    def asked(self, method: str) -> list[dict[str, Any]]:
+        """Return the arguments of every request of a method so far."""
+        return [arguments for name, arguments in self.requests if name == method]
+
+    def monitor(
+        self, on_message: Callable[[Message], None], on_overflow: Callable[[], None]
+    ) -> MemoryMonitor:
+        """Stand in for the class Monitor."""
+        self._monitors.append(MemoryMonitor(on_message, on_overflow))
+        return self._monitors[-1]
+
+    def tell(self, message: MemoryMessage) -> None:
+        """Let everybody hear of an event, later."""
+        for monitor in self._monitors:
+            if not monitor.is_closed:
+                asyncio.get_running_loop().call_soon(monitor.on_message, message)
+
+    def overflow(self) -> None:
+        """Let everybody hear that events were lost."""
+        for monitor in self._monitors:
+            monitor.on_overflow()
+
+    def put(self, link: Link) -> None:
+        """Add or change a device."""
+        before = self.devices.get(link.ifindex)
+        self.devices[link.ifindex] = link
+        self._follow_mtu(link, before.mtu if before is not None else link.mtu)
+        self.tell(link_message(link, self.aliases.get(link.ifindex, "")))
+
+    def take_away(self, ifindex: int) -> None:
+        """Remove a device and its neighbours."""
+        link = self.devices.pop(ifindex)
+        self.entries = {key: entry for key, entry in self.entries.items() if key[0] != ifindex}
+        self.tell(link_message(link, event="RTM_DELLINK"))
+
+    def index_of(self, ifname: str) -> int:
+        """Stand in for socket.if_nametoindex."""
+        return next(link.ifindex for link in self.devices.values() if link.ifname == ifname)
+
+    def set_entry(
+        self, ifindex: int, destination: str, state: int, link_address: str | None = None
+    ) -> None:
+        """Add or change a neighbour entry."""
+        attributes: dict[str, object] = {"NDA_DST": destination, "NDA_LLADDR": link_address}
+        fields = {"ifindex": ifindex, "family": _family(destination), "state": state}
+        entry = MemoryMessage("RTM_NEWNEIGH", attributes, **fields)
+        self.entries[ifindex, _family(destination), destination] = entry
+        self.tell(entry)
+
+    def neighbour_event(self, event: str, ifindex: int, destination: str) -> None:
+        """Solicit an address (RTM_GETNEIGH), or forget its entry (RTM_DELNEIGH)."""
+        if event == "RTM_DELNEIGH":
+            del self.entries[ifindex, _family(destination), destination]
+        fields = {"ifindex": ifindex, "family": _family(destination), "state": 0}
+        self.tell(MemoryMessage(event, {"NDA_DST": destination}, **fields))
+
+    def packet_socket(self, ifname: str) -> socket.socket:
+        """Stand in for open_packet_socket."""
+        self.requests.append(("packet_socket", {"ifname": ifname}))
+        if ifname not in {link.ifname for link in self.devices.values()}:
+            raise KernelRefused(f"cannot send through {ifname}: No such device", errno.ENODEV)
+        return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
+        """Stand in for ethtool.set_speed."""
+        self.speeds[ifname] = speed_mbit
+
+    async def links(self) -> list[Message]:
+        """Return every device as it was when this was asked."""
+        messages = [
+            link_message(link, self.aliases.get(link.ifindex, ""))
+            for link in self.devices.values()
+        ]
+        await self._serve("links")
+        return messages
+
+    async def link(self, ifindex: int) -> list[Message]:
+        """Return a device. Raises KernelRefused, ENODEV."""
+        await self._serve("link", ifindex=ifindex)
+        return [link_message(self._device(ifindex), self.aliases.get(ifindex, ""))]
+
+    async def neighbours(self, ifindex: int) -> list[Message]:
+        """Return the entries of a device as they were when this was asked."""
+        found: list[Message] = [entry for key, entry in self.entries.items() if key[0] == ifindex]
+        await self._serve("neighbours", ifindex=ifindex)
+        return found
+
+    async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
+        """Return an entry, or None."""
+        await self._serve("neighbour_entry", ifindex=ifindex, destination=destination)
+        return self.entries.get((ifindex, family, destination))
+
+    async def has_route_through(self, ifindex: int) -> bool:
+        """Whether a device is in `routed`."""
+        await self._serve("has_route_through", ifindex=ifindex)
+        return ifindex in self.routed
+
+    async def set_link(self, ifindex: int, **attributes: Any) -> None:
+        """Change a device, and tell of it."""
+        await self._serve("set_link", ifindex=ifindex, **attributes)
+        link = self._device(ifindex)
+        if "IFLA_AF_SPEC" in attributes:
+            self._refuse_ipv6(link)
+            self.quiet.add(ifindex)
+        self.aliases[ifindex] = attributes.get("ifalias", self.aliases.get(ifindex, ""))
+        if "change" in attributes:
+            link = replace(link, is_noarp=bool(attributes["flags"] & _IFF_NOARP))
+        if "address" in attributes:
+            link = replace(link, address=bytes.fromhex(attributes["address"].replace(":", "")))
+        ring_frames = attributes.get("txqlen", link.txqueuelen)
+        self.put(replace(link, mtu=attributes.get("mtu", link.mtu), txqueuelen=ring_frames))
+
+    async def replace_neighbour(self, **attributes: Any) -> None:
+        """Change an entry, or use it, which makes one where there is none."""
+        await self._serve("replace_neighbour", **attributes)
+        self._device(attributes["ifindex"])
+        ifindex, destination = attributes["ifindex"], attributes["dst"]
+        if not attributes.get("flags", 0) & _NTF_USE:
+            self.set_entry(ifindex, destination, attributes["state"], attributes.get("lladdr"))
+        elif (ifindex, _family(destination), destination) not in self.entries:
+            self.set_entry(ifindex, destination, _NUD_INCOMPLETE)
+
+    async def remove_kernel_link_local(self, ifindex: int) -> None:
+        """Take away what a device gave itself."""
+        await self._serve("remove_kernel_link_local", ifindex=ifindex)
+        self.link_local.discard(ifindex)
+
+    async def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
+        """Keep how a device solicits."""
+        await self._serve("set_neighbour_table", family=family, ifindex=ifindex, **probes)
+        if family == socket.AF_INET6:
+            self._refuse_ipv6(self._device(ifindex))
+        self.probes[ifindex, family] = probes
+
+    async def _serve(self, method: str, **arguments: Any) -> None:
+        self.requests.append((method, arguments))
+        await asyncio.sleep(0)
+        if method in self.gates:
+            await self.gates[method].wait()
+        if self.refusals[method]:
+            raise self.refusals[method].pop(0)
+
+    def _device(self, ifindex: int) -> Link:
+        if ifindex not in self.devices:
+            raise KernelRefused(f"there is no device {ifindex}", errno.ENODEV)
+        return self.devices[ifindex]
+
+    def _refuse_ipv6(self, link: Link) -> None:
+        if link.mtu < _IPV6_MIN_MTU:
+            raise KernelRefused(f"{link.ifname} has no IPv6", errno.ENOENT)
+
+    def _follow_mtu(self, link: Link, mtu_before: int) -> None:
+        """Take IPv6 and all that was set of it from a device, or give it IPv6 as to a new one."""
+        if link.mtu < _IPV6_MIN_MTU:
+            self.quiet.discard(link.ifindex)
+            self.link_local.discard(link.ifindex)
+            self.probes.pop((link.ifindex, socket.AF_INET6), None)
+        elif mtu_before < _IPV6_MIN_MTU:
+            self.link_local.add(link.ifindex)
+
+
+class MemoryTap(Tap):
+    """A TAP of a `MemoryNetlink`.
+
+    Args:
+        ifname: the device to make, or to adopt.
+        kernel: where it is.
+    """
+
+    def __init__(self, ifname: str, kernel: MemoryNetlink) -> None:
+        self.ifname = ifname
+        self.has_carrier = True
+        self.has_offload = False
+        self.is_closed = False
+        self._kernel = kernel
+        known = {link.ifname: link.ifindex for link in kernel.devices.values()}
+        self.ifindex = known.get(ifname) or max(kernel.devices, default=0) + 1
+        if ifname not in known:
+            kernel.put(_new_tap(self.ifindex, ifname))
+
+    def fileno(self) -> int:
+        """Return a number that nobody is to read from."""
+        return -1
+
+    def set_carrier(self, *, is_on: bool) -> None:
+        """Change the device, and tell of it."""
+        self.has_carrier = is_on
+        self._kernel.put(replace(self._kernel.devices[self.ifindex], is_running=is_on))
+
+    def set_offload(self, *, is_on: bool) -> None:
+        """Note it."""
+        self.has_offload = is_on
+
+    def remove(self) -> None:
+        """Remove the device, unless somebody else has."""
+        self.close()
+        if self.ifindex in self._kernel.devices:
+            self._kernel.take_away(self.ifindex)
+
+    def close(self) -> None:
+        """Note it; the device stays."""
+        self.is_closed = True
+
+
+def _new_tap(ifindex: int, ifname: str) -> Link:
+    return Link(
+        ifindex=ifindex,
+        ifname=ifname,
+        mtu=_TAP_MTU,
+        address=bytes([2, 0, 0, 0, 0, ifindex]),
+        arphrd=_ARPHRD_ETHER,
+        is_up=False,
+        is_running=True,
+        operstate="DOWN",
+        txqueuelen=_TAP_RING_FRAMES,
+    )
+
+
+def _family(destination: str) -> int:
+    return socket.AF_INET6 if ":" in destination else socket.AF_INET

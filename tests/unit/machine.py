@@ -1,0 +1,155 @@
+"""A machine in memory: kernel, forwarders and daemon, with no process and no privilege."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shaper.commands import Commands
+from shaper.device import Device
+from shaper.errors import ShaperError
+from shaper.forwarder.board import Board
+from shaper.kernel.memory import MemoryNetlink, MemoryTap
+from shaper.model import Link, Options, Spec
+from shaper.plan import make_plan
+from shaper.pool import Pool
+from shaper.store import Store
+from shaper.supervisor import Supervisor
+
+ETH1 = Link(
+    ifindex=2,
+    ifname="eth1",
+    mtu=1500,
+    address=bytes.fromhex("020000000002"),
+    arphrd=1,
+    is_up=True,
+    is_running=True,
+    operstate="UP",
+    txqueuelen=1000,
+)
+SPEC = Spec("shaper0", "eth1", Options(rate_bits=64_000))
+
+
+class MemoryForwarder:
+    """A forwarder that does as it is told, and remembers what that was.
+
+    Attributes:
+        told: every message, as its verb and its fields.
+        refusals: what the next messages of a verb are refused with.
+        stopped: whether it was asked to end.
+    """
+
+    def __init__(
+        self,
+        board: Board | None = None,
+        on_death: Callable[[MemoryForwarder], None] | None = None,
+    ) -> None:
+        self.board = board
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
+        self.stopped = False
+        self._on_death = on_death
+
+    async def start(self) -> None:
+        """Be there at once."""
+
+    async def tell(self, verb: str, *, descriptor: int | None = None, **fields: Any) -> None:
+        """Remember a message, or refuse it."""
+        if self.refusals[verb]:
+            raise self.refusals[verb].pop(0)
+        self.told.append((verb, fields))
+
+    def stop(self) -> None:
+        """Note it."""
+        self.stopped = True
+
+    def die(self) -> None:
+        """End without having been asked to."""
+        assert self._on_death is not None
+        self._on_death(self)
+
+    def verbs(self) -> list[str]:
+        """Return the verbs of every message so far."""
+        return [verb for verb, _ in self.told]
+
+    def last(self, verb: str) -> dict[str, Any]:
+        """Return the fields of the latest message of this verb."""
+        return next(fields for each, fields in reversed(self.told) if each == verb)
+
+
+class Machine:
+    """A kernel with eth1, and a daemon that has not started yet.
+
+    Attributes:
+        kernel: what netlink, TAPs and packet sockets lead to.
+        forwarders: those started so far; the last one is alive.
+        taps: those made so far, by name.
+        state_directory: where the state file is.
+    """
+
+    def __init__(self, state_directory: Path, patch: pytest.MonkeyPatch) -> None:
+        self.kernel = MemoryNetlink()
+        self.kernel.devices[ETH1.ifindex] = ETH1
+        self.forwarders: list[MemoryForwarder] = []
+        self.taps: dict[str, MemoryTap] = {}
+        self.state_directory = state_directory
+        self.supervisor = Supervisor(Store(state_directory), Pool(1), self.kernel)
+        self.commands = Commands(self.supervisor, 1000)
+        patch.setattr("shaper.watcher.Monitor", self.kernel.monitor)
+        patch.setattr("shaper.pool.Forwarder", self._forwarder)
+        patch.setattr("shaper.supervisor.Tap", self.tap)
+        patch.setattr("socket.if_nametoindex", self.kernel.index_of)
+        patch.setattr("shaper.device.open_packet_socket", self.kernel.packet_socket)
+        patch.setattr("shaper.device.set_speed", self.kernel.set_speed)
+        patch.setattr("shaper.commands.reverse_path_warning", lambda _: None)
+        patch.setattr("shaper.commands.counters.tx_dropped", lambda: {"shaper0": 7})
+
+    @contextlib.asynccontextmanager
+    async def running(self, *specs: Spec) -> AsyncIterator[Commands]:
+        """Run the daemon with these shapers; it ends as a crash would end it."""
+        try:
+            await self.supervisor.start(specs)
+            yield self.commands
+        finally:
+            await self.supervisor.abandon()
+
+    def tap(self, ifname: str) -> MemoryTap:
+        """Make a TAP, or adopt it."""
+        self.taps[ifname] = MemoryTap(ifname, self.kernel)
+        return self.taps[ifname]
+
+    def spec(self, ifname: str = "shaper0") -> Spec:
+        """Return what a shaper is to be."""
+        return self.supervisor.devices[ifname].spec
+
+    def state(self, ifname: str = "shaper0") -> str:
+        """Return the state of a shaper."""
+        plan = self.supervisor.devices[ifname].plan
+        assert plan is not None
+        return plan.state
+
+    def saved(self) -> list[Spec]:
+        """Return what the state file says."""
+        return Store(self.state_directory).load()
+
+    def change_link(self, ifindex: int, **changes: Any) -> None:
+        """Change a device as an administrator would."""
+        self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
+
+    def _forwarder(
+        self, board: Board, on_death: Callable[[MemoryForwarder], None]
+    ) -> MemoryForwarder:
+        self.forwarders.append(MemoryForwarder(board, on_death))
+        return self.forwarders[-1]
+
+
+async def realize(device: Device, kernel: MemoryNetlink, master: Link | None = ETH1) -> None:
+    """Make true of a device what its spec says, as the supervisor does."""
+    own = kernel.devices[device.ifindex]
+    await device.realize(make_plan(device.spec, own, master), own, master)
