@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHON PREFIX DESTDIR
 
-.PHONY: run test lint install uninstall clean
+.PHONY: run bench bench-quick test lint install uninstall clean
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -e '.[dev]' && touch $@
+	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -e '.[dev,bench]' && touch $@
 
 run: $(VENV)/.installed ## perform the main job in two namespaces and print what was measured
 	$(BIN)/python -m bench.demo
+
+bench: $(VENV)/.installed ## everything against tbf and htb in ten minutes, with plots: bench/results
+	$(BIN)/python -m bench run
+
+bench-quick: $(VENV)/.installed ## a few rows of it in a minute
+	$(BIN)/python -m bench run --quick
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest

@@ -55,7 +55,7 @@ class Router(Pair):
     lan: Namespace
 
 
-def _cable(left: Namespace, left_name: str, right: Namespace, right_name: str) -> None:
+def lay_cable(left: Namespace, left_name: str, right: Namespace, right_name: str) -> None:
     """Join two namespaces by a veth pair, both ends up."""
     other = f"netns /proc/self/fd/{right.descriptor}"
     left.ip(
@@ -71,7 +71,7 @@ def _address(namespace: Namespace, interface: str, *addresses: str) -> None:
     namespace.ip(*(f"address add {address} dev {interface} nodad" for address in addresses))
 
 
-def _accept_detours(namespace: Namespace) -> None:
+def accept_detours(namespace: Namespace) -> None:
     """Accept replies that arrive on another interface than their route leaves by.
 
     What goes out by shaper0 is answered on its master.
@@ -82,7 +82,7 @@ def _accept_detours(namespace: Namespace) -> None:
 
 def connect(pair: Pair, *, wire_frames: bool = True) -> None:
     """Lay the cable of a pair (again), with addresses on both ends."""
-    _cable(pair.host, MASTER, pair.peer, NIC)
+    lay_cable(pair.host, MASTER, pair.peer, NIC)
     _address(pair.host, MASTER, f"{HOST}/24", f"{HOST6}/64")
     _address(pair.peer, NIC, f"{PEER}/24", f"{PEER6}/64", f"{REMOTE}/24", f"{REMOTE6}/64")
     if wire_frames:
@@ -102,7 +102,7 @@ def make_pair(*, wire_frames: bool = True) -> Iterator[Pair]:
     with Namespace() as host, Namespace() as peer:
         pair = Pair(host, peer)
         for namespace in (host, peer):
-            _accept_detours(namespace)
+            accept_detours(namespace)
         connect(pair, wire_frames=wire_frames)
         yield pair
 
@@ -112,7 +112,7 @@ def make_router(*, wire_frames: bool = True) -> Iterator[Router]:
     """Build LAN, host and peer; the host forwards and the peer knows the way back."""
     with make_pair(wire_frames=wire_frames) as pair, Namespace() as lan:
         host, peer = pair.host, pair.peer
-        _cable(host, INSIDE, lan, NIC)
+        lay_cable(host, INSIDE, lan, NIC)
         _address(host, INSIDE, f"{LAN_GATEWAY}/24", f"{LAN_GATEWAY6}/64")
         _address(lan, NIC, f"{LAN}/24", f"{LAN6}/64")
         lan.ip(f"route add default via {LAN_GATEWAY}", f"route add ::/0 via {LAN_GATEWAY6}")

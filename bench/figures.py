@@ -1,0 +1,101 @@
+"""The figures of one measurement, from frames, round trips and counts: arithmetic, nothing asked.
+
+Pure. What a recording says about burst and smoothness is in `bench.lab.law`; here is what a
+benchmark needs beyond it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, Frame
+
+# Specified by Ethernet, IP and TCP.
+ETHERNET_BYTES = 14
+ETHER_TYPE_IPV4 = b"\x08\x00"
+PROTOCOL_TCP = 6
+MTU = 1500
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that at least `percent` of the values do not exceed.
+
+    Raises:
+        ValueError: there are no values, or the percentage is not above 0 and at most 100.
+
+    """
+    if not values or not 0 < percent <= 100:
+        raise ValueError(f"no percentile {percent:g} of {len(values)} values")
+    # Nearest rank: a value that was measured, never one between two of them.
+    rank = -int(-len(values) * percent // 100)
+    return sorted(values)[rank - 1]
+
+
+def median(values: Sequence[float | None]) -> float | None:
+    """Return the median of what was measured, or None if nothing was."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def ratio(value: float | None, base: float | None) -> float | None:
+    """Return value / base, or None where either is missing or there is nothing to divide by."""
+    return None if value is None or not base else value / base
+
+
+def fitted_rate_bits(frames: Sequence[Frame]) -> float:
+    """Return the slope of the straight line that fits the bytes sent so far best.
+
+    Frames leave at ticks, so each is up to a tick late, the first and the last too. A rate taken
+    between those two is off by as much as a tick over the time between them: 0.1 % of a second.
+    In a line through all frames that averages out.
+
+    Raises:
+        ValueError: fewer than two frames, or all of them in one instant, have no rate.
+
+    """
+    if len(frames) < 2 or frames[-1][0] <= frames[0][0]:
+        raise ValueError(f"{len(frames)} frames have no rate")
+    start_ns = frames[0][0]
+    sent = sum_t = sum_s = sum_tt = sum_ts = 0
+    for time_ns, size in frames:
+        elapsed_ns = time_ns - start_ns
+        sent += size
+        sum_t += elapsed_ns
+        sum_s += sent
+        sum_tt += elapsed_ns * elapsed_ns
+        sum_ts += elapsed_ns * sent
+    # The slope of least squares, in integers until the last step.
+    count = len(frames)
+    slope = (count * sum_ts - sum_t * sum_s) / (count * sum_tt - sum_t * sum_t)
+    return slope * BITS_PER_BYTE * NS_PER_SECOND
+
+
+def wire_frames(header: bytes, length: int) -> tuple[int, int]:
+    """Return as how many frames, and bytes, something captured crosses a wire.
+
+    A veth passes on whole what a NIC would have cut. Each segment of TCP over IPv4 fills the MTU
+    and repeats the headers of the first; anything else is one frame already.
+
+    Args:
+        header: its first bytes, up to the fixed part of the TCP header at least.
+        length: all of it, link-layer header included.
+
+    """
+    is_tcp = header[12:14] == ETHER_TYPE_IPV4 and header[23] == PROTOCOL_TCP
+    if length <= ETHERNET_BYTES + MTU or not is_tcp:
+        return 1, length
+    ip_bytes = (header[14] & 0xF) * 4
+    headers = ETHERNET_BYTES + ip_bytes + (header[ETHERNET_BYTES + ip_bytes + 12] >> 4) * 4
+    segment_bytes = ETHERNET_BYTES + MTU - headers
+    count = -(-(length - headers) // segment_bytes)
+    return count, length + (count - 1) * headers
+
+
+def fairness(shares: Sequence[float]) -> float:
+    """Return Jain's index of shares: 1 if all are equal, 1/n if one has everything.
+
+    R. Jain, D. Chiu, W. Hawe: A Quantitative Measure of Fairness (DEC-TR-301, 1984).
+    """
+    squares = sum(share * share for share in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0

@@ -1,0 +1,246 @@
+"""One measurement: traffic through one shaper, or through many at once, seen where it arrives.
+
+What an attempt costs and how exact it is depends on the method:
+
+- capture: every frame is stamped by the peer's kernel in nanoseconds, into a ring that is read
+  when all is over. Everything about rate and burst comes from there. On a lane that passes
+  offload frames whole, each counts as the wire frames that a NIC would have cut it into.
+- count: where frames are too many to be recorded without slowing them down, the counters of the
+  receiving interface and the payload that the receiver got must do. Burst is not known then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench import judge, meters
+from bench.datagrams import Blaster, Course, Pit
+from bench.lab.filters import Wanted, assemble
+from bench.lab.ring import Caught, Ring
+from bench.lab.topology import Pair
+from bench.lanes import Counters, Lane, counters
+from bench.ping import FRAME_BYTES as PING_BYTES
+from bench.ping import Echoes, Pinger
+from bench.results import Measurement
+from bench.shapers import Shaper
+from bench.streams import Emptied, Filler, Receiver
+from bench.task import Task
+from bench.workload import UNLIMITED_BITS, Traffic
+
+# Chosen.
+PORT = 9000
+SNAP_BYTES = 80
+BLOCKS_ALONE = 64  # 64 MB: 400 000 frames
+BLOCKS_AMONG_MANY = 12  # half a second: a block is handed over every 50 ms, full or not
+PING_INTERVAL_S = 0.004
+PING_PERCENT = 4  # of the rate, at most, is spent on pings
+PING_DELAY_S = 0.3  # of a measurement of a second: the queue has filled by then
+WARM_UP_S = 0.25  # of a measurement of a second: a bucket that was full is not part of the rate
+MAX_WARM_UP_S = 1.0
+END_S = 0.03  # before the senders stop, the steady state is over
+TURN_S = 0.1  # how often a waiting measurement lets progress be drawn
+FLUSH_S = 0.06  # a block of the ring that is not full is handed over after 50 ms
+
+
+class Method(StrEnum):
+    """Where the figures of a measurement come from."""
+
+    CAPTURE = "capture"
+    COUNT = "count"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What goes over one lane during a measurement."""
+
+    lane: Lane
+    shaper: Shaper
+    rate_bits: int
+    traffic: Traffic
+
+    @property
+    def method(self) -> Method:
+        """How it is measured: nobody could record what an unlimited link carries."""
+        is_free = self.rate_bits == UNLIMITED_BITS and self.traffic.name != "idle"
+        return Method.COUNT if is_free else Method.CAPTURE
+
+    @property
+    def ping_interval_s(self) -> float:
+        """How often it is pinged; hardly ever where a ping takes a good part of the rate."""
+        affordable_s = PING_BYTES * 8 * 100 / (PING_PERCENT * self.rate_bits)
+        return max(PING_INTERVAL_S, affordable_s)
+
+    def course(self) -> Course:
+        """Return how its datagrams are sent."""
+        pace_bits = self.rate_bits * self.traffic.udp_percent // 100
+        return Course(
+            (self.lane.destination, PORT),
+            self.traffic.udp_frame_bytes,
+            0 if self.rate_bits == UNLIMITED_BITS else pace_bits,
+        )
+
+
+def warm_up_s(seconds: float) -> float:
+    """Return how much of a measurement does not count as the steady state."""
+    return min(MAX_WARM_UP_S, WARM_UP_S * seconds)
+
+
+class Trial:
+    """One measurement under way.
+
+    Args:
+        pair: host and peer.
+        jobs: one for each lane that takes part.
+        seconds: for how long is sent.
+        turn: called about ten times a second with the share of the time that is over.
+
+    """
+
+    def __init__(self, pair: Pair, jobs: Sequence[Job], seconds: float, turn=None) -> None:
+        self._pair = pair
+        self._jobs = jobs
+        self._seconds = seconds
+        self._turn = turn or (lambda _share: None)
+        self._rings: dict[int, Ring] = {}
+        self._caught: dict[int, list[Caught]] = {}
+        self._counted: list[tuple[float, dict[str, Counters]]] = []
+        self._emptied = Emptied([], 0.0)
+        self._echoes: dict[int, Echoes] = {}
+        self._own_s: dict[str, float] = {}
+
+    def run(self) -> list[Measurement]:
+        """Set every shaper up, send, and return what was measured, a result for each job."""
+        try:
+            for job in self._jobs:
+                job.shaper.shape(job.lane, job.rate_bits)
+            with self._recording():
+                spent = self._send()
+                return [self._result(at, job, spent) for at, job in enumerate(self._jobs)]
+        finally:
+            for job in self._jobs:
+                job.shaper.release(job.lane)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Have rings on the lanes that are captured, and somebody to take the datagrams."""
+        blocks = BLOCKS_ALONE if len(self._jobs) == 1 else BLOCKS_AMONG_MANY
+        peer = self._pair.peer
+        with contextlib.ExitStack() as stack:
+            for at, job in enumerate(self._jobs):
+                if job.method is Method.CAPTURE:
+                    program = assemble(Wanted(job.lane.destination), SNAP_BYTES)
+                    with peer.enter():
+                        self._rings[at] = Ring(job.lane.nic, program, blocks)
+                    stack.callback(self._rings[at].close)
+                if job.traffic.udp_frame_bytes:
+                    stack.callback(Pit(peer, (job.lane.destination, PORT)).close)
+            yield
+
+    def _send(self) -> meters.Spent:
+        """Run all the traffic and return what it cost."""
+        host, peer = self._pair.host, self._pair.peer
+        watched = {name: pid for job in self._jobs for name, pid in job.shaper.processes().items()}
+        streams = [job for job in self._jobs if job.traffic.is_stream]
+        courses = [job.course() for job in self._jobs if job.traffic.udp_frame_bytes]
+        targets = [(job.lane.destination, PORT) for job in streams]
+        with contextlib.ExitStack() as stack:
+            if targets:
+                receiver = stack.enter_context(
+                    Task(peer, Receiver(targets, warm_up_s(self._seconds)))
+                )
+            before = meters.read(watched)
+            pingers = {
+                at: stack.enter_context(Task(host, self._pinger(job)))
+                for at, job in enumerate(self._jobs)
+                if self._is_pinged(job)
+            }
+            senders = {}
+            if targets:
+                flows = [
+                    (job.lane.destination, PORT)
+                    for job in streams
+                    for _ in range(job.traffic.tcp_flows)
+                ]
+                senders["TCP sender"] = stack.enter_context(
+                    Task(host, Filler(flows, self._seconds))
+                )
+            if courses:
+                senders["UDP sender"] = stack.enter_context(
+                    Task(host, Blaster(courses, self._seconds))
+                )
+            self._wait()
+            spent = meters.between(before, meters.read(watched))
+            self._own_s = {name: sender.result(1.0) for name, sender in senders.items()}
+            if targets:
+                self._emptied = receiver.stop()
+                self._own_s["TCP receiver"] = self._emptied.cpu_s
+            self._echoes = {at: pinger.result(1.0) for at, pinger in pingers.items()}
+        time.sleep(FLUSH_S)
+        self._collect()
+        return spent
+
+    def _collect(self) -> None:
+        """Read the rings. A measurement that has the machine to itself waits until it is over."""
+        for at, ring in self._rings.items():
+            self._caught.setdefault(at, []).extend(ring.read())
+
+    def _is_pinged(self, job: Job) -> bool:
+        """Whether round trips are taken: beside TCP and on an idle link, if there is time."""
+        is_wanted = job.traffic.is_stream or not job.traffic.udp_frame_bytes
+        return is_wanted and job.ping_interval_s * 20 < self._seconds
+
+    def _pinger(self, job: Job) -> Pinger:
+        delay_s = min(1.0, PING_DELAY_S * self._seconds) if job.traffic.is_stream else 0.0
+        return Pinger(job.lane.destination, self._seconds, job.ping_interval_s, delay_s)
+
+    def _wait(self) -> None:
+        """Let the time go by, and read the counters when the steady state begins and ends."""
+        start_s = time.monotonic()
+        marks_s = [warm_up_s(self._seconds), self._seconds - END_S]
+        while (elapsed_s := time.monotonic() - start_s) < self._seconds or marks_s:
+            if marks_s and elapsed_s >= marks_s[0]:
+                marks_s.pop(0)
+                self._counted.append((time.monotonic(), counters(self._pair.peer)))
+                continue
+            self._turn(min(1.0, elapsed_s / self._seconds))
+            if len(self._jobs) > 1:
+                self._collect()
+            next_s = min([self._seconds, *marks_s])
+            time.sleep(max(0.0, min(TURN_S, next_s - elapsed_s)))
+
+    def _result(self, at: int, job: Job, spent: meters.Spent) -> Measurement:
+        """Put together what was measured of one job."""
+        streams = [s for s in self._emptied.streams if s.target[0] == job.lane.destination]
+        measurement = Measurement(
+            shaper=job.shaper.name,
+            rate_bits=job.rate_bits,
+            traffic=job.traffic.name,
+            method=job.method.value,
+            is_wire=job.lane.is_wire,
+            seconds=self._seconds,
+            steal_percent=spent.steal_percent,
+        )
+        if job.method is Method.CAPTURE:
+            ring = self._rings[at]
+            frames = self._caught.get(at, [])
+            judge.judge_frames(measurement, frames, ring.lost(), warm_up_s(self._seconds))
+        elif len(self._counted) == 2:
+            judge.judge_counters(measurement, *self._between(job.lane))
+        judge.judge_streams(measurement, streams)
+        judge.judge_echoes(measurement, self._echoes.get(at))
+        if len(self._jobs) == 1:
+            judge.judge_cost(measurement, spent, self._own_s)
+        return measurement
+
+    def _between(self, lane: Lane) -> tuple[Counters, float]:
+        """Return what the lane's counters rose by during the steady state, and its length."""
+        (start_s, first), (end_s, last) = self._counted
+        before, after = first[lane.nic], last[lane.nic]
+        risen = Counters(
+            after.frames - before.frames, after.received_bytes - before.received_bytes
+        )
+        return risen, end_s - start_s

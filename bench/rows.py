@@ -1,0 +1,128 @@
+"""Which combinations of rate and traffic are measured, for how long, and which are not and why.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench import workload
+from bench.workload import UNLIMITED_BITS, Traffic, spell_rate
+
+KBIT, MBIT, GBIT = 10**3, 10**6, 10**9
+
+# Specified by the task.
+RATES_BITS = (9600, 64 * KBIT, MBIT, 10 * MBIT, 100 * MBIT, GBIT, 5 * GBIT, UNLIMITED_BITS)
+TRAFFIC = (workload.UDP_SMALL, workload.UDP_LARGE, workload.TCP_1, workload.TCP_4)
+LATENCY_RATES_BITS = (64 * KBIT, MBIT, 10 * MBIT, 100 * MBIT, GBIT)
+LATENCY_TRAFFIC = (workload.TCP_32, workload.FLOOD)  # 1 and 4 flows are in the table anyway
+IDLE_RATES_BITS = (MBIT, 100 * MBIT)
+FAIRNESS_BITS = 10 * MBIT
+
+# Chosen.
+SLOW_BITS = MBIT  # up to here a measurement loads nothing and needs time: all at once
+WHOLE_BITS = GBIT  # from here on TCP crosses as offload frames: cutting them costs a core
+FAST_S = 1.15  # a second of burst, and what is steady of it
+SLOW_S = 12.0  # fourteen frames of 1042 bytes at 9600 bit/s
+IDLE_S = 0.8  # two hundred pings
+FAIRNESS_S = 10.0  # specified
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a rate, and what is sent."""
+
+    rate_bits: int
+    traffic: Traffic
+    seconds: float = FAST_S
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it shares the machine with the other slow ones."""
+        return self.rate_bits <= SLOW_BITS
+
+    @property
+    def is_wire(self) -> bool:
+        """Whether it is measured frame by frame, on a lane that cuts what is large."""
+        return not (self.traffic.is_stream and self.rate_bits >= WHOLE_BITS)
+
+    @property
+    def title(self) -> str:
+        """What the table calls it."""
+        return f"{spell_rate(self.rate_bits)}, {self.traffic.name}"
+
+
+# What says nothing new, and why; everything else is measured.
+SKIPPED = {
+    (9600, workload.TCP_4): "each of the flows would get a frame every five seconds",
+    (
+        GBIT,
+        workload.UDP_SMALL,
+    ): "two million frames a second are beyond the machine: see unlimited",
+    (5 * GBIT, workload.UDP_SMALL): "ten million frames a second: see unlimited",
+    (5 * GBIT, workload.UDP_LARGE): "600 000 frames a second: see unlimited",
+}
+QUICK = {
+    (64 * KBIT, workload.UDP_LARGE),
+    (64 * KBIT, workload.TCP_1),
+    (MBIT, workload.UDP_SMALL),
+    (10 * MBIT, workload.UDP_LARGE),
+    (10 * MBIT, workload.TCP_4),
+    (100 * MBIT, workload.TCP_4),
+    (GBIT, workload.TCP_4),
+    (5 * GBIT, workload.TCP_4),
+    (UNLIMITED_BITS, workload.UDP_SMALL),
+    (UNLIMITED_BITS, workload.TCP_1),
+}
+QUICK_SLOW_S = 5.0
+
+
+def reasons() -> list[str]:
+    """Return what is not measured, and why, a sentence each."""
+    return [
+        f"{Row(rate_bits, traffic).title}: {reason}"
+        for (rate_bits, traffic), reason in SKIPPED.items()
+    ]
+
+
+def rate_rows(*, is_quick: bool = False) -> list[Row]:
+    """Return the rows of the main table."""
+    rows = []
+    for rate_bits in RATES_BITS:
+        for traffic in TRAFFIC:
+            is_wanted = (rate_bits, traffic) not in SKIPPED
+            if is_wanted and (not is_quick or (rate_bits, traffic) in QUICK):
+                rows.append(_timed(rate_bits, traffic, is_quick=is_quick))
+    return rows
+
+
+def latency_rows(*, is_quick: bool = False) -> list[Row]:
+    """Return the rows that are about latency under load alone."""
+    rates = (10 * MBIT,) if is_quick else LATENCY_RATES_BITS
+    return [
+        _timed(rate, traffic, is_quick=is_quick) for rate in rates for traffic in LATENCY_TRAFFIC
+    ]
+
+
+def idle_rows(*, is_quick: bool = False) -> list[Row]:
+    """Return the rows about an idle link."""
+    rates = IDLE_RATES_BITS[-1:] if is_quick else IDLE_RATES_BITS
+    return [Row(rate, workload.IDLE, IDLE_S) for rate in rates]
+
+
+def slow(rows: Iterable[Row]) -> list[Row]:
+    """Return those that are measured all at once."""
+    return [row for row in rows if row.is_slow]
+
+
+def fast(rows: Iterable[Row]) -> list[Row]:
+    """Return those that have the machine for themselves."""
+    return [row for row in rows if not row.is_slow]
+
+
+def _timed(rate_bits: int, traffic: Traffic, *, is_quick: bool) -> Row:
+    row = Row(rate_bits, traffic)
+    slow_s = QUICK_SLOW_S if is_quick else SLOW_S
+    return Row(rate_bits, traffic, slow_s if row.is_slow else FAST_S)

@@ -1,0 +1,197 @@
+"""Many shapers in one daemon: what they weigh, what they cost idle, whether each is exact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from bench import judge, meters
+from bench.datagrams import Blaster, Course, Pit
+from bench.figures import fitted_rate_bits, median
+from bench.lab import law
+from bench.lab.daemon import Shaperd
+from bench.lab.filters import Wanted, assemble
+from bench.lab.ring import Caught, Ring
+from bench.lab.topology import Pair
+from bench.lanes import Lane, lay, make_stage
+from bench.measure import FLUSH_S, PORT, SNAP_BYTES, Job, Trial
+from bench.rows import Row
+from bench.shapers import CALL_S, Daemon
+from bench.task import Task
+from bench.terminal import Progress
+from bench.workload import TCP_4, UDP_SMALL, UNLIMITED_BITS
+from shapecfg.client import Client
+
+# Specified by the task.
+COUNTS = (1, 10, 100, 1000)
+LOADED = 20
+
+# Chosen.
+IDLE_S = 2.0
+IDLE_RATE_BITS = 10**6
+LOADED_RATES_BITS = (1_000_000, 2_000_000, 5_000_000, 10_000_000)  # in turn
+LOADED_S = 2.5
+LOADED_WARM_UP_S = 0.5
+FRAME_BYTES = 1042
+OVERLOAD_PERCENT = 120
+DESTINATION_AT = 30  # of an IPv4 address, in a frame
+ATTEMPTS = 3
+TRIAL_S = 1.0
+MS = 1000
+
+
+@contextmanager
+def _crowd(*options: str) -> Iterator[tuple[Pair, Lane, Shaperd]]:
+    """Build a stage of its own, with a daemon that has no shapers yet.
+
+    The daemon is killed in the end: the kernel removes a thousand devices faster with their
+    namespace than one after the other.
+    """
+    lane = Lane(1)
+    with make_stage() as pair:
+        lay(pair, lane)
+        with Shaperd(pair.host, "--shapers", "0", *options) as shaperd:
+            yield pair, lane, shaperd
+            shaperd.kill()
+
+
+def weigh(progress: Progress, counts: Sequence[int] = COUNTS) -> list[dict[str, Any]]:
+    """Return for each number of shapers what adding one took, and what all of them cost idle."""
+    found = []
+    with _crowd() as (_, lane, shaperd):
+        client = Client(str(shaperd.socket), timeout_seconds=CALL_S)
+        existing = 0
+        for count in counts:
+            add_s, attach_s = [], []
+            for number in range(existing, count):
+                begin_s = time.monotonic()
+                client.add(f"shaper{number}")
+                added_s = time.monotonic()
+                client.attach(f"shaper{number}", lane.master)
+                attached_s = time.monotonic()
+                client.set_speed(f"shaper{number}", IDLE_RATE_BITS)
+                add_s.append(added_s - begin_s)
+                attach_s.append(attached_s - added_s)
+            existing = count
+            found.append(_idle(shaperd, count, add_s, attach_s))
+            progress.say(_spell(found[-1]))
+    return found
+
+
+def _idle(
+    shaperd: Shaperd, count: int, add_s: Sequence[float], attach_s: Sequence[float]
+) -> dict[str, Any]:
+    """Return the figures of a daemon with so many shapers and nothing to do."""
+    processes = {"supervisor": shaperd.pid}
+    processes |= {f"forwarder {at}": pid for at, pid in enumerate(shaperd.forwarder_pids(), 1)}
+    time.sleep(0.5)  # what the last command set off is over
+    before = meters.read(processes)
+    time.sleep(IDLE_S)
+    spent = meters.between(before, meters.read(processes))
+    return {
+        "shapers": count,
+        "add_ms": (median(add_s) or 0.0) * MS,
+        "attach_ms": (median(attach_s) or 0.0) * MS,
+        "memory_bytes": {name: meters.memory_bytes(pid) for name, pid in processes.items()},
+        "idle_percent": {
+            name: 100 * used_s / spent.seconds for name, used_s in spent.processes_s.items()
+        },
+        "steal_percent": spent.steal_percent,
+    }
+
+
+def _spell(found: dict[str, Any]) -> str:
+    memory = sum(found["memory_bytes"].values()) / 2**20
+    idle = sum(found["idle_percent"].values())
+    return (
+        f"  {found['shapers']:>5} shapers: {memory:.1f} MiB, idle {idle:.2f} % of a processor, "
+        f"add {found['add_ms']:.1f} ms, attach {found['attach_ms']:.1f} ms"
+    )
+
+
+def load_twenty(progress: Progress) -> dict[str, Any]:
+    """Return the rate errors of twenty shapers on one master, all overloaded at once.
+
+    Of the attempts the one with the least steal counts.
+    """
+    with _crowd() as (pair, lane, shaperd):
+        rates = {}
+        daemon = Daemon(pair.host, shaperd)
+        client = Client(str(shaperd.socket), timeout_seconds=CALL_S)
+        for number in range(LOADED):
+            errand = Lane(100 + number)
+            client.add(errand.shaper)
+            client.attach(errand.shaper, lane.master)
+            pair.peer.ip(f"address add {errand.destination}/24 dev {lane.nic}")
+            pair.host.ip(f"address add {errand.source}/32 dev {errand.shaper}")
+            rates[errand] = LOADED_RATES_BITS[number % len(LOADED_RATES_BITS)]
+            daemon.shape(errand, rates[errand])
+        attempts = [_load(pair, lane, rates) for _ in range(ATTEMPTS)]
+    best = min(attempts, key=lambda each: float(each["steal_percent"]))
+    worst = max(abs(each) for each in best["error_percent"])
+    progress.say(
+        f"  {LOADED} shapers under load: the worst rate is off by {worst:.4f} % "
+        f"(steal {best['steal_percent']:.1f} %)"
+    )
+    return best
+
+
+def _load(pair: Pair, lane: Lane, rates: dict[Lane, int]) -> dict[str, Any]:
+    """Overload all of them for a while and return each one's error."""
+    courses = [
+        Course((errand.destination, PORT), FRAME_BYTES, rate * OVERLOAD_PERCENT // 100)
+        for errand, rate in rates.items()
+    ]
+    with ExitStack() as stack:
+        for course in courses:
+            stack.callback(Pit(pair.peer, course.target).close)
+        with pair.peer.enter():
+            ring = Ring(lane.nic, assemble(Wanted(), SNAP_BYTES))
+        stack.callback(ring.close)
+        before = meters.read()
+        with Task(pair.host, Blaster(courses, LOADED_S)) as sender:
+            sender.result(LOADED_S)
+        steal = meters.between(before, meters.read()).steal_percent
+        time.sleep(FLUSH_S)
+        caught = list(ring.read())
+    errors = [_error_percent(caught, errand, rate) for errand, rate in rates.items()]
+    return {"error_percent": errors, "rates_bits": list(rates.values()), "steal_percent": steal}
+
+
+def _error_percent(caught: Sequence[Caught], errand: Lane, rate_bits: int) -> float:
+    """Return the error of one of them; what never arrived is off by all of it."""
+    wanted = bytes(map(int, errand.destination.split(".")))
+    own = [each for each in caught if each.header[DESTINATION_AT : DESTINATION_AT + 4] == wanted]
+    _, frames = judge.to_wire(own, is_wire=True)
+    if len(frames) < judge.MIN_FRAMES:
+        return -100.0
+    start_ns = frames[0][0] + int(LOADED_WARM_UP_S * law.NS_PER_SECOND)
+    end_ns = frames[0][0] + int(LOADED_S * law.NS_PER_SECOND)
+    steady = [frame for frame in law.since(frames, start_ns) if frame[0] <= end_ns]
+    return 100 * (fitted_rate_bits(steady) - rate_bits) / rate_bits
+
+
+def forwarders(progress: Progress, repeats: int) -> list[dict[str, Any]]:
+    """Return what two unlimited shapers carry together with one forwarder, and with two."""
+    found = []
+    for _ in range(repeats):
+        for count in (1, 2):
+            with _crowd("--forwarders", str(count)) as (pair, lane, shaperd):
+                daemon = Daemon(pair.host, shaperd)
+                lanes = [lane, Lane(2)]
+                lay(pair, lanes[1])
+                point: dict[str, Any] = {"forwarders": count}
+                for traffic, key in ((UDP_SMALL, "frames_per_second"), (TCP_4, "goodput_bits")):
+                    row = Row(UNLIMITED_BITS, traffic)
+                    jobs = [Job(each, daemon, row.rate_bits, traffic) for each in lanes]
+                    results = Trial(pair, jobs, TRIAL_S).run()
+                    point[key] = sum(getattr(each, key) or 0.0 for each in results)
+                found.append(point)
+                progress.say(
+                    f"  {count} forwarder{'s' * (count > 1)}, two shapers: "
+                    f"{point['frames_per_second']:.0f} frames/s of 64 B, "
+                    f"{point['goodput_bits'] / 1e9:.2f} Gbit/s of TCP in wire frames"
+                )
+    return found

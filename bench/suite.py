@@ -1,0 +1,223 @@
+"""The whole benchmark: rounds over all rows, and in each row over all that are compared.
+
+Whatever the machine does in one minute meets everyone alike, and a figure is the median of what
+the rounds gave. They go on until each row has been measured `repeats` times or time is up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import rows, workload
+from bench.judge import MAX_STEAL_PERCENT
+from bench.lab.daemon import Shaperd
+from bench.lab.topology import Pair
+from bench.lanes import Lane, lay
+from bench.measure import Job, Trial
+from bench.meters import DEFAULT_KERNEL_HZ, kernel_hz
+from bench.results import Measurement, Run
+from bench.rows import Row
+from bench.shapers import Bare, Daemon, Htb, Shaper, Tbf, obstacle
+from bench.terminal import Progress
+from bench.workload import UNLIMITED_BITS
+from shaper.model import Queue
+
+# Chosen.
+WIRE = Lane(1)
+WHOLE = Lane(2, is_wire=False)
+FIRST_SLOW_LANE = 10
+BURSTS_MS = (0, 1, 2, 4, 8, 16, 32)  # of the rate, beyond two full frames: the trade of buckets
+BURST_BITS = 100 * rows.MBIT
+
+
+@dataclass(frozen=True)
+class Ambition:
+    """How much is to be done.
+
+    Attributes:
+        is_quick: a few rows, once.
+        repeats: how often each is measured, if there is time.
+        latency_repeats: the same for the rows that are about latency alone.
+        spare: how many measurements may be made again because of steal.
+        end_s: when no further measurement begins (monotonic).
+        parts: which to do, of `rates`, `latency`, `trade`, `scale`.
+
+    """
+
+    is_quick: bool
+    repeats: int
+    latency_repeats: int
+    spare: int
+    end_s: float
+    parts: frozenset[str]
+
+
+class Suite:
+    """All that is measured between the two namespaces.
+
+    Args:
+        pair: the namespaces.
+        shaperd: the daemon, in the host's.
+        run: where results go.
+        progress: who is told what goes on.
+        queue: of the shaper.
+
+    """
+
+    def __init__(
+        self, pair: Pair, shaperd: Shaperd, run: Run, progress: Progress, queue: str
+    ) -> None:
+        self._pair = pair
+        self._run = run
+        self._progress = progress
+        hz = kernel_hz() or DEFAULT_KERNEL_HZ
+        host = pair.host
+        self._spare = 0
+        self._bare = Bare(host)
+        self._shaper = Daemon(host, shaperd, queue)
+        self._compared: list[Shaper] = [Tbf(host, hz), Htb(host), self._shaper]
+        # The plain queue, too, where the shaper has a better one: what that costs and gains.
+        self._plain = [
+            Daemon(host, shaperd, Queue.FIFO.value, name="shaper fifo")
+            for _ in range(queue != Queue.FIFO.value)
+        ]
+        for lane in (WIRE, WHOLE):
+            lay(pair, lane)
+
+    def prepare(self) -> None:
+        """Leave out who cannot run on this machine, and say why."""
+        for shaper in list(self._compared):
+            if reason := obstacle(shaper, WIRE):
+                self._compared.remove(shaper)
+                self._run.skipped.append(f"{shaper.name}, all rows: {reason}")
+
+    def perform(self, ambition: Ambition) -> None:
+        """Measure, round after round."""
+        main = rows.rate_rows(is_quick=ambition.is_quick) if "rates" in ambition.parts else []
+        idle = rows.idle_rows(is_quick=ambition.is_quick) if "rates" in ambition.parts else []
+        latency: list[Row] = []
+        if "latency" in ambition.parts:
+            latency = rows.latency_rows(is_quick=ambition.is_quick)
+        lanes = self._lay_slow(rows.slow([*main, *latency]))
+        self._spare = ambition.spare
+        for number in range(ambition.repeats):
+            self._progress.begin_round(number + 1, ambition.repeats)
+            is_all = number < ambition.latency_repeats
+            wanted = [*main, *idle, *(latency if is_all else [])]
+            self._slow_round(lanes, wanted, ambition)
+            for row in [*rows.fast(wanted), *(row for row in idle if row.is_slow)]:
+                for shaper in self._entrants(row):
+                    if time.monotonic() > ambition.end_s:
+                        self._run.skipped.append(
+                            f"time was up in round {number + 1}, at {row.title}"
+                        )
+                        return
+                    self._measure(shaper, row)
+
+    def _entrants(self, row: Row) -> list[Shaper]:
+        """Return who is measured in a row."""
+        is_free = row.rate_bits == UNLIMITED_BITS
+        is_idle = row.traffic == workload.IDLE
+        entrants: list[Shaper] = [self._bare] if is_free or is_idle else []
+        entrants += self._compared
+        is_latency = row.traffic in (*rows.LATENCY_TRAFFIC, workload.TCP_8)
+        is_decisive = row.traffic == workload.TCP_4 or (row.rate_bits, row.traffic) == (
+            UNLIMITED_BITS,
+            workload.UDP_SMALL,
+        )
+        return entrants + (list(self._plain) if is_latency or is_decisive else [])
+
+    def _measure(self, shaper: Shaper, row: Row) -> None:
+        """Measure one cell, and once more if a hypervisor took too much of it."""
+        job = Job(WIRE if row.is_wire else WHOLE, shaper, row.rate_bits, row.traffic)
+        (found,) = self._try([job], row.title, row.seconds)
+        if found.steal_percent > MAX_STEAL_PERCENT and self._spare:
+            self._spare -= 1
+            self._progress.tell_stolen(found)
+            (found,) = self._try([job], row.title, row.seconds)
+            found.is_repeated = True
+        self._keep([found])
+
+    def _try(self, jobs: Sequence[Job], title: str, seconds: float) -> list[Measurement]:
+        names = ", ".join(dict.fromkeys(job.shaper.name for job in jobs))
+        return Trial(self._pair, jobs, seconds, self._progress.turn(title, names)).run()
+
+    def _keep(self, found: Sequence[Measurement]) -> None:
+        for measurement in found:
+            self._run.measurements.append(measurement)
+            self._progress.tell(measurement)
+
+    # The slow ones, on lanes of their own.
+
+    def _lay_slow(self, wanted: Sequence[Row]) -> dict[tuple[Row, str], Lane]:
+        """Lay a lane for every slow row and everyone compared in it."""
+        lanes = {}
+        for row in wanted:
+            for shaper in self._entrants(row):
+                lane = Lane(FIRST_SLOW_LANE + len(lanes))
+                lay(self._pair, lane)
+                lanes[row, shaper.name] = lane
+        return lanes
+
+    def _slow_round(
+        self, lanes: dict[tuple[Row, str], Lane], wanted: Sequence[Row], ambition: Ambition
+    ) -> None:
+        """Measure all slow rows at once."""
+        jobs = [
+            Job(lanes[row, shaper.name], shaper, row.rate_bits, row.traffic)
+            for row in wanted
+            for shaper in self._entrants(row)
+            if (row, shaper.name) in lanes
+        ]
+        if jobs and time.monotonic() < ambition.end_s:
+            seconds = max(row.seconds for row, _ in lanes)
+            title = f"up to {workload.spell_rate(rows.SLOW_BITS)}, {len(jobs)} lanes at once"
+            self._keep(self._try(jobs, title, seconds))
+
+    def fairness(self) -> None:
+        """Measure eight flows, everyone at once on a lane of its own."""
+        row = Row(rows.FAIRNESS_BITS, workload.TCP_8, rows.FAIRNESS_S)
+        jobs = []
+        for at, shaper in enumerate(self._entrants(row)):
+            lane = Lane(3 + at)
+            lay(self._pair, lane)
+            jobs.append(Job(lane, shaper, row.rate_bits, row.traffic))
+        self._keep(self._try(jobs, row.title, row.seconds))
+
+    def trade(self, attempts: int) -> list[dict[str, float]]:
+        """Measure rate and burst with buckets from small to large, and return one point each."""
+        found: list[dict[str, float]] = []
+        for _ in range(attempts):
+            for burst_ms in BURSTS_MS:
+                burst = 2 * 1514 + BURST_BITS * burst_ms // 8000
+                row = Row(BURST_BITS, workload.UDP_LARGE)
+                bucket = _WithBucket(self._shaper, burst)
+                job = Job(WIRE, bucket, row.rate_bits, row.traffic)
+                (seen,) = self._try([job], f"bucket of {burst} B", row.seconds)
+                self._shaper.remove(WIRE)
+                point = {"burst_ms": burst_ms, "bucket_bytes": burst}
+                if seen.error_percent is not None and seen.burst_bytes is not None:
+                    point |= {"error_percent": seen.error_percent, "burst_bytes": seen.burst_bytes}
+                    found.append(point)
+        return found
+
+
+class _WithBucket:
+    """The shaper with another bucket than the default."""
+
+    def __init__(self, shaper: Daemon, burst_bytes: int) -> None:
+        self.name = shaper.name
+        self._shaper = shaper
+        self._burst_bytes = burst_bytes
+
+    def shape(self, lane: Lane, rate_bits: int) -> None:
+        self._shaper.shape(lane, rate_bits)
+        self._shaper.set_burst(lane, self._burst_bytes)
+
+    def release(self, lane: Lane) -> None:
+        self._shaper.release(lane)
+
+    def processes(self) -> dict[str, int]:
+        return self._shaper.processes()

@@ -1,0 +1,175 @@
+"""The arithmetic of the benchmark, with numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from bench import datagrams, figures, ping
+from bench.judge import judge_frames, to_wire
+from bench.lab.law import NS_PER_SECOND
+from bench.lab.ring import Caught
+from bench.results import Measurement
+from bench.streams import Stream, goodput_bits
+
+MS = 10**6
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(1, 1), (10, 1), (11, 2), (50, 5), (99, 10), (100, 10)]
+)
+def test_a_percentile_is_the_nearest_rank(percent: float, expected: int) -> None:
+    """It is a value that was measured, and at least so many are not above it."""
+    assert figures.percentile([10, 1, 9, 2, 8, 3, 7, 4, 6, 5], percent) == expected
+
+
+def test_a_percentile_of_nothing_is_refused() -> None:
+    """No number is made up where nothing was measured."""
+    with pytest.raises(ValueError, match="of 0 values"):
+        figures.percentile([], 50)
+    with pytest.raises(ValueError, match="no percentile 0"):
+        figures.percentile([1], 0)
+
+
+def test_a_median_passes_over_what_is_missing() -> None:
+    """What could not be measured neither counts as nothing nor spoils the rest."""
+    assert figures.median([None, 3, 1, None, 2]) == 2
+    assert figures.median([None]) is None
+
+
+def test_a_ratio_needs_both_sides() -> None:
+    """Without a base, or with one of nothing, there is no ratio."""
+    assert figures.ratio(3.0, 2.0) == 1.5
+    assert figures.ratio(0.0, 2.0) == 0
+    assert figures.ratio(None, 2.0) is None
+    assert figures.ratio(1.0, None) is None
+    assert figures.ratio(1.0, 0.0) is None
+
+
+def test_fairness_is_one_for_equals_and_a_share_for_a_miser() -> None:
+    """Jain's index: 1 if all have the same, 1/n if one has all."""
+    assert figures.fairness([5, 5, 5, 5]) == 1
+    assert figures.fairness([5, 0, 0, 0]) == 0.25
+    assert figures.fairness([0, 0]) == 0
+
+
+def test_the_fitted_rate_of_a_steady_link_is_exact() -> None:
+    """A thousand bytes a millisecond are 8 Mbit/s."""
+    frames = [(at * MS, 1000) for at in range(50)]
+    assert figures.fitted_rate_bits(frames) == pytest.approx(8e6, rel=1e-12)
+
+
+def test_a_late_frame_at_the_end_hardly_moves_the_fitted_rate() -> None:
+    """A tick too late at the end is 0.1 % of a second; the line through all shows a fraction."""
+    frames = [(at * 10 * MS, 1000) for at in range(100)]
+    frames[-1] = (frames[-1][0] + MS, 1000)
+    assert abs(figures.fitted_rate_bits(frames) / 800_000 - 1) < 0.0001
+
+
+def test_too_few_frames_have_no_rate() -> None:
+    """One frame, or several in one instant, are refused."""
+    for frames in ([], [(1, 1)], [(1, 1), (1, 1)]):
+        with pytest.raises(ValueError, match="have no rate"):
+            figures.fitted_rate_bits(frames)
+
+
+def tcp_header(options_bytes: int = 12, protocol: int = 6) -> bytes:
+    """Return the first bytes of a frame of TCP over IPv4 over Ethernet."""
+    offset = (20 + options_bytes) // 4 << 4
+    network = bytes([0x45, *bytes(8), protocol, *bytes(10)])
+    return bytes(12) + b"\x08\x00" + network + bytes(12) + bytes([offset]) + bytes(33)
+
+
+@pytest.mark.parametrize(
+    ("payload", "count"), [(1, 1), (1448, 1), (1449, 2), (2896, 2), (14480, 10), (14481, 11)]
+)
+def test_an_offload_frame_counts_as_its_segments(payload: int, count: int) -> None:
+    """Each segment carries 1448 bytes and 66 of headers, with timestamps."""
+    expected = (count, payload + 66 * count)
+    assert figures.wire_frames(tcp_header(), 66 + payload) == expected
+
+
+def test_options_of_tcp_make_segments_smaller() -> None:
+    """Without timestamps a segment carries 1460 bytes."""
+    assert figures.wire_frames(tcp_header(0), 54 + 2920) == (2, 2920 + 108)
+
+
+def test_what_is_no_offload_frame_is_one_frame() -> None:
+    """UDP, and whatever else, is taken as it came."""
+    assert figures.wire_frames(tcp_header(protocol=17), 9000) == (1, 9000)
+    assert figures.wire_frames(bytes(80), 9000) == (1, 9000)
+
+
+def test_recorded_frames_are_put_in_order() -> None:
+    """Two processors may hand them over in the other order."""
+    caught = [Caught(2, 100, bytes(80)), Caught(1, 66 + 2896, tcp_header())]
+    assert to_wire(caught, is_wire=False) == (3, [(1, 3028), (2, 100)])
+    assert to_wire(caught, is_wire=True) == (2, [(1, 2962), (2, 100)])
+
+
+def measurement(rate_bits: int = 8_000_000) -> Measurement:
+    """Return one that nothing is known of yet."""
+    return Measurement("shaper", rate_bits, "UDP 1000 B", "capture", True, 2.0)
+
+
+def test_a_steady_recording_is_judged() -> None:
+    """A frame a millisecond at its rate: no error, one frame of burst, nothing above 105 %."""
+    found = measurement()
+    judge_frames(found, [Caught(at * MS, 1000, b"") for at in range(2000)], 0, 0.5)
+    assert found.error_percent == pytest.approx(0, abs=1e-9)
+    assert found.ends_error_percent == pytest.approx(0, abs=1e-9)
+    assert found.burst_bytes == 1000
+    assert found.above_percent == {"10": 0.0, "100": 0.0}
+    assert (found.first_second_percent, found.first_second_excess_bytes) == (100.0, 0)
+    assert found.frames_per_second == pytest.approx(1000)
+
+
+def test_a_recording_with_losses_is_not_judged() -> None:
+    """Its rate would be too low and its burst too small, so they stay unknown."""
+    found = measurement()
+    judge_frames(found, [Caught(at * MS, 1000, b"") for at in range(2000)], 7, 0.5)
+    assert found.lost_frames == 7
+    assert found.error_percent is None
+    assert found.burst_bytes is None
+
+
+def test_a_bucket_that_was_full_shows_in_the_first_second_and_not_in_the_error() -> None:
+    """A hundred frames at once, then the rate: that is burst, and no rate error."""
+    burst = [Caught(0, 1000, b"") for _ in range(100)]
+    found = measurement()
+    judge_frames(found, burst + [Caught(at * MS, 1000, b"") for at in range(1, 2000)], 0, 0.5)
+    assert found.burst_bytes == 100_000
+    assert found.first_second_excess_bytes == 99_000
+    assert found.error_percent == pytest.approx(0, abs=1e-9)
+
+
+def test_goodput_counts_what_came_after_the_first_read() -> None:
+    """The first read starts the clock; two streams are taken over the time of both."""
+    one, other = Stream(("10.0.0.1", 1)), Stream(("10.0.0.1", 1))
+    for second in range(3):
+        one.add((10 + second) * NS_PER_SECOND, 1000)
+    for second in range(2):
+        other.add((11 + second) * NS_PER_SECOND, 500)
+    assert goodput_bits([one]) == 8000
+    assert goodput_bits([one, other]) == 8 * 2500 / 2
+    assert goodput_bits([Stream(("10.0.0.1", 1))]) == 0
+
+
+def test_an_echo_request_has_the_checksum_of_rfc_1071() -> None:
+    """Summed with its own checksum a message gives zero."""
+    assert ping.checksum(b"\x00\x01\xf2\x03\xf4\xf5\xf6\xf7") == 0x220D  # the RFC's example
+    assert ping.checksum(ping.request(0x1234, 0xFFFF)) == 0
+
+
+def test_a_message_is_as_long_as_the_kernel_takes_it_for() -> None:
+    """Struct mmsghdr has 64 bytes on a 64-bit machine; one less and every second one is empty."""
+    if ctypes.sizeof(ctypes.c_void_p) == 8:
+        assert ctypes.sizeof(datagrams._Message) == 64
+
+
+def test_a_course_keeps_its_pace() -> None:
+    """A frame of 125 bytes at 1 Mbit/s is due every millisecond, the first one at once."""
+    course = datagrams.Course(("10.0.0.1", 1), 125, 1_000_000)
+    assert [course.due(elapsed) for elapsed in (0, MS - 1, MS, 10 * MS)] == [1, 1, 2, 11]
+    assert [course.due_ns(count) for count in (0, 1, 10)] == [0, MS, 10 * MS]

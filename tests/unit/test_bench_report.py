@@ -1,0 +1,179 @@
+"""Tables, verdicts and the document, from runs that are made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import report, results, rows, terminal, verdict, workload
+from bench.results import Measurement, Run
+from bench.workload import UNLIMITED_BITS, spell_rate
+
+MBIT, GBIT = 10**6, 10**9
+
+
+def a_run() -> Run:
+    """Return a run of nothing yet."""
+    machine = {"processor": "P", "processors": 2, "is_virtual": 1, "memory_mib": 1024}
+    machine |= {"kernel": "6.1", "kernel_hz": 250, "python": "3.11"}
+    return Run(machine, {"queue": "fifo"})
+
+
+def add(
+    run: Run, shaper: str, rate_bits: int, traffic: workload.Traffic, **figures: object
+) -> None:
+    """Add a measurement with some figures to a run."""
+    made = Measurement(shaper, rate_bits, traffic.name, "capture", True, 1.0)
+    for name, value in figures.items():
+        assert hasattr(made, name)
+        setattr(made, name, value)
+    run.measurements.append(made)
+
+
+def verdicts(run: Run) -> dict[str, verdict.Verdict]:
+    """Return the verdicts by target."""
+    return {each.target: each for each in verdict.judge(run)}
+
+
+def test_a_cell_is_the_median_of_its_attempts() -> None:
+    """Each figure by itself, whatever is missing in some attempts; errors by their size too."""
+    run = a_run()
+    for burst, error in ((3, -0.2), (None, 0.1), (5, 0.3)):
+        add(run, "tbf", MBIT, workload.TCP_4, burst_bytes=burst, error_percent=error)
+    cell = run.cell("tbf", MBIT, workload.TCP_4.name)
+    assert len(cell) == 3
+    assert cell.figure("burst_bytes") == 4
+    assert cell.figure("error_percent") == 0.1
+    assert cell.error_size_percent() == 0.2
+    assert len(run.cell("htb", MBIT, workload.TCP_4.name)) == 0
+
+
+def test_a_run_survives_its_file(tmp_path: Path) -> None:
+    """What is read back is what was written, and another format is refused."""
+    run = a_run()
+    add(run, "tbf", MBIT, workload.TCP_4, above_percent={"10": 1.5}, round_trips_us=[1.0, 2.0])
+    run.skipped.append("htb: no module")
+    path = tmp_path / "deep" / "run.json"
+    results.write(run, path)
+    assert results.read(path) == run
+    path.write_text('{"format": 99}', encoding="utf-8")
+    with pytest.raises(ValueError, match="not the result of a benchmark of this version"):
+        results.read(path)
+
+
+def test_the_rate_error_is_held_against_the_limit_and_tbf() -> None:
+    """Within the limit but worse than tbf is missed; noise of the clocks is forgiven."""
+    for own, tbf, is_met in ((0.005, 0.006, True), (0.005, 0.002, False), (0.02, 0.03, False)):
+        run = a_run()
+        add(run, "shaper", MBIT, workload.UDP_LARGE, error_percent=-own)
+        add(run, "tbf", MBIT, workload.UDP_LARGE, error_percent=tbf)
+        (found,) = (v for target, v in verdicts(run).items() if target.startswith("rate error"))
+        assert found.is_met is is_met
+
+
+def test_a_rate_that_nobody_reaches_is_not_judged() -> None:
+    """More frames than the machine can send are no fault of the shaper, and no merit."""
+    run = a_run()
+    add(run, "shaper", GBIT, workload.UDP_LARGE, error_percent=-30.0)
+    add(run, "tbf", GBIT, workload.UDP_LARGE, error_percent=-20.0)
+    (found,) = (v for target, v in verdicts(run).items() if target.startswith("rate error"))
+    assert found.is_met is None
+
+
+def test_ratios_are_taken_within_the_run() -> None:
+    """Goodput and frames are shares of what the bare link had."""
+    run = a_run()
+    for name, goodput in (("bare", 10e9), ("shaper", 8e9)):
+        add(run, name, UNLIMITED_BITS, workload.TCP_1, goodput_bits=goodput)
+    for name, frames in (("bare", 300e3), ("shaper", 150e3)):
+        add(run, name, UNLIMITED_BITS, workload.UDP_SMALL, frames_per_second=frames)
+    found = verdicts(run)
+    tcp = found["unlimited, 1 TCP flow, at least 0.8 of the bare link"]
+    udp = found["UDP 64 B frames/s, 1 forwarder, at least 0.6 of the bare link"]
+    assert (tcp.measured, tcp.is_met) == ("0.80", True)
+    assert (udp.measured, udp.is_met) == ("0.50", False)
+
+
+def test_what_was_not_measured_is_said_and_not_judged() -> None:
+    """A run of nothing meets nothing and misses nothing."""
+    found = verdict.judge(a_run())
+    assert found
+    assert all(each.is_met is None for each in found)
+    assert "not measured in this run" in verdict.spell(a_run())
+
+
+def test_the_document_says_what_is_worse() -> None:
+    """The section holds the comparisons that were lost, the worst first, and no others."""
+    run = a_run()
+    add(run, "shaper", MBIT, workload.TCP_4, burst_bytes=3000, goodput_bits=9e5, ping_p50_us=40.0)
+    add(run, "tbf", MBIT, workload.TCP_4, burst_bytes=1000, goodput_bits=9e5, ping_p50_us=20.0)
+    add(run, "htb", MBIT, workload.TCP_4, burst_bytes=9000)
+    run.skipped.append("9600 bit/s: too slow")
+    text = report.document(run)
+    lines = [line for line in text.splitlines() if line.startswith("| 1 Mbit/s, 4 TCP flows |")]
+    assert lines[-2:] == [
+        "| 1 Mbit/s, 4 TCP flows | burst | tbf | 3.00 |",
+        "| 1 Mbit/s, 4 TCP flows | median ping | tbf | 2.00 |",
+    ]
+    assert "better than tbf or htb in 1 comparisons and worse in 2 of 4" in " ".join(text.split())
+    assert "- 9600 bit/s: too slow" in text
+
+
+def test_the_terminal_has_a_row_for_each_of_them() -> None:
+    """A row has its title once, then everyone in it, in one order."""
+    run = a_run()
+    for name in ("shaper", "htb", "tbf"):
+        add(run, name, MBIT, workload.TCP_4, burst_bytes=2000, error_percent=-0.004)
+    lines = report.overview(run).splitlines()[2:]
+    begins = ["1 Mbit/s, 4 TCP flows  tbf", f"{'':23}htb", f"{'':23}shaper"]
+    assert [line.startswith(begin) for line, begin in zip(lines, begins, strict=True)] == [
+        True
+    ] * 3
+    assert "-0.004 %" in lines[0]
+
+
+def test_a_table_is_aligned() -> None:
+    """Every line of a table ends in the same column, numbers to the right."""
+    text = terminal.table(["a", "b", "number"], [["row", "x", "1"], ["longer", "y", "23456789"]])
+    assert text.splitlines()[2:] == ["row     x         1", "longer  y  23456789"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, "-"), (0.0, "0"), (999, "999"), (1514, "1.51k"), (2_500_000, "2.5M"), (4.7e9, "4.7G")],
+)
+def test_counts_are_short(value: float | None, expected: str) -> None:
+    """Three digits and a prefix."""
+    assert terminal.spell_count(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, "-"), (-0.0104, "-0.010 %"), (1.234, "+1.23 %"), (104.21, "+104.2 %")],
+)
+def test_percentages_show_what_matters(value: float | None, expected: str) -> None:
+    """Small ones to a thousandth."""
+    assert terminal.spell_percent(value) == expected
+
+
+def test_rates_are_spelled() -> None:
+    """In the unit in which they are at least one."""
+    spelled = [spell_rate(rate) for rate in (9600, 64_000, 10**6, 5 * GBIT, UNLIMITED_BITS)]
+    assert spelled == ["9.6 kbit/s", "64 kbit/s", "1 Mbit/s", "5 Gbit/s", "unlimited"]
+
+
+def test_every_combination_is_measured_or_its_absence_explained() -> None:
+    """Rows and reasons together are all rates times all kinds of traffic."""
+    measured = {(row.rate_bits, row.traffic) for row in rows.rate_rows()}
+    assert measured.isdisjoint(rows.SKIPPED)
+    everything = {(rate, traffic) for rate in rows.RATES_BITS for traffic in rows.TRAFFIC}
+    assert measured | set(rows.SKIPPED) == everything
+    assert len(rows.reasons()) == len(rows.SKIPPED)
+
+
+def test_the_quick_rows_are_some_of_all() -> None:
+    """Nothing is measured in a minute that is not measured in ten."""
+    quick = {(row.rate_bits, row.traffic) for row in rows.rate_rows(is_quick=True)}
+    assert quick == rows.QUICK
+    assert quick < {(row.rate_bits, row.traffic) for row in rows.rate_rows()}
