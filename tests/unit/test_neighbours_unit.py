@@ -1,0 +1,315 @@
+"""What a shaper asks for is resolved by its master, and what the master learns is the shaper's."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from socket import AF_INET, AF_INET6
+
+import pytest
+
+from shaper.errors import KernelRefused
+from shaper.kernel.memory import MemoryMessage, MemoryNetlink
+from shaper.kernel.neighbours import Neighbours
+from tests.unit.instantly import instantly, until
+from tests.unit.machine import ETH1
+
+MASTER, OTHER_MASTER, SHAPER, OTHER_SHAPER = 2, 3, 4, 5
+PEER = "10.0.0.2"
+PEER6 = "2001:db8::2"
+MAC = "02:00:00:00:00:99"
+OTHER_MAC = "02:00:00:00:00:77"
+INCOMPLETE, REACHABLE, STALE, FAILED, PERMANENT = 0x01, 0x02, 0x04, 0x20, 0x80
+
+
+class Rig:
+    """The neighbours of two shapers on two masters, and a kernel whose events are handled."""
+
+    def __init__(self) -> None:
+        self.kernel = MemoryNetlink()
+        for ifindex in (MASTER, OTHER_MASTER, SHAPER, OTHER_SHAPER):
+            self.kernel.devices[ifindex] = replace(ETH1, ifindex=ifindex, ifname=f"d{ifindex}")
+        self.neighbours = Neighbours(self.kernel)
+        self.events: asyncio.Queue[MemoryMessage] = asyncio.Queue()
+        self.kernel.monitor(self.events.put_nowait, lambda: None)
+
+    async def handle(self) -> None:
+        """Handle events, those that this leads to included, until there are no more."""
+        await asyncio.sleep(0.1)
+        while not self.events.empty():
+            await self.neighbours.handle(self.events.get_nowait())
+            await asyncio.sleep(0.1)
+
+    async def ask(self, shaper: int = SHAPER, destination: str = PEER) -> None:
+        """Let the kernel solicit for a shaper, and handle what comes of it."""
+        self.kernel.neighbour_event("RTM_GETNEIGH", shaper, destination)
+        await self.handle()
+
+    async def learn(
+        self, state: int, mac: str | None, master: int = MASTER, destination: str = PEER
+    ) -> None:
+        """Let a master learn something, and handle what comes of it."""
+        self.kernel.set_entry(master, destination, state, mac)
+        await self.handle()
+
+    def has(self, ifindex: int, destination: str = PEER) -> tuple[int, str | None] | None:
+        """Return state and link-layer address of an entry."""
+        family = AF_INET6 if ":" in destination else AF_INET
+        entry = self.kernel.entries.get((ifindex, family, destination))
+        return entry and (entry["state"], entry.get_attr("NDA_LLADDR"))
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Return neighbours that nothing is delegated of yet."""
+    return Rig()
+
+
+@pytest.mark.parametrize("destination", [PEER, PEER6])
+@instantly
+async def test_asked_used_learned_written(rig: Rig, destination: str) -> None:
+    """An address the shaper wants is used on its master, and what that learns is written."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask(destination=destination)
+    assert rig.has(MASTER, destination) == (INCOMPLETE, None)
+    assert rig.has(SHAPER, destination) is None
+    await rig.learn(REACHABLE, MAC, destination=destination)
+    assert rig.has(SHAPER, destination) == (REACHABLE, MAC)
+
+
+@pytest.mark.parametrize("state", [REACHABLE, STALE, PERMANENT])
+@instantly
+async def test_what_the_master_knows_already_is_written_at_once(rig: Rig, state: int) -> None:
+    """A valid entry of the master need not change by being used, so no event is waited for."""
+    rig.kernel.set_entry(MASTER, PEER, state, MAC)
+    await rig.handle()
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    assert rig.has(SHAPER) == (REACHABLE, MAC)
+
+
+@instantly
+async def test_a_change_is_followed(rig: Rig) -> None:
+    """When the peer gets another address, the shaper's entry follows without being asked for."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    await rig.learn(REACHABLE, MAC)
+    await rig.learn(REACHABLE, OTHER_MAC)
+    assert rig.has(SHAPER) == (REACHABLE, OTHER_MAC)
+
+
+@instantly
+async def test_a_failure_is_followed_and_asked_for_anew(rig: Rig) -> None:
+    """A failure of the master is the shaper's; the next asking starts from the beginning."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    await rig.learn(FAILED, None)
+    assert rig.has(SHAPER) == (FAILED, None)
+    await rig.learn(REACHABLE, MAC)
+    assert rig.has(SHAPER) == (FAILED, None), "nobody wants it any more"
+    await rig.ask()
+    assert rig.has(SHAPER) == (REACHABLE, MAC)
+
+
+@instantly
+async def test_what_nobody_asked_for_is_left_alone(rig: Rig) -> None:
+    """Entries of the master are written for those that wanted them, on that master, alone."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    rig.neighbours.delegate(OTHER_SHAPER, OTHER_MASTER)
+    await rig.ask(OTHER_SHAPER)
+    await rig.learn(REACHABLE, MAC, MASTER)
+    assert rig.has(SHAPER) is None
+    assert rig.has(OTHER_SHAPER) is None
+
+
+@instantly
+async def test_both_shapers_of_a_master_are_served(rig: Rig) -> None:
+    """What two shapers want of one master is written for both."""
+    for shaper in (SHAPER, OTHER_SHAPER):
+        rig.neighbours.delegate(shaper, MASTER)
+        await rig.ask(shaper)
+    await rig.learn(REACHABLE, MAC)
+    assert rig.has(SHAPER) == rig.has(OTHER_SHAPER) == (REACHABLE, MAC)
+
+
+@instantly
+async def test_an_entry_the_kernel_dropped_is_forgotten(rig: Rig) -> None:
+    """A removed entry of the shaper is not written again by the next change on the master."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    await rig.learn(REACHABLE, MAC)
+    rig.kernel.neighbour_event("RTM_DELNEIGH", SHAPER, PEER)
+    await rig.handle()
+    await rig.learn(REACHABLE, OTHER_MAC)
+    assert rig.has(SHAPER) is None
+
+
+@instantly
+async def test_an_entry_the_master_dropped_is_still_wanted(rig: Rig) -> None:
+    """Only the shaper's own entry counts: the master's may come and go."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    await rig.learn(REACHABLE, MAC)
+    rig.kernel.neighbour_event("RTM_DELNEIGH", MASTER, PEER)
+    await rig.handle()
+    await rig.learn(REACHABLE, OTHER_MAC)
+    assert rig.has(SHAPER) == (REACHABLE, OTHER_MAC)
+
+
+@pytest.mark.parametrize("state", [INCOMPLETE, REACHABLE, STALE])
+@instantly
+async def test_a_new_master_resolves_anew(rig: Rig, state: int) -> None:
+    """What the shaper has of another master, or asked in vain, is asked of the new one."""
+    rig.kernel.set_entry(SHAPER, PEER, state, MAC if state != INCOMPLETE else None)
+    rig.neighbours.delegate(SHAPER, OTHER_MASTER)
+    await rig.neighbours.resolve_all(SHAPER)
+    await rig.handle()
+    assert rig.has(OTHER_MASTER) == (INCOMPLETE, None)
+    await rig.learn(REACHABLE, OTHER_MAC, OTHER_MASTER)
+    assert rig.has(SHAPER) == (REACHABLE, OTHER_MAC)
+
+
+@pytest.mark.parametrize("state", [FAILED, PERMANENT])
+@instantly
+async def test_what_is_settled_is_not_asked_for(rig: Rig, state: int) -> None:
+    """An administrator's permanent entry stays, and a failed one is the kernel's to ask for."""
+    rig.kernel.set_entry(SHAPER, PEER, state, MAC)
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.neighbours.resolve_all(SHAPER)
+    await rig.handle()
+    assert rig.has(MASTER) is None
+    assert rig.has(SHAPER) == (state, MAC)
+
+
+@instantly
+async def test_the_old_master_is_not_listened_to(rig: Rig) -> None:
+    """After a move what the former master learns is none of the shaper's."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    rig.neighbours.delegate(SHAPER, OTHER_MASTER)
+    await rig.learn(REACHABLE, MAC, MASTER)
+    assert rig.has(SHAPER) is None
+
+
+@instantly
+async def test_telling_the_same_master_again_forgets_nothing(rig: Rig) -> None:
+    """A delegation that is repeated keeps what was asked for under it."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.learn(REACHABLE, MAC)
+    assert rig.has(SHAPER) == (REACHABLE, MAC)
+
+
+@instantly
+async def test_without_a_delegation_nothing_is_done(rig: Rig) -> None:
+    """A device that is no shaper, or one released, is not answered."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    rig.neighbours.release(SHAPER)
+    await rig.ask()
+    await rig.neighbours.resolve_all(SHAPER)
+    rig.neighbours.release(SHAPER)
+    assert rig.kernel.requests == []
+
+
+CHANGES: list[Callable[[Neighbours], None]] = [
+    lambda neighbours: neighbours.release(OTHER_SHAPER),
+    lambda neighbours: neighbours.delegate(9, MASTER),
+    lambda neighbours: neighbours.delegate(OTHER_SHAPER, OTHER_MASTER),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("method", ["replace_neighbour", "neighbours"])
+@instantly
+async def test_a_command_may_come_in_between(
+    rig: Rig, method: str, change: Callable[[Neighbours], None]
+) -> None:
+    """Delegations may change while an event or a refresh waits for the kernel."""
+    for shaper in (SHAPER, OTHER_SHAPER):
+        rig.neighbours.delegate(shaper, MASTER)
+        await rig.ask(shaper)
+    rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
+    asked = len(rig.kernel.asked(method))
+    gate = rig.kernel.gates[method] = asyncio.Event()
+    refreshing = asyncio.create_task(rig.neighbours.refresh())
+    await until(lambda: len(rig.kernel.asked(method)) > asked)
+    change(rig.neighbours)
+    gate.set()
+    await refreshing
+    assert rig.has(SHAPER) == (REACHABLE, MAC)
+
+
+@instantly
+async def test_a_refresh_makes_up_for_both_sides(rig: Rig) -> None:
+    """After lost events an answer of the master is written, and a lost question is asked."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask()
+    rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
+    rig.kernel.set_entry(SHAPER, "10.0.0.3", INCOMPLETE)
+    await rig.neighbours.refresh()
+    assert rig.has(SHAPER) == (REACHABLE, MAC)
+    assert rig.has(MASTER, "10.0.0.3") == (INCOMPLETE, None)
+
+
+@instantly
+async def test_a_refusal_is_logged_and_survived(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A neighbour that cannot be asked for is told in the log; the next one is served."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    rig.kernel.refusals["replace_neighbour"] = [KernelRefused("table is full", errno.ENOBUFS)]
+    await rig.ask()
+    assert "table is full" in caplog.text
+    await rig.ask()
+    assert rig.has(MASTER) == (INCOMPLETE, None)
+
+
+@instantly
+async def test_a_shaper_that_cannot_be_written_holds_up_no_other(rig: Rig) -> None:
+    """The device of one shaper may be gone before its delegation is."""
+    for shaper in (SHAPER, OTHER_SHAPER):
+        rig.neighbours.delegate(shaper, MASTER)
+        await rig.ask(shaper)
+    del rig.kernel.devices[SHAPER]
+    await rig.learn(REACHABLE, MAC)
+    assert rig.has(OTHER_SHAPER) == (REACHABLE, MAC)
+
+
+@instantly
+async def test_other_families_are_left_alone(rig: Rig) -> None:
+    """A bridge's forwarding entries come as neighbour events too."""
+    rig.neighbours.delegate(SHAPER, MASTER)
+    fields = {"ifindex": SHAPER, "family": 7, "state": REACHABLE}
+    rig.kernel.tell(MemoryMessage("RTM_GETNEIGH", {"NDA_DST": PEER}, **fields))
+    await rig.handle()
+    assert rig.kernel.requests == []
+
+
+@instantly
+async def test_user_space_alone_solicits(rig: Rig) -> None:
+    """A prepared device asks nobody by itself, in either family."""
+    await rig.neighbours.prepare(SHAPER)
+    for family in (AF_INET, AF_INET6):
+        probes = rig.kernel.probes[SHAPER, family]
+        assert probes["ucast_probes"] == probes["mcast_probes"] == 0
+        assert probes["app_probes"] > 0
+
+
+@instantly
+async def test_a_device_without_ipv6_is_prepared_all_the_same(rig: Rig) -> None:
+    """Where the kernel or a small MTU leaves IPv6 out there is nothing of it to set."""
+    rig.kernel.devices[SHAPER] = replace(ETH1, ifindex=SHAPER, mtu=1000)
+    await rig.neighbours.prepare(SHAPER)
+    assert (SHAPER, AF_INET) in rig.kernel.probes
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL])
+@instantly
+async def test_a_device_that_would_solicit_is_refused(rig: Rig, number: int) -> None:
+    """IPv4 is always there, so a refusal of it is no sign of a missing family."""
+    rig.kernel.refusals["set_neighbour_table"] = [KernelRefused("no", number)]
+    with pytest.raises(KernelRefused):
+        await rig.neighbours.prepare(SHAPER)
