@@ -1,0 +1,260 @@
+"""What the documents say of the code is so: their tables and samples are held to it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from itertools import product
+
+import click
+import pytest
+
+from shapecfg.cli import cli
+from shaper.config import Config, parse
+from shaper.control.interface import ShaperInterface
+from shaper.daemon import shaperd
+from shaper.errors import InvalidValue
+from shaper.forwarder.board import DROP_REASONS
+from shaper.model import Link, Options, Queue, Spec, State
+from shaper.plan import Plan, make_plan, make_settings, offload_bytes
+from shaper.units import format_size, parse_rate
+from tests.repo.examples import read_blocks
+from tests.repo.sources import ROOT, modules
+from tests.repo.tables import code, fenced, read, rows
+from tests.repo.test_architecture import ARROWS, EVERYTHING, MAY_IMPORT_TOP, PURE
+
+README = "README.md"
+DESIGN = "docs/design.md"
+GUIDE = "docs/administration.md"
+PROTOCOL = "docs/protocol.md"
+MTU = 1500
+
+SUMMARY = re.compile(
+    r"rate (?P<rate>\S+) burst (?P<burst>\S+) queue (?P<queue>\S+)"
+    r" limit (?P<limit>\d+)p hz (?P<hz>\d+)"
+)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything the state of a shaper depends on."""
+
+    is_attached: bool
+    has_speed: bool
+    has_master: bool
+    is_master_up: bool
+    is_up: bool
+
+    @property
+    def plan(self) -> Plan:
+        """What the code makes of it."""
+        own = Link(3, "shaper0", MTU, b"", 1, self.is_up, self.is_up, "UP")
+        master = replace(own, ifindex=2, is_up=self.is_master_up, is_running=self.is_master_up)
+        options = Options(rate_bits=64_000 if self.has_speed else 0)
+        spec = Spec("shaper0", "eth1" if self.is_attached else None, options)
+        return make_plan(spec, own, master if self.is_attached and self.has_master else None)
+
+
+SITUATIONS = [Situation(*facts) for facts in product((False, True), repeat=5)]
+
+# The events of docs/design.md: what must be so before, and what each changes.
+EVENTS: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
+    "`attach`": ({"is_attached": False, "has_master": True}, {"is_attached": True}),
+    "`speed`": ({}, {"has_speed": True}),
+    "master is up and gets carrier": ({"has_master": True}, {"is_master_up": True}),
+    "master goes down, or loses carrier": ({"has_master": True}, {"is_master_up": False}),
+    "master is removed": ({}, {"has_master": False}),
+    "a device of the master's name appears": ({}, {"has_master": True}),
+    "`ip link set shaper0 up`": ({}, {"is_up": True}),
+    "`ip link set shaper0 down`": ({}, {"is_up": False}),
+    "`detach`": ({}, {"is_attached": False}),
+}
+
+
+def transitions(event: str) -> set[tuple[State, State]]:
+    """Return every change of state that an event can bring, found by trying it everywhere."""
+    before, change = EVENTS[event]
+    tried = {
+        (situation.plan.state, replace(situation, **change).plan.state)
+        for situation in SITUATIONS
+        if all(getattr(situation, fact) == value for fact, value in before.items())
+    }
+    return {(old, new) for old, new in tried if old is not new}
+
+
+@pytest.mark.parametrize("page", [GUIDE, DESIGN])
+def test_states_are_those_of_the_code(page: str) -> None:
+    """Both tables have every state, in the order in which the code tries them."""
+    assert [code(row[0]) for row in rows(page, "state")] == [[state] for state in State]
+
+
+def test_protocol_lists_the_states() -> None:
+    """A program is told every value that `state` can have."""
+    listed = re.search(r"- `state` is one of (.+?)\.", read(PROTOCOL), re.DOTALL)
+    assert listed is not None
+    assert code(listed[1]) == list(State)
+
+
+def test_carrier_is_that_of_the_plan() -> None:
+    """The design says for each state whether there is carrier, and that is always so in it."""
+    stated = {
+        (code(row[0])[0], row[2]) for row in rows(DESIGN, "state", "when", "carrier", "frames")
+    }
+    plans = [situation.plan for situation in SITUATIONS]
+    assert stated == {(plan.state, "yes" if plan.has_carrier else "no") for plan in plans}
+
+
+def test_transitions_are_those_of_the_code() -> None:
+    """Each event leads from and to the states the design lists, and to no others."""
+    stated = {
+        row[0]: set(product(code(row[1]), code(row[2]))) for row in rows(DESIGN, "event", "from")
+    }
+    assert stated == {event: transitions(event) for event in EVENTS}
+
+
+def test_every_way_to_lose_a_frame_is_explained() -> None:
+    """The guide has a line for each counter of `dropped`, and none for one there is not."""
+    explained = [code(row[0])[0] for row in rows(GUIDE, "reason")]
+    assert sorted(explained) == sorted([*DROP_REASONS, "ring"])
+
+
+def test_arrows_are_those_that_are_held() -> None:
+    """The design's table says what the test of the architecture allows, no more and no less."""
+    stated = {}
+    for part, _, own, foreign in rows(DESIGN, "part", "decides, moves or asks"):
+        packages = {name if name == "shaper" else f"shaper.{name}" for name in code(own)}
+        allowed = EVERYTHING if own.startswith("everything") else packages
+        for name in code(part):
+            stated[name.replace("/", ".")] = (allowed, set(code(foreign)))
+    held = {package: rule for package, rule in ARROWS.items() if package in modules()}
+    assert stated == held
+    assert {part for part, rule in stated.items() if rule[0] is EVERYTHING} == {
+        part for part, rule in held.items() if rule[0] is EVERYTHING
+    }
+
+
+def test_pure_modules_are_those_that_are_held() -> None:
+    """The design names as pure what is held to be, and who may know the supervisor."""
+    text = " ".join(read(DESIGN).split())
+    pure = re.search(r"((?:`\w+`(?:, | and )?)+) are pure", text)
+    top = re.search(r"Only ((?:`\w+`(?: and )?)+) know the supervisor", text)
+    assert pure is not None
+    assert top is not None
+    assert {f"shaper.{name}" for name in code(pure[1])} == set(PURE)
+    assert {f"shaper.{name}" for name in code(top[1])} == {*MAY_IMPORT_TOP} - {"shaper.supervisor"}
+
+
+def test_the_interface_is_the_one_that_is_served() -> None:
+    """The protocol's text is what introspection answers, but for blanks at the end of lines."""
+    served = ShaperInterface.render_interface_description().strip().splitlines()
+    printed = fenced(PROTOCOL, "text", "# Shaper devices").splitlines()
+    assert printed == [line.rstrip() for line in served]
+
+
+def default_of(option: click.Option) -> str | None:
+    """Return what an option's help says of its default, which may be the code's or a text."""
+    if option.show_default:
+        return str(option.default)
+    said = re.search(r"\[default: ([^],]+)", option.help or "")
+    return said[1] if said else None
+
+
+def test_options_of_the_daemon_are_in_the_guide() -> None:
+    """Every option of shaperd has its line, with the default if it has one; so has no other."""
+    lines = {code(row[0])[0].split()[0]: row[1] for row in rows(GUIDE, "option of `shaperd`")}
+    options = {each.opts[0]: each for each in shaperd.params if isinstance(each, click.Option)}
+    assert set(lines) == set(options) - {"--version"}
+    for name, stated in lines.items():
+        if (default := default_of(options[name])) is not None:
+            assert stated.replace("`", "").split(",")[0] == default, name
+
+
+def known_keys(place: str) -> set[str]:
+    """Return the keys that may stand there, as the refusal of another one lists them."""
+    with pytest.raises(InvalidValue) as refused:
+        parse(f"{place}unheard = 1")
+    known = re.search(r"known are: (.+?)\)", str(refused.value))
+    assert known is not None
+    return set(known[1].split(", "))
+
+
+def test_the_sample_configuration_is_good_and_whole() -> None:
+    """The file in the guide is accepted and has every key that is known."""
+    sample = fenced(GUIDE, "toml", "# /etc/shaper/shaper.toml")
+    (device,) = parse(sample).devices
+    assert device == Spec(
+        "shaper0", "eth1", Options(64_000, 16 * 1024, Queue.FIFO, limit_packets=100)
+    )
+    assert replace(parse(sample), devices=()) == Config()
+    document = tomllib.loads(sample)
+    assert set(document) == known_keys("")
+    assert set(document["device"]["shaper0"]) == known_keys("[device.shaper0]\n")
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_commands_are_in_the_guide(name: str) -> None:
+    """Every verb of shapecfg is used in an example of the guide that is run."""
+    commands = [
+        command.split()
+        for block in read_blocks(ROOT / GUIDE, GUIDE)
+        if block.lab
+        for command in block.commands()
+    ]
+    verbs = [
+        next((word for word in command[1:] if not word.startswith("-")), None)
+        for command in commands
+        if command[0] == "shapecfg"
+    ]
+    assert name in verbs
+
+
+@pytest.mark.parametrize("option", [each for each in cli.params if isinstance(each, click.Option)])
+def test_options_of_the_command_are_in_the_guide(option: click.Option) -> None:
+    """Every option of shapecfg that is not of all commands, and its variable, is mentioned."""
+    text = read(GUIDE)
+    if "--version" not in option.opts:
+        assert re.search(rf"(?:shapecfg (?:-\w+ )*|`){option.opts[0]}\b", text)
+    if option.envvar:
+        assert f"${option.envvar}" in text
+
+
+def test_settings_are_in_the_guide() -> None:
+    """The table of settings has what `set` takes, as its own help lists it, and every queue."""
+    help_text = cli.commands["set"].help or ""
+    _, _, listed = help_text.partition("\b\n")
+    settings = {code(row[0])[0]: row[1] for row in rows(GUIDE, "setting")}
+    assert list(settings) == [line.split()[0] for line in listed.splitlines()]
+    assert set(code(settings["queue"])) == set(Queue)
+
+
+@pytest.mark.parametrize(
+    "sample", [match for page in (README, GUIDE) for match in SUMMARY.finditer(read(page))]
+)
+def test_samples_of_show_have_the_defaults_of_today(sample: re.Match[str]) -> None:
+    """A printed summary has the burst and the limit that its rate and HZ lead to."""
+    options = Options(
+        parse_rate(sample["rate"]).rate_bits, queue=Queue(sample["queue"]), hz=int(sample["hz"])
+    )
+    settings = make_settings(options, MTU)
+    assert settings is not None
+    assert sample["burst"] == format_size(settings.burst_bytes)
+    assert int(sample["limit"]) == settings.limit_packets
+
+
+def test_sizes_are_those_that_are_planned() -> None:
+    """The design's table of buckets, limits and offload frames is what the code computes."""
+    table = rows(DESIGN, "rate", "largest frame", "B")
+    assert len(table) == 7
+    for rate, *stated in table:
+        number, unit = rate.removesuffix("/s").split()
+        options = Options(parse_rate(f"{number}{unit.lower()}").rate_bits)
+        settings = make_settings(options, MTU)
+        assert settings is not None
+        offload = offload_bytes(options, MTU)
+        assert stated == [
+            f"{settings.unit_bytes} B",
+            f"{settings.burst_bytes} B",
+            str(settings.limit_packets),
+            f"{offload} B" if offload else "none",
+        ]
