@@ -29,7 +29,7 @@ Completion of verbs and device names, for the shell's start-up file:
 _SET_HELP = """Change how DEV shapes.
 
 \b
-queue  classic or fifo
+queue  fq_codel, fifo or classic
 limit  frames that may wait: 100, 100p, or default
 burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
 hz     ticks of its clock in a second: 100 is the machine of 1996"""

@@ -75,10 +75,20 @@ def _statistics(shaper: Shaper) -> list[str]:
     if dropped:
         reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
         lines.append(f"dropped for: {reasons}")
+    delay_ns, delay_p99_ns = stats["delay_ns"], stats["delay_p99_ns"]
+    if delay_ns is not None and delay_p99_ns is not None:
+        lines.append(
+            f"flows {stats['flows']} marked {stats['ecn_marks']} delay {_milliseconds(delay_ns)}"
+            f" p99 {_milliseconds(delay_p99_ns)}"
+        )
     achieved_bits = stats["achieved_bits"]
     if achieved_bits is not None:
         lines.append(_achieved(achieved_bits, shaper["options"]["rate_bits"]))
     return lines
+
+
+def _milliseconds(time_ns: int) -> str:
+    return f"{time_ns / 1_000_000:.1f}ms"
 
 
 def _achieved(achieved_bits: int, rate_bits: int) -> str:

@@ -54,7 +54,7 @@ def change(
     if options.queue is Queue.CLASSIC and (options.limit_packets or options.burst_bytes):
         raise InvalidValue(
             "the classic queue has no limit or burst to set "
-            "(put them back to default, or choose queue fifo)"
+            "(put them back to default, or choose another queue)"
         )
     return options
 

@@ -11,7 +11,7 @@ that earlier commands left:
     [device.shaper0]
     master = "eth1"
     speed = "64kbit"
-    queue = "fifo"
+    queue = "fq_codel"
     limit = 100
     burst = "16k"
     hz = 1000

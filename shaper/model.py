@@ -26,6 +26,7 @@ class Queue(StrEnum):
 
     CLASSIC = "classic"
     FIFO = "fifo"
+    FQ_CODEL = "fq_codel"
 
 
 class State(StrEnum):
@@ -45,7 +46,7 @@ class Options:
 
     rate_bits: int = 0  # 0: no speed has been set
     burst_bytes: int | None = None
-    queue: Queue = Queue.FIFO
+    queue: Queue = Queue.FQ_CODEL
     limit_packets: int | None = None
     hz: int = DEFAULT_HZ
 

@@ -26,8 +26,13 @@ _MAX_TCP_HEADER_BYTES = 320  # what the kernel sets aside of gso_max_size (net/c
 
 # Chosen.
 ALIAS_PREFIX = "shaper"  # of ours: a device of another alias is never taken over
-_DEFAULT_QUEUE_SECONDS = Fraction(50, 1000)
-_MIN_DEFAULT_LIMIT_PACKETS = 10
+# What a queue may hold, as a time of the rate and as frames. For a fifo this is the delay under
+# load. fq_codel keeps delays short by other means and needs room for bursts and many flows.
+_DEFAULT_QUEUES = {
+    Queue.FIFO: (Fraction(50, 1000), 10),
+    Queue.FQ_CODEL: (Fraction(1), 100),
+}
+_DETACHED_RING_FRAMES = 10
 _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
 # How late a wake-up may be and still be caught up entirely: a few scheduler's turns on a busy
 # machine. At low rates that is less than a frame, and one frame of credit does no harm there.
@@ -153,13 +158,14 @@ def _offload_wire_bytes(options: Options, mtu: int) -> int:
 def _default_limit(options: Options, frame_bytes: int) -> int:
     if options.queue is Queue.CLASSIC:
         return _CLASSIC_LIMIT_PACKETS
-    frames = int(_DEFAULT_QUEUE_SECONDS * options.rate_bits) // (8 * frame_bytes)
-    return min(max(frames, _MIN_DEFAULT_LIMIT_PACKETS), _MAX_DEFAULT_LIMIT_PACKETS)
+    seconds, least_packets = _DEFAULT_QUEUES[options.queue]
+    frames = int(seconds * options.rate_bits) // (8 * frame_bytes)
+    return min(max(frames, least_packets), _MAX_DEFAULT_LIMIT_PACKETS)
 
 
 def _ring_frames(settings: Settings | None) -> int:
     if settings is None:
-        return _MIN_DEFAULT_LIMIT_PACKETS
+        return _DETACHED_RING_FRAMES
     return min(settings.limit_packets, _MAX_RING_FRAMES)
 
 

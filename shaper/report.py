@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shaper.control.interface import OptionsObject, ShaperObject, StatsObject
 from shaper.forwarder.board import DROP_REASONS
-from shaper.model import Link, Spec, State
+from shaper.model import Link, Queue, Spec, State
 from shaper.plan import Plan
 
 
@@ -35,7 +35,7 @@ def report(
         operstate=own.operstate,
         mtu=own.mtu,
         options=_options(spec, plan),
-        stats=_stats(counters, ring_drops),
+        stats=_stats(spec, counters, ring_drops),
         warnings=warnings,
     )
 
@@ -61,7 +61,8 @@ def _options(spec: Spec, plan: Plan) -> OptionsObject:
     )
 
 
-def _stats(counters: dict[str, int], ring_drops: int) -> StatsObject:
+def _stats(spec: Spec, counters: dict[str, int], ring_drops: int) -> StatsObject:
+    tells_delays = spec.options.queue is Queue.FQ_CODEL
     dropped = {reason: counters[reason] for reason in DROP_REASONS}
     busy_ns = counters["busy_ns"]
     return StatsObject(
@@ -71,5 +72,9 @@ def _stats(counters: dict[str, int], ring_drops: int) -> StatsObject:
         overlimits=counters["overlimits"],
         backlog_bytes=counters["backlog_bytes"],
         backlog_packets=counters["backlog_packets"],
+        ecn_marks=counters["ecn_marks"],
+        flows=counters["flows"],
+        delay_ns=counters["delay_ns"] if tells_delays else None,
+        delay_p99_ns=counters["delay_p99_ns"] if tells_delays else None,
         achieved_bits=counters["busy_bytes"] * 8 * 10**9 // busy_ns if busy_ns else None,
     )

@@ -32,6 +32,10 @@ class StatsObject(TypedDict):
     overlimits: int
     backlog_bytes: int
     backlog_packets: int
+    ecn_marks: int
+    flows: int
+    delay_ns: int | None
+    delay_p99_ns: int | None
     achieved_bits: int | None
 
 

@@ -26,6 +26,9 @@ class Discipline(Protocol):
         backlog_packets: wire frames waiting; an offload frame counts its segments.
         overlimits: how many times a frame had to wait.
         dropped: wire frames lost, by reason.
+        ecn_marks: wire frames marked instead of dropped (RFC 3168).
+        flows: how many flows have frames waiting, where the discipline tells them apart.
+        delay_now: how long the frame handed out last had waited, in jiffies.
         room: wire frames that fit without a drop; at 0 the TAP is better left unread.
         busy_bytes: wire bytes handed out since the rate was last set.
         busy_ns: how long the rate was in use since it was last set, in nanoseconds.
@@ -36,6 +39,9 @@ class Discipline(Protocol):
     backlog_packets: int
     overlimits: int
     dropped: dict[str, int]
+    ecn_marks: int
+    flows: int
+    delay_now: int
 
     @property
     def room(self) -> int:
@@ -75,6 +81,10 @@ class Discipline(Protocol):
         """
         ...
 
+    def delay_percentile(self, percent: int, *, now: int) -> int | None:
+        """Return how many jiffies `percent` of the last ten seconds' frames waited at most."""
+        ...
+
     def opens_at(self) -> int:
         """Return the jiffy in which what has left so far is paid for."""
         ...
@@ -86,6 +96,18 @@ class Discipline(Protocol):
     def drain(self) -> list[Frame]:
         """Give back everything that waits, in order, to be queued elsewhere; nothing is lost."""
         ...
+
+
+class FirstComeFirstServed:
+    """What a discipline does not do that knows one flow only: mark, and tell delays."""
+
+    ecn_marks = 0
+    flows = 0
+    delay_now = 0
+
+    def delay_percentile(self, percent: int, *, now: int) -> int | None:
+        """Return None: delays are not recorded."""
+        return None
 
 
 class OneByOne:

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from shaper.discipline.base import Frame, OneByOne
+from shaper.discipline.base import FirstComeFirstServed, Frame, OneByOne
 from shaper.discipline.jiffies import NANOSECONDS
 
 # Specified by the driver.
@@ -54,7 +54,7 @@ class _Released(NamedTuple):
     busy_ticks: int  # by how much it moved the recovery time on
 
 
-class Classic(OneByOne):
+class Classic(FirstComeFirstServed, OneByOne):
     """A queue on the driver's recovery clock; see `base.Discipline` for the contract.
 
     `rate_bits` is in bits per second, `hz` in jiffies per second, `now` the current jiffy. A queue

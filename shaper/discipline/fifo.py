@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 
 from shaper.discipline import jiffies
-from shaper.discipline.base import Frame
+from shaper.discipline.base import FirstComeFirstServed, Frame
 from shaper.discipline.bucket import Bucket
 from shaper.discipline.segment import split
 from shaper.model import Settings
 
 
-class Fifo:
+class Fifo(FirstComeFirstServed):
     """A queue of frames and its bucket; see `base.Discipline` for the contract.
 
     Args:

@@ -15,6 +15,7 @@ import os
 
 DROP_REASONS = (
     "limit",  # the queue was full
+    "codel",  # fq_codel: its flow had kept others of it waiting for too long
     "latency",  # classic: it would have waited for more than five seconds
     "collision",  # classic: the head gave way to the tail
     "neighbour",  # ARP, ND, RS or MLD, which belong to the master
@@ -34,10 +35,15 @@ FIELDS = (
     "backlog_packets",
     "busy_bytes",
     "busy_ns",
+    "ecn_marks",
+    "flows",
+    "delay_ns",
+    "delay_p99_ns",
     *DROP_REASONS,
 )
 
 FIRST_DROP = FIELDS.index(DROP_REASONS[0])
+ECN_MARKS = FIELDS.index("ecn_marks")
 BACKLOG_PACKETS = FIELDS.index("backlog_packets")
 
 SLOT_WORDS = 32  # FIELDS and room to grow; a multiple of a cache line

@@ -9,9 +9,9 @@ again. A run sends what is due, reads what waits, and sends what became due by t
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
 alone when that is at most a jiffy away, so a busy shaper wakes at most HZ times a second; and one
 whose discipline is full does not read at all, so that a flood fills the TAP's ring and is dropped
-by the kernel at no cost. Not quite at all: for every byte sent one byte more may be read and
-dropped. Traffic that responds to loss overshoots by no more than that, so it meets its losses
-here, where they are counted, and the ring, whose delay adds to ours, stays short.
+by the kernel at no cost. Not quite at all: for every byte sent some more may be read and dropped
+(`_SHED_FACTORS`). Traffic that responds to loss overshoots by no more than that, so it meets its
+losses here, where they are counted, and the ring, whose delay adds to ours, stays short.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from __future__ import annotations
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline, Frame
 from shaper.discipline.frame import parse_all
-from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, FIRST_DROP
+from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIRST_DROP
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
 from shaper.forwarder.queues import make_discipline
-from shaper.model import Settings
+from shaper.model import Queue, Settings
 
 # Specified: the frame of the commonest MTU; a frame has at most so many segments as of these fit.
 _FULL_FRAME_BYTES = 1514
@@ -30,6 +30,11 @@ _FULL_FRAME_BYTES = 1514
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
+_PERCENTILE_NS = 250_000_000
+# How many bytes may be read and dropped for each that is sent while the queue is full. A fifo's
+# drops hit everybody alike, here or in the ring. Those of fq_codel hit whom they should, so it is
+# to meet a flood of many times the rate itself; beyond this the kernel drops, at no cost to us.
+_SHED_FACTORS = {Queue.CLASSIC: 0, Queue.FIFO: 1, Queue.FQ_CODEL: 16}
 # More than a ring holds, so that a flush ends even if somebody goes on sending.
 _MAX_FLUSH_BATCHES = 256
 
@@ -58,11 +63,14 @@ class Path:
         self._is_drained = False
         self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
+        self._shed_factor = 1
         self._sent_bytes, self._sent_packets, self._overlimits = row[:3]
         self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
         # What the row says is waiting was in the hands of a predecessor that did not close it.
         self._dropped["crash"] += row[BACKLOG_PACKETS]
         self._refused_bytes = 0
+        self._ecn_marks = row[ECN_MARKS]
+        self._percentile_at_ns = 0
 
     def run(self, now_ns: int) -> None:
         """Do what is due; afterwards `deadline_ns` and `wants_frames` say when to come again."""
@@ -72,7 +80,7 @@ class Path:
         self._shed_bytes = 0
         settings, discipline = self._settings, self._discipline
         if settings is None or discipline is None or self.sink is None:
-            self._publish()
+            self._publish(now_ns)
             return
         now = jiffies.from_ns(now_ns, settings.hz)
         room = self._send(discipline, self.sink, now, MAX_BATCH)
@@ -82,7 +90,7 @@ class Path:
             self.deadline_ns = now_ns + _HOLD_NS
         elif not self.is_blocked:
             self._schedule(discipline, settings.hz, now, is_cut_short=room <= 0)
-        self._publish()
+        self._publish(now_ns)
 
     def configure(self, settings: Settings | None, now_ns: int) -> None:
         """Change the speed, the queue or its limits. Frames that wait stay, in order."""
@@ -95,6 +103,7 @@ class Path:
             self._discipline = make_discipline(old, self._settings, settings, now_ns)
             if self._discipline is not old:
                 self._retire(old)
+            self._shed_factor = _SHED_FACTORS[settings.queue]
             self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
         self._settings = settings
         self._refused_bytes = 0
@@ -126,7 +135,7 @@ class Path:
     def close(self) -> None:
         """Let go of both edges."""
         self.flush()
-        self._publish()
+        self._publish(0)
         self.bind(None)
         self.source.close()
 
@@ -145,7 +154,7 @@ class Path:
         sent, outcome = sink.write([frame[0] for frame in frames])
         sent_bytes = sum([frame[1] for frame in frames[:sent]])
         self._sent_bytes += sent_bytes
-        self._shed_bytes += sent_bytes
+        self._shed_bytes += sent_bytes * self._shed_factor
         self._sent_packets += sum([frame[2] for frame in frames[:sent]])
         if outcome is Outcome.SENT:
             return []
@@ -195,10 +204,11 @@ class Path:
         if discipline is None:
             return
         self._overlimits += discipline.overlimits
+        self._ecn_marks += discipline.ecn_marks
         for reason, packets in discipline.dropped.items():
             self._dropped[reason] += packets
 
-    def _publish(self) -> None:
+    def _publish(self, now_ns: int) -> None:
         discipline, row = self._discipline, self._row
         row[0] = self._sent_bytes
         row[1] = self._sent_packets
@@ -216,5 +226,19 @@ class Path:
             theirs = discipline.dropped
             dropped = {key: dropped[key] + theirs.get(key, 0) for key in DROP_REASONS}
         row[2], row[3], row[4], row[5], row[6] = own
+        if discipline is not None and self._settings is not None:
+            self._publish_delay(discipline, self._settings.hz, now_ns)
         for index, packets in enumerate(dropped.values(), FIRST_DROP):
             row[index] = packets
+
+    def _publish_delay(self, discipline: Discipline, hz: int, now_ns: int) -> None:
+        row = self._row
+        row[ECN_MARKS] = self._ecn_marks + discipline.ecn_marks
+        row[ECN_MARKS + 1] = discipline.flows
+        row[ECN_MARKS + 2] = jiffies.to_ns(discipline.delay_now, hz)
+        if now_ns < self._percentile_at_ns:
+            return
+        # Reading a percentile costs as much as a batch, so it is not done at every run.
+        self._percentile_at_ns = now_ns + _PERCENTILE_NS
+        delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
+        row[ECN_MARKS + 3] = jiffies.to_ns(delay or 0, hz)

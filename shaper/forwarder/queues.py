@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import assert_never
 
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline
 from shaper.discipline.classic import Classic
 from shaper.discipline.fifo import Fifo
+from shaper.discipline.fq_codel import FqCodel
 from shaper.model import Queue, Settings
+
+_KEY_BYTES = 16  # chosen: as many as nobody guesses, so that no flow can be made to collide
 
 
 def make_discipline(
@@ -22,7 +26,7 @@ def make_discipline(
         settings: what is wanted now.
         now_ns: the time of the change.
     """
-    if isinstance(old, Fifo) and before is not None and settings.queue is Queue.FIFO:
+    if isinstance(old, Fifo | FqCodel) and before is not None and before.queue is settings.queue:
         old.configure(settings, now=jiffies.from_ns(now_ns, before.hz))
         return old
     now = jiffies.from_ns(now_ns, settings.hz)
@@ -46,6 +50,8 @@ def _make(settings: Settings, now: int, opens_at: int) -> Discipline:
     match settings.queue:
         case Queue.FIFO:
             return Fifo(settings, now=now, opens_at=opens_at)
+        case Queue.FQ_CODEL:
+            return FqCodel(settings, now=now, key=os.urandom(_KEY_BYTES), opens_at=opens_at)
         case Queue.CLASSIC:
             return Classic(
                 rate_bits=settings.rate_bits, hz=settings.hz, now=now, opens_at=opens_at
