@@ -30,7 +30,7 @@ ALIAS_PREFIX = "shaper"  # of ours: a device of another alias is never taken ove
 # load. fq_codel keeps delays short by other means and needs room for bursts and many flows.
 _DEFAULT_QUEUES = {
     Queue.FIFO: (Fraction(50, 1000), 10),
-    Queue.FQ_CODEL: (Fraction(1), 100),
+    Queue.FQ_CODEL: (Fraction(250, 1000), 1000),
 }
 _DETACHED_RING_FRAMES = 10
 _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames

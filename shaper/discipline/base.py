@@ -66,12 +66,20 @@ class Discipline(Protocol):
         """Take frames that arrived together, in order, as `enqueue` would take each."""
         ...
 
+    def inherit(self, frames: list[Frame], *, now: int) -> None:
+        """Take over what waited in another discipline, beyond the limit if need be."""
+        ...
+
     def dequeue(self, *, now: int) -> Frame | None:
         """Hand out the next frame that may leave at jiffy `now`, or None."""
         ...
 
     def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
         """Hand out what may leave at jiffy `now`, in order, at most `limit` frames."""
+        ...
+
+    def left_late(self, wire_bytes: int, *, now: int) -> None:
+        """Be told that the last `wire_bytes` handed out left only at jiffy `now`."""
         ...
 
     def deadline(self) -> int | None:
@@ -112,6 +120,11 @@ class FirstComeFirstServed:
 
 class OneByOne:
     """The batches of a discipline that has nothing to gain from them."""
+
+    def inherit(self: Discipline, frames: list[Frame], *, now: int) -> None:
+        """Take each frame in turn, as if it came now."""
+        for frame in frames:
+            self.enqueue(frame, now=now)
 
     def enqueue_batch(self: Discipline, frames: list[Frame], *, now: int) -> None:
         """Take each frame in turn."""

@@ -106,6 +106,20 @@ class Bucket:
         self._balance -= tokens
         self._charged += tokens
 
+    def left_late(self, wire_bytes: int, now: int) -> None:
+        """Correct for frames that were charged for, but left only at jiffy `now`.
+
+        The processor may be lost between the reading of the clock and the sending. The time until
+        then was earned before those frames were paid for, so it counts only as far as there was
+        room for it then: or the bucket would be granted twice at the same moment.
+        """
+        if now <= self._accrued_at:
+            return
+        tokens = wire_bytes * self._byte_tokens
+        self._balance += tokens
+        self.accrue(now)
+        self._balance -= tokens
+
     def opens_at(self) -> int:
         """Return the first jiffy in which the balance is not negative."""
         if self._balance >= 0:

@@ -118,6 +118,9 @@ class Classic(FirstComeFirstServed, OneByOne):
         self.busy_bytes += frame.wire_bytes
         return self._leave(frame)
 
+    def left_late(self, wire_bytes: int, *, now: int) -> None:
+        """Change nothing: the recovery time does not depend on when frames really leave."""
+
     def deadline(self) -> int | None:
         """Return the clock of the head, for which the driver armed its timer.
 

@@ -78,6 +78,11 @@ class Fifo(FirstComeFirstServed):
                 self.backlog_packets += packets
             room -= packets
 
+    def inherit(self, frames: list[Frame], *, now: int) -> None:
+        """Join the tail, all of them: the queue drains to its limit."""
+        self._append_all(frames)
+        self._recut()
+
     def dequeue(self, *, now: int) -> Frame | None:
         """Hand out the head if the bucket is open."""
         frames = self.dequeue_batch(now=now, limit=1)
@@ -104,6 +109,10 @@ class Fifo(FirstComeFirstServed):
         self.backlog_bytes -= left_bytes
         self.backlog_packets -= left_packets
         return leaving
+
+    def left_late(self, wire_bytes: int, *, now: int) -> None:
+        """Grant no credit twice for frames that left later than they were handed out."""
+        self._bucket.left_late(wire_bytes, now)
 
     def deadline(self) -> int | None:
         """Return the jiffy in which the bucket opens, if something waits for it."""

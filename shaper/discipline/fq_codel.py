@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from shaper.discipline import ecn, jiffies
-from shaper.discipline.base import Frame
+from shaper.discipline.base import Frame, OneByOne
 from shaper.discipline.bucket import Bucket
 from shaper.discipline.codel import Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
@@ -47,7 +47,7 @@ from shaper.model import Settings
 _FLOWS = 1024
 
 
-class FqCodel:
+class FqCodel(OneByOne):
     """Queues by flow and their bucket; see `base.Discipline` for the contract.
 
     Args:
@@ -62,8 +62,6 @@ class FqCodel:
         delay_now: jiffies that the frame handed out last has waited.
         flows: how many flows have a place in the round.
     """
-
-    is_full = False  # by design: a frame always finds a place, at the expense of the largest flow
 
     def __init__(
         self,
@@ -97,6 +95,11 @@ class FqCodel:
             now=now,
             opens_at=opens_at,
         )
+
+    @property
+    def room(self) -> int:
+        """How many more wire frames it takes before the largest flow pays for them."""
+        return self._settings.limit_packets - self.backlog_packets
 
     @property
     def busy_bytes(self) -> int:
@@ -160,6 +163,10 @@ class FqCodel:
             delays.turn(now)
         delays.cells[sojourn if sojourn < EXACT else index(sojourn)] += 1
         return frame
+
+    def left_late(self, wire_bytes: int, *, now: int) -> None:
+        """Grant no credit twice for frames that left later than they were handed out."""
+        self._bucket.left_late(wire_bytes, now)
 
     def deadline(self) -> int | None:
         """Return the jiffy in which the bucket opens, if something waits for it."""

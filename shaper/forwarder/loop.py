@@ -19,6 +19,9 @@ from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path
 from shaper.forwarder.timer import Timer
 
+# Chosen: a round takes less, unless the processor was lost in it.
+_LATE_NS = 1_000_000
+
 _VERBS_WITH_DESCRIPTOR = ("board", "open", "bind")
 
 
@@ -79,6 +82,9 @@ class Loop:
 
     def _run(self, path: Path, now_ns: int) -> None:
         path.run(now_ns)
+        after_ns = time.monotonic_ns()
+        if after_ns - now_ns > _LATE_NS:
+            path.left_late(after_ns)
         if path.deadline_ns is not None and path.deadline_ns != path.queued_ns:
             heapq.heappush(self._deadlines, (path.deadline_ns, next(self._tie_breaker), path))
             path.queued_ns = path.deadline_ns

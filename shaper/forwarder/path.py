@@ -64,6 +64,7 @@ class Path:
         self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
         self._shed_factor = 1
+        self._run_bytes = 0
         self._sent_bytes, self._sent_packets, self._overlimits = row[:3]
         self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
         # What the row says is waiting was in the hands of a predecessor that did not close it.
@@ -77,7 +78,7 @@ class Path:
         self.deadline_ns = None
         self.wants_frames = False
         self._is_held = False
-        self._shed_bytes = 0
+        self._shed_bytes = self._run_bytes = 0
         settings, discipline = self._settings, self._discipline
         if settings is None or discipline is None or self.sink is None:
             self._publish(now_ns)
@@ -91,6 +92,14 @@ class Path:
         elif not self.is_blocked:
             self._schedule(discipline, settings.hz, now, is_cut_short=room <= 0)
         self._publish(now_ns)
+
+    def left_late(self, now_ns: int) -> None:
+        """Be told the time after a run, when it is later than the run knew by some jiffies."""
+        settings, discipline = self._settings, self._discipline
+        if settings is None or discipline is None:
+            return
+        now = jiffies.from_ns(now_ns, settings.hz)
+        discipline.left_late(self._run_bytes, now=now)
 
     def configure(self, settings: Settings | None, now_ns: int) -> None:
         """Change the speed, the queue or its limits. Frames that wait stay, in order."""
@@ -154,6 +163,7 @@ class Path:
         sent, outcome = sink.write([frame[0] for frame in frames])
         sent_bytes = sum([frame[1] for frame in frames[:sent]])
         self._sent_bytes += sent_bytes
+        self._run_bytes += sent_bytes
         self._shed_bytes += sent_bytes * self._shed_factor
         self._sent_packets += sum([frame[2] for frame in frames[:sent]])
         if outcome is Outcome.SENT:

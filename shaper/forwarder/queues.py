@@ -37,8 +37,7 @@ def make_discipline(
         return _make(settings, now, now)
     opens_ns = jiffies.to_ns(old.opens_at(), before.hz)
     heir = _make(settings, now, jiffies.from_ns(opens_ns, settings.hz))
-    for frame in old.drain():
-        heir.enqueue(frame, now=now)
+    heir.inherit(old.drain(), now=now)
     return heir
 
 

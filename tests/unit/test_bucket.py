@@ -72,6 +72,28 @@ def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
     assert not after.is_open
 
 
+def test_frames_that_left_late_are_granted_no_credit_twice() -> None:
+    """The time until they left counts only as far as the bucket had room before they did.
+
+    Open with the surplus full, 800 bytes are charged and leave 100 jiffies later: what was earned
+    meanwhile did not fit, so after them the balance is the surplus less 800 bytes.
+    """
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    one.charge(1)
+    one.accrue(1000)
+    one.charge(800)
+    one.left_late(800, 1100)
+    one.charge(1)
+    assert not one.is_open
+    in_time = bucket(64_000, burst_bytes=FRAME + 800)
+    in_time.charge(1)
+    in_time.accrue(1000)
+    in_time.charge(800)
+    in_time.accrue(1100)
+    in_time.charge(1)
+    assert in_time.is_open
+
+
 @given(
     rate_bits=st.integers(8, 10**11),
     hz=st.sampled_from([100, 250, 1000, 1024, 10_000]),

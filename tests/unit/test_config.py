@@ -39,7 +39,7 @@ def test_every_key() -> None:
         group="netadmin",
         devices=(
             Spec("shaper0", "eth1", Options(64_000, 16_384, Queue.FIFO, 100, 250)),
-            Spec("slow", None, Options(9600, None, Queue.FIFO, None, 100)),
+            Spec("slow", None, Options(9600, hz=100)),
         ),
     )
 

@@ -121,7 +121,7 @@ def test_the_largest_flow_gives_way_at_the_limit() -> None:
     queue = make(replace(SETTINGS, limit_packets=5))
     for flow, name, length in [(1, 0, 100), (1, 1, 100), (1, 2, 100), (2, 0, 700), (2, 1, 50)]:
         queue.enqueue(frame(flow, name, length), now=0)
-    assert not queue.is_full
+    assert queue.room == 0
     queue.enqueue(frame(3, 0, 60), now=0)
     assert queue.dropped == {"limit": 1, "codel": 0}
     assert (queue.backlog_packets, queue.backlog_bytes) == (5, 410)

@@ -83,10 +83,17 @@ def test_alias_and_speed_tell_the_truth() -> None:
     assert make_plan(replace(SPEC, options=Options()), OWN, MASTER).speed_mbit is None
 
 
-def test_default_limit_is_50_ms_of_the_rate_and_at_least_ten_frames() -> None:
+def test_default_limit_of_a_fifo_is_50_ms_of_the_rate_and_at_least_ten_frames() -> None:
     """At 64 kbit/s ten frames; at 100 Mbit/s 50 ms are 412 full frames; and it is bounded."""
-    limits = [make_settings(rate(bits), 1500) for bits in (64_000, 10**8, 10**11)]
+    fifos = [replace(rate(bits), queue=Queue.FIFO) for bits in (64_000, 10**8, 10**11)]
+    limits = [make_settings(fifo, 1500) for fifo in fifos]
     assert [each.limit_packets for each in limits if each] == [10, 412, 10_000]
+
+
+def test_default_limit_of_fq_codel_leaves_room_for_bursts_and_flows() -> None:
+    """A thousand frames, or 250 ms of the rate where that is more; its delay is CoDel's."""
+    limits = [make_settings(rate(bits), 1500) for bits in (64_000, 10**8, 10**11)]
+    assert [each.limit_packets for each in limits if each] == [1000, 2064, 10_000]
 
 
 def test_offload_is_off_where_a_jiffy_holds_less_than_two_full_frames() -> None:

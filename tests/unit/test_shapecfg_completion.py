@@ -76,8 +76,8 @@ def test_attach_offers_masters_behind_the_device(tmp_path: Path) -> None:
     [
         ("", "", ["queue", "limit", "burst", "hz"]),
         ("", "l", ["limit"]),
-        ("queue", "", ["classic", "fifo"]),
-        ("queue", "f", ["fifo"]),
+        ("queue", "", ["classic", "fifo", "fq_codel"]),
+        ("queue", "f", ["fifo", "fq_codel"]),
         ("limit", "", ["default"]),
         ("hz", "", []),
         ("nonsense", "", []),
