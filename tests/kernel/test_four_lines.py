@@ -113,9 +113,9 @@ def built_frames(pair: Pair) -> list[bytes]:
 
 
 def test_built_frames_arrive_as_they_were_built(pair: Pair, shaperd: Shaperd) -> None:
-    """Byte for byte and in order: a shaper delays frames and changes nothing in them."""
+    """Byte for byte and in order: a fifo delays frames and changes nothing in them."""
     shape(shaperd, pair, "1mbit")
-    shaperd.configure("set", SHAPER, "limit", "100")
+    shaperd.configure("set", SHAPER, "queue", "fifo", "limit", "100")
     wait_state(shaperd, "active")
     frames = built_frames(pair)
     with pair.host.enter(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as entrance:
