@@ -202,6 +202,11 @@ class MemoryNetlink(Netlink):
         await self._serve("neighbour_entry", ifindex=ifindex, destination=destination)
         return self.entries.get((ifindex, family, destination))
 
+    async def has_link_local(self, ifindex: int) -> bool:
+        """Return that it has, as nearly every device does: nobody need ask in its place."""
+        await self._serve("has_link_local", ifindex=ifindex)
+        return True
+
     async def has_route_through(self, ifindex: int) -> bool:
         """Whether a device is in `routed`."""
         await self._serve("has_route_through", ifindex=ifindex)

@@ -18,7 +18,9 @@ import socket
 from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused, ShaperError
+from shaper.kernel.links import parse_link
 from shaper.kernel.netlink import Message, Netlink
+from shaper.kernel.solicit import solicit
 
 # Specified: include/uapi/linux/neighbour.h.
 _NUD_INCOMPLETE = 0x01
@@ -147,6 +149,16 @@ class Neighbours:
             flags=_NTF_USE,
             state=0,
         )
+        if family == socket.AF_INET6 and not await self._netlink.has_link_local(master_index):
+            await self._solicit(master_index, destination)
+
+    async def _solicit(self, master_index: int, destination: str) -> None:
+        """Ask in the kernel's place, which asks from a link-local address or not at all."""
+        for link in map(parse_link, await self._netlink.link(master_index)):
+            try:
+                solicit(link.ifname, link.address, destination)
+            except OSError as error:
+                _log.debug("cannot solicit %s on %s: %s", destination, link.ifname, error)
 
     async def _learned(self, message: Message) -> None:
         """Write what a master knows of an address to every shaper that asked for it."""

@@ -28,6 +28,8 @@ _RTMGRP_NEIGH = 0x4
 _SO_RCVBUFFORCE = 33
 _NLM_F_REQUEST_ACK = 0x5
 _RTN_UNICAST = 1
+_RT_SCOPE_LINK = 253
+_IFA_F_TENTATIVE = 0x40
 _IFAPROT_KERNEL_LL = 2  # include/uapi/linux/if_addr.h
 
 # Chosen: a link message is about 2 kB in the kernel's accounting, so this is a few thousand.
@@ -145,6 +147,15 @@ class Netlink:
     async def replace_neighbour(self, **attributes: object) -> None:
         """Add or change a neighbour entry."""
         await self._ask("set a neighbour", self._route.neigh("replace", **attributes))
+
+    async def has_link_local(self, ifindex: int) -> bool:
+        """Whether a device has a link-local IPv6 address that is not tentative any more."""
+        what = f"list the addresses of device {ifindex}"
+        request = self._route.get_addr(family=socket.AF_INET6, index=ifindex)
+        return any(
+            message["scope"] == _RT_SCOPE_LINK and not message["flags"] & _IFA_F_TENTATIVE
+            for message in await self._ask(what, request)
+        )
 
     async def remove_kernel_link_local(self, ifindex: int) -> None:
         """Remove the link-local addresses that the kernel itself gave a device."""

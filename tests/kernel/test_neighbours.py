@@ -128,6 +128,21 @@ def test_gateway_is_resolved(
     wait_mac(pair, gateway, link(pair.peer, NIC)["address"])
 
 
+@pytest.mark.parametrize("why", ["none", "tentative"])
+def test_ipv6_needs_no_link_local_address(pair: Pair, shaperd: Shaperd, why: str) -> None:
+    """A master without one, or whose one is still being checked, asks from another address."""
+    shape(shaperd, pair)
+    wait_carrier(pair.host, is_on=True)
+    pair.host.ip(f"address del fe80::1/64 dev {MASTER}")
+    if why == "tentative":
+        pair.host.sysctl(f"net/ipv6/conf/{MASTER}/dad_transmits", 100)
+        pair.host.ip(f"address add fe80::2/64 dev {MASTER}")
+    start_ns = now_ns()
+    with Listener(pair.peer) as listener, Stream(pair.host, REMOTE6):
+        assert listener.wait_after(start_ns) <= RESUME_MS
+    wait_mac(pair, REMOTE6, link(pair.peer, NIC)["address"])
+
+
 def test_entry_the_master_has_already_is_used(pair: Pair, shaperd: Shaperd) -> None:
     """No event comes for an entry that is valid as it is; it serves the shaper all the same."""
     mac = link(pair.peer, NIC)["address"]
