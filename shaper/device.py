@@ -62,7 +62,8 @@ class Device:
         self.master_index: int | None = None
         self.plan: Plan | None = None
         self._done: Plan | None = None  # the plan, once all of it is true
-        self.awaited_ring_frames: int | None = None  # set by us, not yet seen in an event
+        # Lengths of the ring that events still under way may show, the last we set included.
+        self._outdated_ring_frames: set[int] = set()
         self._tap = tap
         self._netlink = netlink
         self._neighbours = neighbours
@@ -100,8 +101,8 @@ class Device:
         """
         changed = _changed(self._done, plan)
         self._done = None
-        self.plan = plan
         await self._flush_if_downed(own)
+        self.plan = plan
         await self._set_link(plan, changed, own)
         if "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu:
             # The kernel has given the device IPv6 anew, with the defaults of any other.
@@ -134,9 +135,9 @@ class Device:
         self.spec = replace(self.spec, ifname=own.ifname)
         if self.plan is None or self.spec.options.queue is Queue.CLASSIC:
             return
-        if own.txqueuelen in (self.plan.ring_frames, self.awaited_ring_frames):
-            self.awaited_ring_frames = None
-        elif self.awaited_ring_frames is None:
+        if own.txqueuelen == self.plan.ring_frames:
+            self._outdated_ring_frames.clear()
+        elif own.txqueuelen not in self._outdated_ring_frames:
             limit = min(own.txqueuelen, MAX_LIMIT_PACKETS) or None
             options = replace(self.spec.options, limit_packets=limit)
             self.spec = replace(self.spec, options=options)
@@ -175,7 +176,8 @@ class Device:
         if "alias" in changed:
             attributes["ifalias"] = plan.alias
         if "ring_frames" in changed and own.txqueuelen != plan.ring_frames:
-            attributes["txqlen"] = self.awaited_ring_frames = plan.ring_frames
+            attributes["txqlen"] = plan.ring_frames
+            self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
         if "offload_bytes" in changed:
             attributes["gso_max_size"] = plan.offload_bytes or _SMALLEST_GSO_BYTES
         if own.is_noarp == plan.has_neighbours:
