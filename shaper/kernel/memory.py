@@ -88,7 +88,8 @@ class MemoryNetlink(Netlink):
         entries: neighbour entries by device, family and address.
         probes: what was set of neighbour solicitation, by device and family.
         quiet: devices that give themselves no IPv6 address.
-        link_local: devices that have given themselves one.
+        link_local: shapers that have given themselves one.
+        without_link_local: masters that have none to ask from.
         routed: devices that a route leads through.
         speeds: what devices show as their speed in Mbit/s, by name.
         requests: every request, as the method's name and its arguments.
@@ -103,6 +104,7 @@ class MemoryNetlink(Netlink):
         self.probes: dict[tuple[int, int], dict[str, int]] = {}
         self.quiet: set[int] = set()
         self.link_local: set[int] = set()
+        self.without_link_local: set[int] = set()
         self.routed: set[int] = set()
         self.speeds: dict[str, int | None] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -203,9 +205,9 @@ class MemoryNetlink(Netlink):
         return self.entries.get((ifindex, family, destination))
 
     async def has_link_local(self, ifindex: int) -> bool:
-        """Return that it has, as nearly every device does: nobody need ask in its place."""
+        """Whether a device is not in `without_link_local`; nearly every device is not."""
         await self._serve("has_link_local", ifindex=ifindex)
-        return True
+        return ifindex not in self.without_link_local
 
     async def has_route_through(self, ifindex: int) -> bool:
         """Whether a device is in `routed`."""

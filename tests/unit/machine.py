@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from shaper.commands import Commands
-from shaper.device import Device
 from shaper.errors import ShaperError
 from shaper.forwarder.board import Board
 from shaper.kernel.memory import MemoryNetlink, MemoryTap
-from shaper.model import Link, Options, Spec
-from shaper.plan import make_plan
+from shaper.model import Link, Options, Queue, Spec
 from shaper.pool import Pool
 from shaper.store import Store
 from shaper.supervisor import Supervisor
@@ -33,7 +31,7 @@ ETH1 = Link(
     operstate="UP",
     txqueuelen=1000,
 )
-SPEC = Spec("shaper0", "eth1", Options(rate_bits=64_000))
+SPEC = Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
 
 
 class MemoryForwarder:
@@ -147,9 +145,3 @@ class Machine:
     ) -> MemoryForwarder:
         self.forwarders.append(MemoryForwarder(board, on_death))
         return self.forwarders[-1]
-
-
-async def realize(device: Device, kernel: MemoryNetlink, master: Link | None = ETH1) -> None:
-    """Make true of a device what its spec says, as the supervisor does."""
-    own = kernel.devices[device.ifindex]
-    await device.realize(make_plan(device.spec, own, master), own, master)

@@ -90,6 +90,31 @@ async def test_what_the_master_knows_already_is_written_at_once(rig: Rig, state:
     assert rig.has(SHAPER) == (REACHABLE, MAC)
 
 
+@pytest.mark.parametrize(
+    ("destination", "masters", "solicited"),
+    [
+        (PEER6, {MASTER}, [("d2", ETH1.address, PEER6)]),
+        (PEER6, {OTHER_MASTER}, []),
+        (PEER, {MASTER}, []),
+    ],
+)
+@instantly
+async def test_a_master_that_cannot_ask_is_asked_for(
+    rig: Rig,
+    destination: str,
+    masters: set[int],
+    solicited: list[tuple[str, bytes, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An IPv6 address is solicited in place of a master without a link-local one, and no other."""
+    asked: list[tuple[str, bytes, str]] = []
+    monkeypatch.setattr("shaper.kernel.neighbours.solicit", lambda *what: asked.append(what))
+    rig.kernel.without_link_local = masters
+    rig.neighbours.delegate(SHAPER, MASTER)
+    await rig.ask(destination=destination)
+    assert asked == solicited
+
+
 @instantly
 async def test_a_change_is_followed(rig: Rig) -> None:
     """When the peer gets another address, the shaper's entry follows without being asked for."""
@@ -223,19 +248,23 @@ CHANGES: list[Callable[[Neighbours], None]] = [
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("method", ["replace_neighbour", "neighbours"])
+@pytest.mark.parametrize("request_number", [1, 2])
 @instantly
 async def test_a_command_may_come_in_between(
-    rig: Rig, method: str, change: Callable[[Neighbours], None]
+    rig: Rig, method: str, request_number: int, change: Callable[[Neighbours], None]
 ) -> None:
     """Delegations may change while an event or a refresh waits for the kernel."""
     for shaper in (SHAPER, OTHER_SHAPER):
         rig.neighbours.delegate(shaper, MASTER)
         await rig.ask(shaper)
     rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
-    asked = len(rig.kernel.asked(method))
-    gate = rig.kernel.gates[method] = asyncio.Event()
+    rig.kernel.requests.clear()
     refreshing = asyncio.create_task(rig.neighbours.refresh())
-    await until(lambda: len(rig.kernel.asked(method)) > asked)
+    gate = asyncio.Event()
+    for number in range(1, request_number + 1):
+        gate.set()
+        gate = rig.kernel.gates[method] = asyncio.Event()
+        await until(lambda number=number: len(rig.kernel.asked(method)) >= number)
     change(rig.neighbours)
     gate.set()
     await refreshing

@@ -1,0 +1,387 @@
+"""A device makes plans true: what changed is set, in the kernel and in the forwarder."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from socket import AF_INET6
+
+import pytest
+
+from shaper.device import Device
+from shaper.errors import KernelRefused, ShaperError
+from shaper.kernel.memory import MemoryNetlink, MemoryTap
+from shaper.kernel.neighbours import Neighbours
+from shaper.model import Link, Options, Queue, Spec
+from shaper.plan import make_plan
+from tests.unit.instantly import instantly
+from tests.unit.machine import ETH1, SPEC, MemoryForwarder
+
+REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
+
+
+def rate(rate_bits: int, limit_packets: int | None = None) -> Spec:
+    """Return the spec with this rate and limit."""
+    options = replace(SPEC.options, rate_bits=rate_bits, limit_packets=limit_packets)
+    return replace(SPEC, options=options)
+
+
+class Rig:
+    """One device, its TAP and its forwarder, on a kernel in memory."""
+
+    def __init__(self) -> None:
+        self.kernel = MemoryNetlink()
+        self.kernel.devices[ETH1.ifindex] = ETH1
+        self.neighbours = Neighbours(self.kernel)
+        self.forwarder = MemoryForwarder()
+
+    async def make(self) -> Device:
+        """Make the device, up as an administrator would set it, and attach it."""
+        self.tap = MemoryTap("shaper0", self.kernel)
+        self.index = self.tap.ifindex
+        self.device = Device(SPEC, self.tap, self.index, 0, self.kernel, self.neighbours)
+        await self.device.prepare()
+        await self.device.hand_over(self.forwarder)
+        self.kernel.put(replace(self.own, is_up=True))
+        await self.realize()
+        return self.device
+
+    @property
+    def own(self) -> Link:
+        """The device as the kernel has it."""
+        return self.kernel.devices[self.index]
+
+    async def realize(self, spec: Spec | None = None, master: Link | None = ETH1) -> None:
+        """Make true what the spec says, of a device as it is seen now."""
+        if spec is not None:
+            self.device.spec = spec
+        await self.device.realize(make_plan(self.device.spec, self.own, master), self.own, master)
+
+    def forget_requests(self) -> None:
+        """Look at what comes from now on."""
+        self.kernel.requests.clear()
+        self.forwarder.told.clear()
+
+    def set_attributes(self) -> list[str]:
+        """Return the attributes of the device that were set."""
+        return [
+            name
+            for arguments in self.kernel.asked("set_link")
+            for name in arguments
+            if name != "ifindex"
+        ]
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """Return a kernel on which no device is made yet."""
+    rig = Rig()
+    monkeypatch.setattr("shaper.device.open_packet_socket", rig.kernel.packet_socket)
+    monkeypatch.setattr("shaper.device.set_speed", rig.kernel.set_speed)
+    return rig
+
+
+@instantly
+async def test_a_new_device_is_silent(rig: Rig) -> None:
+    """Before it has a master it has no carrier, no address of its own, and asks for nobody."""
+    tap = MemoryTap("shaper0", rig.kernel)
+    await Device(SPEC, tap, tap.ifindex, 0, rig.kernel, rig.neighbours).prepare()
+    assert not tap.has_carrier
+    assert tap.ifindex in rig.kernel.quiet
+    assert (tap.ifindex, AF_INET6) in rig.kernel.probes
+    assert rig.kernel.aliases[tap.ifindex] == "shaper"
+
+
+@instantly
+async def test_a_plan_is_made_true(rig: Rig) -> None:
+    """The device looks like its master, says what it is, and its forwarder can send."""
+    rig.kernel.devices[2] = master = replace(ETH1, mtu=1400)
+    await rig.make()
+    await rig.realize(rate(10_000_000), master)
+    assert (rig.own.mtu, rig.own.address, rig.own.is_running) == (1400, ETH1.address, True)
+    assert rig.kernel.aliases[rig.index] == "shaper of eth1 at 10Mbit"
+    assert rig.kernel.speeds == {"shaper0": 10}
+    assert rig.forwarder.last("configure")["settings"]["rate_bits"] == 10_000_000
+    assert rig.forwarder.last("bind") == {"slot": 0, "has_header": True}
+
+
+@instantly
+async def test_the_same_plan_sets_nothing(rig: Rig) -> None:
+    """Carried out twice, a plan asks nobody for anything the second time."""
+    await rig.make()
+    rig.forget_requests()
+    await rig.realize()
+    assert rig.kernel.requests == []
+    assert rig.forwarder.told == []
+
+
+@pytest.mark.parametrize(
+    ("master", "attributes", "verbs"),
+    [
+        (replace(ETH1, mtu=1400), ["mtu"], ["configure"]),
+        (replace(ETH1, address=bytes.fromhex("020000000077")), ["address"], []),
+        (replace(ETH1, is_noarp=True), ["flags", "change"], []),
+        (replace(ETH1, is_up=False), [], ["unbind"]),
+        (None, [], ["unbind"]),
+        (replace(ETH1, ifindex=9), [], ["bind"]),
+    ],
+)
+@instantly
+async def test_only_what_the_master_changed_is_set(
+    rig: Rig, master: Link | None, attributes: list[str], verbs: list[str]
+) -> None:
+    """Each change of the master changes what follows from it, and nothing else."""
+    await rig.make()
+    rig.forget_requests()
+    await rig.realize(None, master)
+    assert rig.set_attributes() == attributes
+    assert rig.forwarder.verbs() == verbs
+
+
+@instantly
+async def test_a_new_speed_changes_what_follows_from_it(rig: Rig) -> None:
+    """Rate, queue and offload follow the speed; MTU and binding stay."""
+    await rig.make()
+    rig.forget_requests()
+    await rig.realize(rate(1_000_000_000))
+    assert sorted(rig.set_attributes()) == ["gso_max_size", "ifalias", "txqlen"]
+    assert rig.forwarder.verbs() == ["configure"]
+    assert rig.tap.has_offload
+    await rig.realize(rate(64_000))
+    assert not rig.tap.has_offload
+
+
+@instantly
+async def test_an_administrators_mtu_stays(rig: Rig) -> None:
+    """What was set by hand on the device is left alone until the master's changes."""
+    await rig.make()
+    rig.kernel.put(replace(rig.own, mtu=1300))
+    await rig.realize(rate(128_000))
+    assert rig.own.mtu == 1300
+    await rig.realize(None, replace(ETH1, mtu=1400))
+    assert rig.own.mtu == 1400
+
+
+@instantly
+async def test_the_masters_address_is_put_back(rig: Rig) -> None:
+    """Frames must bear the master's address: one set by hand is corrected."""
+    await rig.make()
+    rig.kernel.put(replace(rig.own, address=bytes.fromhex("020000000055")))
+    await rig.realize()
+    assert rig.own.address == ETH1.address
+
+
+@instantly
+async def test_a_length_set_by_hand_is_the_limit(rig: Rig) -> None:
+    """First 500 and then 200: each `ip link set shaper0 txqueuelen` is the queue's new limit."""
+    await rig.make()
+    for frames in (500, 200):
+        rig.kernel.put(replace(rig.own, txqueuelen=frames))
+        rig.device.follow(rig.own)
+        await rig.realize()
+        assert rig.device.spec.options.limit_packets == frames
+        assert rig.forwarder.last("configure")["settings"]["limit_packets"] == frames
+        assert rig.own.txqueuelen == frames
+
+
+@instantly
+async def test_a_length_of_zero_is_the_default(rig: Rig) -> None:
+    """A txqueuelen of 0 puts the limit back, and the device shows it."""
+    await rig.make()
+    await rig.realize(rate(64_000, limit_packets=500))
+    rig.device.follow(rig.own)
+    rig.kernel.put(replace(rig.own, txqueuelen=0))
+    rig.device.follow(rig.own)
+    await rig.realize()
+    assert rig.device.spec.options.limit_packets is None
+    assert rig.own.txqueuelen == 10
+
+
+@instantly
+async def test_a_length_that_we_set_is_nobodys_wish(rig: Rig) -> None:
+    """The length that a new speed brings is no limit, before its event has come and after."""
+    await rig.make()
+    seen = [rig.own]
+    for rate_bits in (100_000_000, 50_000_000):
+        rig.device.spec = rate(rate_bits)
+        await rig.device.realize(make_plan(rig.device.spec, seen[0], ETH1), seen[0], ETH1)
+        seen.append(rig.own)
+    for own in seen:
+        rig.device.follow(own)
+        assert rig.device.spec.options.limit_packets is None
+
+
+@instantly
+async def test_a_length_set_by_hand_at_the_same_time_is_the_limit(rig: Rig) -> None:
+    """Where a length of ours was overwritten before we saw it, the administrator's counts."""
+    await rig.make()
+    await rig.realize(rate(100_000_000))
+    rig.kernel.put(replace(rig.own, txqueuelen=200))
+    rig.device.follow(rig.own)
+    assert rig.device.spec.options.limit_packets == 200
+
+
+@instantly
+async def test_a_length_of_ours_may_be_set_back_by_hand(rig: Rig) -> None:
+    """Once our own length has been seen, the one before it is a wish like any other."""
+    await rig.make()
+    before = rig.own.txqueuelen
+    await rig.realize(rate(100_000_000))
+    rig.device.follow(rig.own)
+    rig.kernel.put(replace(rig.own, txqueuelen=before))
+    rig.device.follow(rig.own)
+    assert rig.device.spec.options.limit_packets == before
+
+
+@instantly
+async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: Rig) -> None:
+    """When a plan is refused before the ring is changed, the old length is no new limit."""
+    await rig.make()
+    rig.device.follow(rig.own)
+    rig.kernel.put(replace(rig.own, is_up=False))
+    rig.forwarder.refusals["flush"] = [REFUSAL]
+    with pytest.raises(KernelRefused):
+        await rig.realize(rate(100_000_000))
+    rig.device.follow(rig.own)
+    assert rig.device.spec.options.limit_packets is None
+
+
+@instantly
+async def test_the_classic_queue_has_its_own_limit(rig: Rig) -> None:
+    """A length set by hand on a classic shaper is not taken for a limit it cannot have."""
+    await rig.make()
+    await rig.realize(replace(SPEC, options=Options(rate_bits=64_000, queue=Queue.CLASSIC)))
+    rig.kernel.put(replace(rig.own, txqueuelen=500))
+    rig.device.follow(rig.own)
+    assert rig.device.spec.options.limit_packets is None
+
+
+@instantly
+async def test_a_name_is_followed(rig: Rig) -> None:
+    """`ip link set shaper0 name slow`: the spec has the new name."""
+    await rig.make()
+    rig.device.follow(replace(rig.own, ifname="slow"))
+    assert rig.device.spec == replace(SPEC, ifname="slow")
+
+
+@instantly
+async def test_a_ring_is_absorbed_before_it_shrinks(rig: Rig) -> None:
+    """What waits in a ring that is to be smaller is read first: the kernel would drop it."""
+    await rig.make()
+    await rig.realize(rate(64_000, limit_packets=500))
+    rig.device.follow(rig.own)
+    rig.forget_requests()
+    rig.kernel.refusals["set_link"] = [REFUSAL]
+    with pytest.raises(KernelRefused):
+        await rig.realize(rate(64_000, limit_packets=100))
+    assert rig.forwarder.verbs() == ["absorb"], "before the kernel was asked, which refused"
+    await rig.realize(rate(64_000, limit_packets=900))
+    assert rig.own.txqueuelen == 900
+    assert rig.forwarder.verbs().count("absorb") == 1, "what grows loses nothing"
+
+
+@instantly
+async def test_taking_the_device_down_flushes(rig: Rig) -> None:
+    """What waits is dropped once when the device goes down, and not when it comes up."""
+    await rig.make()
+    rig.forget_requests()
+    rig.kernel.put(replace(rig.own, is_up=False))
+    await rig.realize()
+    assert rig.forwarder.verbs() == ["flush"]
+    await rig.realize()
+    rig.kernel.put(replace(rig.own, is_up=True))
+    await rig.realize()
+    assert rig.forwarder.verbs() == ["flush"]
+
+
+@instantly
+async def test_a_successor_is_told_everything(rig: Rig) -> None:
+    """A new forwarder knows nothing: the TAP, the settings and the master are handed over."""
+    await rig.make()
+    successor = MemoryForwarder()
+    await rig.device.hand_over(successor)
+    assert successor.verbs() == ["open", "configure", "bind"]
+    assert successor.last("configure") == rig.forwarder.last("configure")
+    rig.forget_requests()
+    await rig.realize()
+    assert rig.kernel.requests == []
+
+
+@instantly
+async def test_an_unfinished_hand_over_is_finished_with_the_plan(rig: Rig) -> None:
+    """A successor that refused a part was told too little: all of the plan is made anew."""
+    await rig.make()
+    broken = MemoryForwarder()
+    broken.refusals["bind"] = [KernelRefused("forwarder 7 is gone", errno.EPIPE)]
+    with pytest.raises(KernelRefused):
+        await rig.device.hand_over(broken)
+    await rig.realize()
+    assert broken.verbs() == ["open", "configure", "configure", "bind"]
+
+
+@pytest.mark.parametrize("place", ["set_link", "configure", "bind"])
+@instantly
+async def test_a_refused_plan_is_tried_again_whole(rig: Rig, place: str) -> None:
+    """After a refusal nothing is taken for done: the next try sets all there is."""
+    await rig.make()
+    refusals = rig.kernel.refusals if place == "set_link" else rig.forwarder.refusals
+    refusals[place] = [REFUSAL]
+    other = replace(ETH1, ifindex=9, mtu=1400)
+    with pytest.raises(ShaperError):
+        await rig.realize(None, other)
+    await rig.realize(None, other)
+    assert rig.own.mtu == 1400
+    assert rig.own.is_running
+    assert rig.forwarder.verbs()[-2:] == ["configure", "bind"]
+
+
+@instantly
+async def test_a_small_mtu_costs_ipv6_and_no_more(rig: Rig) -> None:
+    """Below 1280 bytes the kernel takes IPv6 away; above, the device is silenced anew."""
+    await rig.make()
+    await rig.realize(None, replace(ETH1, mtu=1000))
+    assert rig.index not in rig.kernel.quiet
+    await rig.realize(None, ETH1)
+    assert rig.index in rig.kernel.quiet
+    assert (rig.index, AF_INET6) in rig.kernel.probes
+    assert rig.index not in rig.kernel.link_local
+
+
+@instantly
+async def test_neighbours_follow_the_master(rig: Rig) -> None:
+    """An address is resolved on the master there is, and on none while there is none."""
+    await rig.make()
+    incomplete = 0x01
+    rig.kernel.set_entry(rig.index, "10.0.0.2", incomplete)
+    await rig.realize(None, None)
+    await rig.neighbours.resolve_all(rig.index)
+    assert (2, 2, "10.0.0.2") not in rig.kernel.entries
+    await rig.realize(None, ETH1)
+    assert (2, 2, "10.0.0.2") in rig.kernel.entries
+
+
+@instantly
+async def test_a_master_without_a_link_header_resolves_nobody(rig: Rig) -> None:
+    """Over ppp or tun frames are stripped, and there is nobody to ask for."""
+    await rig.make()
+    await rig.realize(None, replace(ETH1, ifindex=9, arphrd=0xFFFE, address=b""))
+    assert rig.forwarder.last("bind") == {"slot": 0, "has_header": False}
+    assert rig.own.is_noarp
+    rig.kernel.set_entry(rig.index, "10.0.0.2", 0x01)
+    await rig.neighbours.resolve_all(rig.index)
+    assert (9, 2, "10.0.0.2") not in rig.kernel.entries
+
+
+@instantly
+async def test_removing_and_abandoning(rig: Rig) -> None:
+    """Both close the path; what is abandoned stays for a successor, what is removed goes."""
+    device = await rig.make()
+    await device.abandon()
+    assert rig.forwarder.verbs()[-1] == "close"
+    assert rig.tap.is_closed
+    assert rig.index in rig.kernel.devices
+    device = await rig.make()
+    rig.forwarder.refusals["close"] = [KernelRefused("forwarder 7 is gone", errno.EPIPE)]
+    await device.remove()
+    assert rig.tap.is_closed
+    assert rig.index not in rig.kernel.devices
