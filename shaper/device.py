@@ -68,6 +68,7 @@ class Device:
         self._netlink = netlink
         self._neighbours = neighbours
         self._forwarder: Forwarder | None = None
+        self._is_open = False  # the forwarder has the TAP
         self._was_up = False
 
     async def prepare(self) -> None:
@@ -86,13 +87,17 @@ class Device:
 
     async def hand_over(self, forwarder: Forwarder) -> None:
         """Let this forwarder carry the frames; everything it has to know is told anew."""
-        self._forwarder = forwarder
-        await forwarder.tell("open", slot=self.slot, descriptor=self._tap.fileno())
+        self._forwarder, self._is_open = forwarder, False
         plan, self._done = self._done, None
+        await self._open()
         if plan is not None:
             await self._configure(plan)
             await self._bind(plan, None)
             self._done = plan
+
+    async def _open(self) -> None:
+        await self._tell("open", descriptor=self._tap.fileno())
+        self._is_open = True
 
     async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
         """Make a plan true.
@@ -101,6 +106,8 @@ class Device:
         """
         changed = _changed(self._done, plan)
         self._done = None
+        if not self._is_open:  # the forwarder refused it
+            await self._open()
         await self._flush_if_downed(own)
         self.plan = plan
         await self._set_link(plan, changed, own)
@@ -114,6 +121,8 @@ class Device:
             self._tap.set_offload(is_on=plan.offload_bytes > 0)
         if "settings" in changed:
             await self._configure(plan)
+        if "ring_frames" in changed and own.txqueuelen != plan.ring_frames:
+            await self._set_ring(plan.ring_frames, own)
         master_index = master.ifindex if master is not None else None
         is_moved = self.master_index != master_index
         self.master_index = master_index
@@ -175,18 +184,23 @@ class Device:
             attributes["address"] = plan.address.hex(":")
         if "alias" in changed:
             attributes["ifalias"] = plan.alias
-        if "ring_frames" in changed and own.txqueuelen != plan.ring_frames:
-            attributes["txqlen"] = plan.ring_frames
-            self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
         if "offload_bytes" in changed:
             attributes["gso_max_size"] = plan.offload_bytes or _SMALLEST_GSO_BYTES
         if own.is_noarp == plan.has_neighbours:
             attributes["flags"] = 0 if plan.has_neighbours else _IFF_NOARP
             attributes["change"] = _IFF_NOARP
-        if "txqlen" in attributes and plan.ring_frames < own.txqueuelen:
-            await self._tell("absorb")  # the kernel frees, uncounted, what no longer fits
         if attributes:
             await self._netlink.set_link(self.ifindex, **attributes)
+
+    async def _set_ring(self, ring_frames: int, own: Link) -> None:
+        """Change the ring's length, after the queue: the one before may be full and read nothing.
+
+        The kernel frees, uncounted, what fits no longer, so the ring should be as good as empty.
+        """
+        self._outdated_ring_frames |= {own.txqueuelen, ring_frames}
+        if ring_frames < own.txqueuelen:
+            await self._tell("absorb")
+        await self._netlink.set_link(self.ifindex, txqlen=ring_frames)
 
     def _show_speed(self, speed_mbit: int | None) -> None:
         try:
