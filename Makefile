@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHON PREFIX DESTDIR
 
-.PHONY: run bench bench-quick test lint install uninstall clean
+.PHONY: run bench bench-quick bench-latency test lint install uninstall clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -e '.[dev,bench]' && touch $@
@@ -17,6 +17,9 @@ bench: $(VENV)/.installed ## everything against tbf and htb in ten minutes, with
 
 bench-quick: $(VENV)/.installed ## a few rows of it in a minute
 	$(BIN)/python -m bench run --quick
+
+bench-latency: $(VENV)/.installed ## what waits behind what, and what a bucket is worth, in ten minutes
+	$(BIN)/python -m bench run --only latency,trade --output bench/results/latency.json
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest

@@ -1,13 +1,12 @@
 """`python -m bench`: measure, or write the documentation from what was measured.
 
 python -m bench run [--quick] [--minutes M] [--only PART,...] [--queue QUEUE] [--output FILE]
-python -m bench report FILE
+python -m bench report FILE...
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -21,23 +20,23 @@ from bench.lab.privilege import prepare
 from bench.lanes import congestion_control, make_stage
 from bench.results import Run
 from bench.shapers import DEFAULT_QUEUE
-from bench.suite import Ambition, Suite
+from bench.suite import Ambition, Part, Suite
 from bench.terminal import Progress
 from shaper.model import Queue
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-PARTS = ("scale", "rates", "latency", "trade")
+
+PARTS = ",".join(Part)
 
 # Chosen.
+DEFAULT_PARTS = "scale,rates"  # what fits into ten minutes with five repeats
 MINUTES = 9.5
 QUICK_MINUTES = 0.8
 REPEATS = 5
-LATENCY_REPEATS = 3
 QUICK_COUNTS = (1, 100)
-SPARE = 40  # measurements made again because of steal: a minute of them
+SPARE = 15  # measurements made again because of steal: half a minute of them
 QUICK_SPARE = 3
-NICENESS = -5  # of the senders too: nothing else on the machine is to get between
 
 
 def main() -> int:
@@ -48,7 +47,7 @@ def main() -> int:
     running.add_argument("--quick", action="store_true", help="a few rows once, in a minute")
     running.add_argument("--minutes", type=float, help="when to begin nothing more")
     running.add_argument("--repeats", type=int, help="rounds at most")
-    running.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
+    running.add_argument("--only", default=DEFAULT_PARTS, help=f"of {PARTS}, by commas")
     running.add_argument(
         "--queue",
         default=DEFAULT_QUEUE,
@@ -56,8 +55,8 @@ def main() -> int:
         help="of the shaper",
     )
     running.add_argument("--output", type=Path, default=RESULTS / "bench.json")
-    writing = commands.add_parser("report", help="write docs/benchmarks.md from a file")
-    writing.add_argument("file", type=Path)
+    writing = commands.add_parser("report", help="write docs/benchmarks.md from results")
+    writing.add_argument("files", type=Path, nargs="+", metavar="FILE")
     writing.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args()
     try:
@@ -74,23 +73,23 @@ def main() -> int:
 def _run(options: argparse.Namespace) -> int:
     """Measure everything that was asked for, and keep what was found even if it ends early."""
     prepare()
-    parts = frozenset(options.only.split(","))
-    if unknown := parts - set(PARTS):
-        raise LabError(f"there is no part {', '.join(sorted(unknown))}: say {', '.join(PARTS)}")
+    try:
+        parts = frozenset(map(Part, options.only.split(",")))
+    except ValueError:
+        raise LabError(f"--only {options.only}: say any of {PARTS}, by commas") from None
     begin_s = time.monotonic()
     minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
     repeats = options.repeats or (1 if options.quick else REPEATS)
     ambition = Ambition(
         is_quick=options.quick,
         repeats=repeats,
-        latency_repeats=min(repeats, LATENCY_REPEATS),
         spare=QUICK_SPARE if options.quick else SPARE,
         end_s=begin_s + 60 * minutes,
         parts=parts,
     )
     settings = {"is_quick": options.quick, "queue": options.queue, "repeats": repeats}
     run = Run(meters.describe(), settings)
-    if "rates" in parts:
+    if Part.RATES in parts:
         run.skipped += rows.reasons()
     try:
         _perform(run, ambition, Progress())
@@ -99,25 +98,23 @@ def _run(options: argparse.Namespace) -> int:
         results.write(run, options.output)
     print(f"\n{report.overview(run)}\n\n{verdict.spell(run)}\n")
     print(f"{run.seconds:.0f} s; figures in {_relative(options.output)}", end="")
-    print(_draw(run, options.output.parent))
+    print(_draw(run, options.output))
     return 0
 
 
 def _perform(run: Run, ambition: Ambition, progress: Progress) -> None:
     """Measure part after part; what takes a fixed time comes first."""
     progress.say(f"machine: {', '.join(f'{k} {v}' for k, v in run.machine.items())}")
-    if os.geteuid() == 0:
-        os.nice(NICENESS)
-    if "scale" in ambition.parts:
+    if Part.SCALE in ambition.parts:
         _scale(run, ambition, progress)
     with make_stage() as pair, Shaperd(pair.host, "--shapers", "0") as shaperd:
         run.settings["congestion_control"] = congestion_control(pair.host)
         suite = Suite(pair, shaperd, run, progress, run.settings["queue"])
         suite.prepare()
-        if "trade" in ambition.parts and not ambition.is_quick:
+        if Part.TRADE in ambition.parts:
             progress.say("\nbuckets")
-            run.scale["trade"] = suite.trade(1)
-        if "latency" in ambition.parts and not ambition.is_quick:
+            run.scale["trade"] = suite.trade()
+        if Part.LATENCY in ambition.parts:
             progress.say("\nfairness")
             suite.fairness()
         suite.perform(ambition)
@@ -132,19 +129,20 @@ def _scale(run: Run, ambition: Ambition, progress: Progress) -> None:
         run.scale["forwarders"] = scale.forwarders(progress, 1)
 
 
-def _draw(run: Run, folder: Path) -> str:
+def _draw(run: Run, output: Path) -> str:
     """Draw the plots, if that is possible, and return what to say of it."""
     try:
         from bench import plots
     except ImportError as error:
         return f"; no plots ({error}: install the extra `bench`)"
-    names = plots.draw(run, folder)
+    names = plots.draw(run, output.parent, output.stem)
     return f", plots {', '.join(names)}"
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Write the document from a file of results."""
-    options.output.write_text(report.document(results.read(options.file)), encoding="utf-8")
+    """Write the document from files of results, taken together."""
+    run = results.merge([results.read(path) for path in options.files])
+    options.output.write_text(report.document(run), encoding="utf-8")
     print(f"wrote {_relative(options.output)}")
     return 0
 

@@ -80,6 +80,7 @@ class Course:
     target: Target
     frame_bytes: int
     pace_bits: int  # on the wire; 0: as fast as it goes
+    delay_ns: int = 0  # until the first one
 
     @property
     def _cost(self) -> int:
@@ -87,12 +88,15 @@ class Course:
         return self.frame_bytes * BITS_PER_BYTE * NS_PER_SECOND
 
     def due(self, elapsed_ns: int) -> int:
-        """Return how many should have been sent by now, the first one at once."""
-        return 1 + self.pace_bits * elapsed_ns // self._cost
+        """Return how many should have been sent by now, the first one after the delay."""
+        if elapsed_ns < self.delay_ns:
+            return 0
+        return 1 + self.pace_bits * (elapsed_ns - self.delay_ns) // self._cost
 
     def due_ns(self, count: int) -> int:
         """Return when another one is due after `count` of them."""
-        return -(-count * self._cost // self.pace_bits) if self.pace_bits else 0
+        earned_ns = -(-count * self._cost // self.pace_bits) if self.pace_bits else 0
+        return self.delay_ns + earned_ns
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from enum import StrEnum
 from bench import judge, meters
 from bench.datagrams import Blaster, Course, Pit
 from bench.lab.filters import Wanted, assemble
+from bench.lab.law import NS_PER_SECOND
 from bench.lab.ring import Caught, Ring
 from bench.lab.topology import Pair
 from bench.lanes import Counters, Lane, counters
@@ -27,7 +28,7 @@ from bench.ping import FRAME_BYTES as PING_BYTES
 from bench.ping import Echoes, Pinger
 from bench.results import Measurement
 from bench.shapers import Shaper
-from bench.streams import Emptied, Filler, Receiver
+from bench.streams import Emptied, Filler, Receiver, Target, share_bits
 from bench.task import Task
 from bench.workload import UNLIMITED_BITS, Traffic
 
@@ -40,7 +41,11 @@ PING_INTERVAL_S = 0.004
 PING_PERCENT = 4  # of the rate, at most, is spent on pings
 PING_DELAY_S = 0.3  # of a measurement of a second: the queue has filled by then
 WARM_UP_S = 0.25  # of a measurement of a second: a bucket that was full is not part of the rate
-MAX_WARM_UP_S = 1.0
+MAX_WARM_UP_S = 3.0
+SLOW_BITS = 10**6
+FAST_BITS = 10**9
+SLOW_PERCENT = 200  # of a slow rate is what UDP offers
+FLOOD_DELAY_S = 0.2
 END_S = 0.03  # before the senders stop, the steady state is over
 TURN_S = 0.1  # how often a waiting measurement lets progress be drawn
 FLUSH_S = 0.06  # a block of the ring that is not full is handed over after 50 ms
@@ -74,13 +79,28 @@ class Job:
         affordable_s = PING_BYTES * 8 * 100 / (PING_PERCENT * self.rate_bits)
         return max(PING_INTERVAL_S, affordable_s)
 
+    @property
+    def target(self) -> Target:
+        """Where it goes."""
+        return self.lane.destination, PORT
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether TCP has datagrams beside it."""
+        return self.traffic.is_stream and self.traffic.udp_frame_bytes > 0
+
     def course(self) -> Course:
         """Return how its datagrams are sent."""
-        pace_bits = self.rate_bits * self.traffic.udp_percent // 100
+        percent = self.traffic.udp_percent
+        if self.rate_bits <= SLOW_BITS:
+            # A bucket of a frame or two, full at the start, is to be used up by the warm-up.
+            percent = max(percent, SLOW_PERCENT)
         return Course(
-            (self.lane.destination, PORT),
+            self.target,
             self.traffic.udp_frame_bytes,
-            0 if self.rate_bits == UNLIMITED_BITS else pace_bits,
+            0 if self.rate_bits == UNLIMITED_BITS else self.rate_bits * percent // 100,
+            # What a flood does to a connection is asked, not what it does to connecting.
+            int(FLOOD_DELAY_S * NS_PER_SECOND) if self.is_flooded else 0,
         )
 
 
@@ -111,6 +131,7 @@ class Trial:
         self._emptied = Emptied([], 0.0)
         self._echoes: dict[int, Echoes] = {}
         self._own_s: dict[str, float] = {}
+        self._end_ns = 0
 
     def run(self) -> list[Measurement]:
         """Set every shaper up, send, and return what was measured, a result for each job."""
@@ -137,7 +158,7 @@ class Trial:
                         self._rings[at] = Ring(job.lane.nic, program, blocks)
                     stack.callback(self._rings[at].close)
                 if job.traffic.udp_frame_bytes:
-                    stack.callback(Pit(peer, (job.lane.destination, PORT)).close)
+                    stack.callback(Pit(peer, job.target).close)
             yield
 
     def _send(self) -> meters.Spent:
@@ -146,11 +167,10 @@ class Trial:
         watched = {name: pid for job in self._jobs for name, pid in job.shaper.processes().items()}
         streams = [job for job in self._jobs if job.traffic.is_stream]
         courses = [job.course() for job in self._jobs if job.traffic.udp_frame_bytes]
-        targets = [(job.lane.destination, PORT) for job in streams]
         with contextlib.ExitStack() as stack:
-            if targets:
+            if streams:
                 receiver = stack.enter_context(
-                    Task(peer, Receiver(targets, warm_up_s(self._seconds)))
+                    Task(peer, Receiver({job.target: self._slack_s(job) for job in streams}))
                 )
             before = meters.read(watched)
             pingers = {
@@ -159,12 +179,8 @@ class Trial:
                 if self._is_pinged(job)
             }
             senders = {}
-            if targets:
-                flows = [
-                    (job.lane.destination, PORT)
-                    for job in streams
-                    for _ in range(job.traffic.tcp_flows)
-                ]
+            if streams:
+                flows = [job.target for job in streams for _ in range(job.traffic.tcp_flows)]
                 senders["TCP sender"] = stack.enter_context(
                     Task(host, Filler(flows, self._seconds))
                 )
@@ -173,15 +189,25 @@ class Trial:
                     Task(host, Blaster(courses, self._seconds))
                 )
             self._wait()
+            self._end_ns = time.monotonic_ns()
             spent = meters.between(before, meters.read(watched))
             self._own_s = {name: sender.result(1.0) for name, sender in senders.items()}
-            if targets:
+            if streams:
                 self._emptied = receiver.stop()
                 self._own_s["TCP receiver"] = self._emptied.cpu_s
             self._echoes = {at: pinger.result(1.0) for at, pinger in pingers.items()}
         time.sleep(FLUSH_S)
         self._collect()
         return spent
+
+    def _slack_s(self, job: Job) -> float:
+        """Return how long TCP gets to find its speed before the receiver counts.
+
+        Where a lost segment takes long to come again, what waited for it arrives with it. So at
+        low rates all is counted, from the first byte on; but a flood has to have begun.
+        """
+        is_warmed = job.rate_bits >= FAST_BITS or job.is_flooded
+        return warm_up_s(self._seconds) if is_warmed else 0.0
 
     def _collect(self) -> None:
         """Read the rings. A measurement that has the machine to itself waits until it is over."""
@@ -231,6 +257,8 @@ class Trial:
         elif len(self._counted) == 2:
             judge.judge_counters(measurement, *self._between(job.lane))
         judge.judge_streams(measurement, streams)
+        if job.is_flooded:
+            measurement.goodput_bits = share_bits(streams, self._end_ns)
         judge.judge_echoes(measurement, self._echoes.get(at))
         if len(self._jobs) == 1:
             judge.judge_cost(measurement, spent, self._own_s)

@@ -26,7 +26,7 @@ SO_TIMESTAMPNS = 35
 STAMP = struct.Struct("@qq")
 
 # Chosen.
-WAIT_S = 0.3  # for answers after the last request
+WAIT_S = 0.15  # for answers after the last request
 PAYLOAD_BYTES = 8
 FRAME_BYTES = 14 + IP_BYTES + ECHO.size + PAYLOAD_BYTES
 

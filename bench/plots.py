@@ -19,8 +19,8 @@ PLAIN_COLOUR = "tab:cyan"
 SIZE_INCHES = (11, 7)
 
 
-def draw(run: Run, folder: Path) -> list[str]:
-    """Draw every plot there is something for, and return the names of the files."""
+def draw(run: Run, folder: Path, stem: str) -> list[str]:
+    """Draw every plot there is something for; return the names of the files: `stem-rate.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for name, paint in (
@@ -32,9 +32,9 @@ def draw(run: Run, folder: Path) -> list[str]:
         figure = paint(run)
         if figure is not None:
             figure.tight_layout()
-            figure.savefig(folder / f"{name}.png", dpi=110)
+            figure.savefig(folder / f"{stem}-{name}.png", dpi=110)
             pyplot.close(figure)
-            names.append(f"{name}.png")
+            names.append(f"{stem}-{name}.png")
     return names
 
 

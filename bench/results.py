@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,17 @@ def read(path: Path) -> Run:
         raise ValueError(f"{path} is not the result of a benchmark of this version")
     measurements = [Measurement(**each) for each in found.pop("measurements")]
     return Run(measurements=measurements, **found)
+
+
+def merge(runs: Sequence[Run]) -> Run:
+    """Return several runs on one machine as one; the first tells the settings."""
+    whole = Run(runs[0].machine, runs[0].settings)
+    for run in runs:
+        whole.measurements += run.measurements
+        whole.skipped += run.skipped
+        whole.scale |= run.scale
+        whole.seconds += run.seconds
+    return whole
 
 
 def stolen_percent(measurements: Iterable[Measurement]) -> float:

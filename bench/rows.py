@@ -17,7 +17,8 @@ KBIT, MBIT, GBIT = 10**3, 10**6, 10**9
 RATES_BITS = (9600, 64 * KBIT, MBIT, 10 * MBIT, 100 * MBIT, GBIT, 5 * GBIT, UNLIMITED_BITS)
 TRAFFIC = (workload.UDP_SMALL, workload.UDP_LARGE, workload.TCP_1, workload.TCP_4)
 LATENCY_RATES_BITS = (64 * KBIT, MBIT, 10 * MBIT, 100 * MBIT, GBIT)
-LATENCY_TRAFFIC = (workload.TCP_32, workload.FLOOD)  # 1 and 4 flows are in the table anyway
+LATENCY_TRAFFIC = (workload.TCP_4, workload.TCP_32, workload.FLOOD)
+COST_ROW = (UNLIMITED_BITS, workload.UDP_SMALL)  # what a better queue costs is seen here best
 IDLE_RATES_BITS = (MBIT, 100 * MBIT)
 FAIRNESS_BITS = 10 * MBIT
 
@@ -26,7 +27,9 @@ SLOW_BITS = MBIT  # up to here a measurement loads nothing and needs time: all a
 WHOLE_BITS = GBIT  # from here on TCP crosses as offload frames: cutting them costs a core
 FAST_S = 1.15  # a second of burst, and what is steady of it
 SLOW_S = 12.0  # fourteen frames of 1042 bytes at 9600 bit/s
-IDLE_S = 0.8  # two hundred pings
+IDLE_S = 0.5  # a hundred pings
+FREE_S = 0.8
+FLOOD_S = 2.5
 FAIRNESS_S = 10.0  # specified
 
 
@@ -98,12 +101,10 @@ def rate_rows(*, is_quick: bool = False) -> list[Row]:
     return rows
 
 
-def latency_rows(*, is_quick: bool = False) -> list[Row]:
-    """Return the rows that are about latency under load alone."""
-    rates = (10 * MBIT,) if is_quick else LATENCY_RATES_BITS
-    return [
-        _timed(rate, traffic, is_quick=is_quick) for rate in rates for traffic in LATENCY_TRAFFIC
-    ]
+def latency_rows() -> list[Row]:
+    """Return the rows about latency under load, and about what low latency costs."""
+    wanted = [(rate, traffic) for rate in LATENCY_RATES_BITS for traffic in LATENCY_TRAFFIC]
+    return [_timed(*row, is_quick=False) for row in [*wanted, COST_ROW]]
 
 
 def idle_rows(*, is_quick: bool = False) -> list[Row]:
@@ -124,5 +125,11 @@ def fast(rows: Iterable[Row]) -> list[Row]:
 
 def _timed(rate_bits: int, traffic: Traffic, *, is_quick: bool) -> Row:
     row = Row(rate_bits, traffic)
-    slow_s = QUICK_SLOW_S if is_quick else SLOW_S
-    return Row(rate_bits, traffic, slow_s if row.is_slow else FAST_S)
+    seconds = FAST_S
+    if row.is_slow:
+        seconds = QUICK_SLOW_S if is_quick else SLOW_S
+    elif rate_bits == UNLIMITED_BITS:
+        seconds = FREE_S
+    elif traffic == workload.FLOOD:
+        seconds = FLOOD_S
+    return Row(rate_bits, traffic, seconds)

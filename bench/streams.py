@@ -6,7 +6,7 @@ import contextlib
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.lab.law import NS_PER_SECOND
@@ -29,12 +29,14 @@ class Stream:
     """What one connection received after the warm-up.
 
     Attributes:
-        first_ns, last_ns: when the counting began and when the last bytes came (monotonic).
-        payload_bytes: between the two.
+        since_ns: from when on it was counted (monotonic).
+        first_ns, last_ns: when the first of the counted bytes came, and the last.
+        payload_bytes: what came after the first, up to the last.
 
     """
 
     target: Target
+    since_ns: int = 0
     first_ns: int = 0
     last_ns: int = 0
     payload_bytes: int = 0
@@ -65,18 +67,31 @@ def goodput_bits(streams: Sequence[Stream]) -> float:
     return sum(s.payload_bytes for s in counted) * 8 * NS_PER_SECOND / elapsed_ns
 
 
+def share_bits(streams: Sequence[Stream], end_ns: int) -> float:
+    """Return the payload a second from when they were counted to `end_ns`, silence included."""
+    return sum(
+        stream.payload_bytes * 8 * NS_PER_SECOND / (end_ns - stream.since_ns)
+        for stream in streams
+        if end_ns > stream.since_ns
+    )
+
+
 @dataclass
 class Receiver:
-    """Empties every connection made to any of its targets, until it is stopped."""
+    """Empties every connection made to any of its targets, until it is stopped.
 
-    targets: Sequence[Target]
-    warm_up_s: float
+    Attributes:
+        warm_ups_s: by target, for how long after it is made a connection is not counted.
+
+    """
+
+    warm_ups_s: Mapping[Target, float]
     _streams: list[Stream] = field(default_factory=list)
 
     def __call__(self, ready: Ready) -> Emptied:
         """Work (in a task)."""
         poll = selectors.EpollSelector()
-        for target in self.targets:
+        for target in self.warm_ups_s:
             entrance = socket.create_server(target, backlog=BACKLOG)
             entrance.setblocking(False)
             poll.register(entrance, selectors.EVENT_READ, target)
@@ -86,30 +101,29 @@ class Receiver:
         return Emptied(self._streams, time.process_time())
 
     def _serve(self, poll: selectors.BaseSelector) -> None:
-        """Accept and read, counting from the warm-up after the first connection on."""
+        """Accept and read, counting from the end of each connection's warm-up on."""
         buffer = bytearray(RECEIVE_BYTES)
-        counting_ns = 0
         while True:
             for key, _ in poll.select():
                 source = key.fileobj
                 if not isinstance(key.data, Stream):
                     connection, _ = source.accept()
-                    self._streams.append(Stream(key.data))
+                    warm_up_ns = int(self.warm_ups_s[key.data] * NS_PER_SECOND)
+                    self._streams.append(Stream(key.data, time.monotonic_ns() + warm_up_ns))
                     poll.register(connection, selectors.EVENT_READ, self._streams[-1])
                     continue
                 now = time.monotonic_ns()
-                counting_ns = counting_ns or now + int(self.warm_up_s * NS_PER_SECOND)
                 size = _take(source, buffer)
                 if not size:
                     poll.unregister(source)
                     source.close()
-                elif now >= counting_ns:
+                elif now >= key.data.since_ns:
                     key.data.add(now, size)
 
 
 def _take(source: socket.socket, buffer: bytearray) -> int:
     """Take what is there without copying it; 0 when the connection has ended."""
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         # MSG_TRUNC: the kernel throws the payload away and only tells its length.
         return source.recv_into(buffer, RECEIVE_BYTES, socket.MSG_TRUNC)
     return 0
@@ -128,12 +142,15 @@ class Filler:
         ready()
         end_s = time.monotonic() + self.seconds
         for target in self.targets:
-            poll.register(_connect(target), selectors.EVENT_WRITE)
+            poll.register(_connect(target), selectors.EVENT_WRITE, target)
         chunk = memoryview(bytes(CHUNK_BYTES))
         with contextlib.suppress(Stopped):
             while (left_s := end_s - time.monotonic()) > 0:
                 for key, _ in poll.select(left_s):
-                    _fill(key.fileobj, chunk)
+                    if not _fill(key.fileobj, chunk):
+                        poll.unregister(key.fileobj)
+                        key.fileobj.close()
+                        poll.register(_connect(key.data), selectors.EVENT_WRITE, key.data)
         for key in list(poll.get_map().values()):
             key.fileobj.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
             key.fileobj.close()
@@ -150,7 +167,13 @@ def _connect(target: Target) -> socket.socket:
     return handle
 
 
-def _fill(handle: socket.socket, chunk: memoryview) -> None:
-    """Write as much as there is room for now."""
-    with contextlib.suppress(BlockingIOError, ConnectionError):
+def _fill(handle: socket.socket, chunk: memoryview) -> bool:
+    """Write as much as there is room for now; return whether the connection still stands."""
+    try:
         handle.send(chunk)
+    except BlockingIOError:
+        pass
+    except OSError:
+        # Given up: where a rate is shared by dozens of flows, some starve until it times out.
+        return False
+    return True

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bench import rows, workload
 from bench.judge import MAX_STEAL_PERCENT
 from bench.lab.daemon import Shaperd
+from bench.lab.errors import LabError
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay
 from bench.measure import Job, Trial
@@ -22,14 +24,26 @@ from bench.rows import Row
 from bench.shapers import Bare, Daemon, Htb, Shaper, Tbf, obstacle
 from bench.terminal import Progress
 from bench.workload import UNLIMITED_BITS
+from shapecfg.client import CallError
 from shaper.model import Queue
 
 # Chosen.
 WIRE = Lane(1)
 WHOLE = Lane(2, is_wire=False)
+FIRST_FAIR_LANE = 3
 FIRST_SLOW_LANE = 10
-BURSTS_MS = (0, 1, 2, 4, 8, 16, 32)  # of the rate, beyond two full frames: the trade of buckets
+BURSTS_MS = (0, 1, 2, 5, 10, 20)  # of the rate, beyond two full frames: the trade of buckets
+TRADE_REPEATS = 3
 BURST_BITS = 100 * rows.MBIT
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    SCALE = "scale"
+    RATES = "rates"
+    LATENCY = "latency"
+    TRADE = "trade"
 
 
 @dataclass(frozen=True)
@@ -39,19 +53,17 @@ class Ambition:
     Attributes:
         is_quick: a few rows, once.
         repeats: how often each is measured, if there is time.
-        latency_repeats: the same for the rows that are about latency alone.
         spare: how many measurements may be made again because of steal.
         end_s: when no further measurement begins (monotonic).
-        parts: which to do, of `rates`, `latency`, `trade`, `scale`.
+        parts: which to do.
 
     """
 
     is_quick: bool
     repeats: int
-    latency_repeats: int
     spare: int
     end_s: float
-    parts: frozenset[str]
+    parts: frozenset[Part]
 
 
 class Suite:
@@ -75,6 +87,7 @@ class Suite:
         hz = kernel_hz() or DEFAULT_KERNEL_HZ
         host = pair.host
         self._spare = 0
+        self._is_plain_wanted = False
         self._bare = Bare(host)
         self._shaper = Daemon(host, shaperd, queue)
         self._compared: list[Shaper] = [Tbf(host, hz), Htb(host), self._shaper]
@@ -95,54 +108,55 @@ class Suite:
 
     def perform(self, ambition: Ambition) -> None:
         """Measure, round after round."""
-        main = rows.rate_rows(is_quick=ambition.is_quick) if "rates" in ambition.parts else []
-        idle = rows.idle_rows(is_quick=ambition.is_quick) if "rates" in ambition.parts else []
-        latency: list[Row] = []
-        if "latency" in ambition.parts:
-            latency = rows.latency_rows(is_quick=ambition.is_quick)
-        lanes = self._lay_slow(rows.slow([*main, *latency]))
+        wanted = []
+        if Part.RATES in ambition.parts:
+            wanted += rows.rate_rows(is_quick=ambition.is_quick)
+            wanted += rows.idle_rows(is_quick=ambition.is_quick)
+        if Part.LATENCY in ambition.parts:
+            self._is_plain_wanted = True
+            wanted += [row for row in rows.latency_rows() if row not in wanted]
         self._spare = ambition.spare
+        lanes = self._lay_slow(rows.slow(row for row in wanted if row.traffic != workload.IDLE))
         for number in range(ambition.repeats):
             self._progress.begin_round(number + 1, ambition.repeats)
-            is_all = number < ambition.latency_repeats
-            wanted = [*main, *idle, *(latency if is_all else [])]
-            self._slow_round(lanes, wanted, ambition)
-            for row in [*rows.fast(wanted), *(row for row in idle if row.is_slow)]:
+            self._slow_round(lanes, ambition)
+            for row in wanted:
+                if row.is_slow and row.traffic != workload.IDLE:
+                    continue
                 for shaper in self._entrants(row):
                     if time.monotonic() > ambition.end_s:
-                        self._run.skipped.append(
-                            f"time was up in round {number + 1}, at {row.title}"
-                        )
+                        at = f"round {number + 1}, {row.title}, {shaper.name}"
+                        self._run.skipped.append(f"time was up before {at}: fewer repeats there")
                         return
                     self._measure(shaper, row)
 
     def _entrants(self, row: Row) -> list[Shaper]:
-        """Return who is measured in a row."""
-        is_free = row.rate_bits == UNLIMITED_BITS
-        is_idle = row.traffic == workload.IDLE
-        entrants: list[Shaper] = [self._bare] if is_free or is_idle else []
-        entrants += self._compared
-        is_latency = row.traffic in (*rows.LATENCY_TRAFFIC, workload.TCP_8)
-        is_decisive = row.traffic == workload.TCP_4 or (row.rate_bits, row.traffic) == (
-            UNLIMITED_BITS,
-            workload.UDP_SMALL,
-        )
-        return entrants + (list(self._plain) if is_latency or is_decisive else [])
+        """Return who is measured in a row: the bare link where no rate is asked for."""
+        is_bare = row.rate_bits == UNLIMITED_BITS or row.traffic == workload.IDLE
+        plain = self._plain if self._is_plain_wanted and row in rows.latency_rows() else []
+        return [*[self._bare] * is_bare, *self._compared, *plain]
 
     def _measure(self, shaper: Shaper, row: Row) -> None:
         """Measure one cell, and once more if a hypervisor took too much of it."""
         job = Job(WIRE if row.is_wire else WHOLE, shaper, row.rate_bits, row.traffic)
-        (found,) = self._try([job], row.title, row.seconds)
-        if found.steal_percent > MAX_STEAL_PERCENT and self._spare:
+        found = self._try([job], row.title, row.seconds)
+        if found and found[0].steal_percent > MAX_STEAL_PERCENT and self._spare:
             self._spare -= 1
-            self._progress.tell_stolen(found)
-            (found,) = self._try([job], row.title, row.seconds)
-            found.is_repeated = True
-        self._keep([found])
+            self._progress.tell_stolen(found[0])
+            found = self._try([job], row.title, row.seconds)
+            for measurement in found:
+                measurement.is_repeated = True
+        self._keep(found)
 
     def _try(self, jobs: Sequence[Job], title: str, seconds: float) -> list[Measurement]:
         names = ", ".join(dict.fromkeys(job.shaper.name for job in jobs))
-        return Trial(self._pair, jobs, seconds, self._progress.turn(title, names)).run()
+        try:
+            return Trial(self._pair, jobs, seconds, self._progress.turn(title, names)).run()
+        except (LabError, CallError, OSError) as error:
+            # One measurement that fails is missing, and said so; the others are still wanted.
+            self._run.skipped.append(f"{title}, {names}, once: {error}")
+            self._progress.say(f"  {title}: {names}: {error}")
+            return []
 
     def _keep(self, found: Sequence[Measurement]) -> None:
         for measurement in found:
@@ -161,46 +175,45 @@ class Suite:
                 lanes[row, shaper.name] = lane
         return lanes
 
-    def _slow_round(
-        self, lanes: dict[tuple[Row, str], Lane], wanted: Sequence[Row], ambition: Ambition
-    ) -> None:
+    def _slow_round(self, lanes: dict[tuple[Row, str], Lane], ambition: Ambition) -> None:
         """Measure all slow rows at once."""
+        if not lanes or time.monotonic() > ambition.end_s:
+            return
+        by_name = {shaper.name: shaper for shaper in [*self._compared, *self._plain]}
         jobs = [
-            Job(lanes[row, shaper.name], shaper, row.rate_bits, row.traffic)
-            for row in wanted
-            for shaper in self._entrants(row)
-            if (row, shaper.name) in lanes
+            Job(lane, by_name[name], row.rate_bits, row.traffic)
+            for (row, name), lane in lanes.items()
         ]
-        if jobs and time.monotonic() < ambition.end_s:
-            seconds = max(row.seconds for row, _ in lanes)
-            title = f"up to {workload.spell_rate(rows.SLOW_BITS)}, {len(jobs)} lanes at once"
-            self._keep(self._try(jobs, title, seconds))
+        title = f"up to {workload.spell_rate(rows.SLOW_BITS)}, {len(jobs)} lanes at once"
+        self._keep(self._try(jobs, title, max(row.seconds for row, _ in lanes)))
 
     def fairness(self) -> None:
         """Measure eight flows, everyone at once on a lane of its own."""
         row = Row(rows.FAIRNESS_BITS, workload.TCP_8, rows.FAIRNESS_S)
         jobs = []
-        for at, shaper in enumerate(self._entrants(row)):
-            lane = Lane(3 + at)
+        for at, shaper in enumerate([*self._compared, *self._plain]):
+            lane = Lane(FIRST_FAIR_LANE + at)
             lay(self._pair, lane)
             jobs.append(Job(lane, shaper, row.rate_bits, row.traffic))
         self._keep(self._try(jobs, row.title, row.seconds))
 
-    def trade(self, attempts: int) -> list[dict[str, float]]:
+    def trade(self) -> list[dict[str, float]]:
         """Measure rate and burst with buckets from small to large, and return one point each."""
         found: list[dict[str, float]] = []
-        for _ in range(attempts):
+        for _ in range(TRADE_REPEATS):
             for burst_ms in BURSTS_MS:
                 burst = 2 * 1514 + BURST_BITS * burst_ms // 8000
                 row = Row(BURST_BITS, workload.UDP_LARGE)
                 bucket = _WithBucket(self._shaper, burst)
                 job = Job(WIRE, bucket, row.rate_bits, row.traffic)
-                (seen,) = self._try([job], f"bucket of {burst} B", row.seconds)
+                for seen in self._try([job], f"bucket of {burst} B", row.seconds):
+                    if seen.error_percent is None or seen.burst_bytes is None:
+                        continue
+                    point = {"burst_ms": burst_ms, "bucket_bytes": burst}
+                    point["error_percent"] = seen.error_percent
+                    found.append(point | {"burst_bytes": seen.burst_bytes})
+                    self._progress.tell(seen)
                 self._shaper.remove(WIRE)
-                point = {"burst_ms": burst_ms, "bucket_bytes": burst}
-                if seen.error_percent is not None and seen.burst_bytes is not None:
-                    point |= {"error_percent": seen.error_percent, "burst_bytes": seen.burst_bytes}
-                    found.append(point)
         return found
 
 
