@@ -62,7 +62,7 @@ class Device:
         self.master_index: int | None = None
         self.plan: Plan | None = None
         self._done: Plan | None = None  # the plan, once all of it is true
-        # Lengths of the ring that events still under way may show, the last we set included.
+        # Lengths of the ring that events still under way may show, and that we are about to set.
         self._outdated_ring_frames: set[int] = set()
         self._tap = tap
         self._netlink = netlink
@@ -110,6 +110,8 @@ class Device:
             await self._open()
         await self._flush_if_downed(own)
         self.plan = plan
+        if "ring_frames" in changed:
+            self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
         await self._set_link(plan, changed, own)
         if "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu:
             # The kernel has given the device IPv6 anew, with the defaults of any other.
@@ -197,7 +199,6 @@ class Device:
 
         The kernel frees, uncounted, what fits no longer, so the ring should be as good as empty.
         """
-        self._outdated_ring_frames |= {own.txqueuelen, ring_frames}
         if ring_frames < own.txqueuelen:
             await self._tell("absorb")
         await self._netlink.set_link(self.ifindex, txqlen=ring_frames)
