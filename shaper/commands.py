@@ -12,7 +12,14 @@ from dataclasses import replace
 from shaper import checks
 from shaper.control.interface import ShaperObject
 from shaper.device import Device
-from shaper.errors import Busy, InvalidValue, NoSuchMaster, NoSuchShaper, NotAttached
+from shaper.errors import (
+    Busy,
+    InvalidValue,
+    NoSuchMaster,
+    NoSuchShaper,
+    NotAttached,
+    ShaperError,
+)
 from shaper.kernel import counters
 from shaper.kernel.sysctl import reverse_path_warning
 from shaper.model import Link, Options, Spec
@@ -125,7 +132,11 @@ class Commands:
             if name in self._supervisor.devices:
                 raise Busy(f"{name} is a shaper already")
             device = await self._supervisor.create(Spec(name, options=Options(hz=self.hz)))
-            await self._supervisor.reconcile(device)
+            try:
+                await self._supervisor.reconcile(device)
+            except ShaperError:
+                await self._supervisor.discard(device)
+                raise
             self._supervisor.save()
             return name
 
@@ -150,8 +161,6 @@ class Commands:
                 device = self._supervisor.devices.get(spec.ifname)
                 if device is None:
                     device = await self._supervisor.create(spec)
-                elif device.spec.master not in (None, spec.master):
-                    await self._supervisor.change(device, replace(device.spec, master=None))
                 await self._supervisor.change(device, spec)
 
     async def _check(self, spec: Spec) -> None:

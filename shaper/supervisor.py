@@ -8,16 +8,14 @@ changes a shaper holds it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Iterable
 from dataclasses import replace
 
 from shaper.device import Device
-from shaper.errors import (
-    Busy,
-    ShaperError,
-)
+from shaper.errors import Busy, KernelRefused, ShaperError
 from shaper.forwarders import Forwarder
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap
@@ -115,17 +113,26 @@ class Supervisor:
             await device.hand_over(self._pool.forwarder_of(slot))
             await self._watcher.look_at(ifindex)
         except ShaperError:
-            await (device.abandon() if device.was_adopted else device.remove())
-            self.forget(device)
+            await self.discard(device)
             raise
         return device
+
+    async def discard(self, device: Device) -> None:
+        """Undo `create`."""
+        await (device.abandon() if device.was_adopted else device.remove())
+        self.forget(device)
 
     async def alias(self, ifname: str) -> str | None:
         """Return the alias of a device that exists already; None if there is none."""
         link = self.links.name(ifname)
         if link is None:
             return None
-        messages = await self.netlink.link(link.ifindex)
+        try:
+            messages = await self.netlink.link(link.ifindex)
+        except KernelRefused as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return None  # it was removed just now, and its event is still under way
         return messages[0].get_attr("IFLA_IFALIAS") or "" if messages else None
 
     def refuse_foreign(self, ifname: str, alias: str | None) -> None:
@@ -135,16 +142,21 @@ class Supervisor:
 
     async def change(self, device: Device, spec: Spec) -> list[str]:
         """Make a device be as `spec` says and save it, or leave all as it was; return warnings."""
-        before, device.spec = device.spec, spec
-        if spec.master != before.master:
-            device.master_index = None
+        before = device.spec
+        self._want(device, spec)
         try:
             await self.reconcile(device)
         except ShaperError:
-            device.spec = before
+            self._want(device, before)
             self._watcher.mark(device.ifindex)
             raise
         return self.save()
+
+    def _want(self, device: Device, spec: Spec) -> None:
+        """Set what a device should be; another master is looked for by its name."""
+        if spec.master != device.spec.master:
+            device.master_index = None
+        device.spec = spec
 
     async def reconcile(self, device: Device) -> None:
         """Make true what is wanted, as far as what is seen allows it."""
