@@ -88,6 +88,7 @@ class Machine:
         kernel: what netlink, TAPs and packet sockets lead to.
         forwarders: those started so far; the last one is alive.
         taps: those made so far, by name.
+        next_refusals: what forwarders started from now on refuse, by verb.
         state_directory: where the state file is.
     """
 
@@ -96,9 +97,9 @@ class Machine:
         self.kernel.devices[ETH1.ifindex] = ETH1
         self.forwarders: list[MemoryForwarder] = []
         self.taps: dict[str, MemoryTap] = {}
+        self.next_refusals: dict[str, list[ShaperError]] = {}
         self.state_directory = state_directory
-        self.supervisor = Supervisor(Store(state_directory), Pool(1), self.kernel)
-        self.commands = Commands(self.supervisor, 1000)
+        self.again()
         patch.setattr("shaper.watcher.Monitor", self.kernel.monitor)
         patch.setattr("shaper.pool.Forwarder", self._forwarder)
         patch.setattr("shaper.supervisor.Tap", self.tap)
@@ -107,6 +108,12 @@ class Machine:
         patch.setattr("shaper.device.set_speed", self.kernel.set_speed)
         patch.setattr("shaper.commands.reverse_path_warning", lambda _: None)
         patch.setattr("shaper.commands.counters.tx_dropped", lambda: {"shaper0": 7})
+
+    def again(self) -> Machine:
+        """Put a new daemon, which has not started, in the place of the last one."""
+        self.supervisor = Supervisor(Store(self.state_directory), Pool(1), self.kernel)
+        self.commands = Commands(self.supervisor, 1000)
+        return self
 
     @contextlib.asynccontextmanager
     async def running(self, *specs: Spec) -> AsyncIterator[Commands]:
@@ -144,4 +151,5 @@ class Machine:
         self, board: Board, on_death: Callable[[MemoryForwarder], None]
     ) -> MemoryForwarder:
         self.forwarders.append(MemoryForwarder(board, on_death))
+        self.forwarders[-1].refusals.update(self.next_refusals)
         return self.forwarders[-1]

@@ -233,15 +233,17 @@ async def test_a_length_of_ours_may_be_set_back_by_hand(rig: Rig) -> None:
     assert rig.device.spec.options.limit_packets == before
 
 
+@pytest.mark.parametrize("verb", ["flush", "configure", "absorb"])
 @instantly
-async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: Rig) -> None:
+async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: Rig, verb: str) -> None:
     """When a plan is refused before the ring is changed, the old length is no new limit."""
     await rig.make()
+    await rig.realize(rate(100_000_000))
     rig.device.follow(rig.own)
     rig.kernel.put(replace(rig.own, is_up=False))
-    rig.forwarder.refusals["flush"] = [REFUSAL]
+    rig.forwarder.refusals[verb] = [REFUSAL]
     with pytest.raises(KernelRefused):
-        await rig.realize(rate(100_000_000))
+        await rig.realize(rate(64_000))
     rig.device.follow(rig.own)
     assert rig.device.spec.options.limit_packets is None
 
