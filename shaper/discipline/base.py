@@ -27,7 +27,7 @@ class Discipline(Protocol):
         overlimits: how many times a frame had to wait.
         dropped: wire frames lost, by reason.
         ecn_marks: wire frames marked instead of dropped (RFC 3168).
-        flows: how many flows have frames waiting, where the discipline tells them apart.
+        flows: how many flows have a place in the round, where the discipline tells them apart.
         delay_now: how long the frame handed out last had waited, in jiffies.
         room: wire frames that fit without a drop; at 0 the TAP is better left unread.
         busy_bytes: wire bytes handed out since the rate was last set.
