@@ -19,7 +19,7 @@ from tests.kernel.shaping import hold, look, wait_idle
 from tests.kernel.steps import SHAPER, Listener, Stream, now_ns, shape
 
 RATE_BITS = 10_000_000
-PROBING_S = 1.2
+PROBING_S = 1.0
 CONNECTIONS = 4
 
 # What must hold of a sparse flow, against the same beside the same traffic in a fifo.
@@ -134,7 +134,7 @@ def test_two_connections_share_evenly(pair: Pair, shaperd: Shaperd) -> None:
         wait_idle(shaperd)
         with bulk(pair, 2), bulk_capture(pair) as capture:
             start_ns = now_ns()
-            time.sleep(1.5)
+            time.sleep(1.2)
             period = start_ns, now_ns()
             recording = capture.stop()
         less, more = latency.bytes_by_flow(recording, 4)
