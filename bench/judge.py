@@ -13,7 +13,7 @@ from bench.lab.ring import Caught
 from bench.lanes import Counters
 from bench.meters import Spent
 from bench.ping import Echoes
-from bench.results import Measurement
+from bench.results import MAX_STEAL_PERCENT, Measurement
 from bench.streams import Stream, goodput_bits
 from bench.workload import IDLE
 
@@ -21,7 +21,6 @@ from bench.workload import IDLE
 WINDOWS_MS = (1, 10, 100)
 MIN_FRAMES = 3  # of fewer no rate is told
 MIN_WINDOW_FRAMES = 3  # a window that holds fewer at the rate says more of frames than of shapers
-MAX_STEAL_PERCENT = 5.0
 UDP_OVERHEAD_BYTES = 14 + 20 + 8
 NS_PER_MS = 10**6
 

@@ -15,13 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.lab.errors import LabError
 from bench.lab.namespaces import Namespace
 from bench.lab.offload import set_wire_frames
 from bench.lab.topology import Pair, accept_detours, lay_cable
 
 # Chosen.
-CONGESTION = "cubic"  # RFC 9438, the default of most systems; it fills whatever queue there is
 MAX_LANES = 250
 
 
@@ -89,12 +87,10 @@ def lay(pair: Pair, lane: Lane) -> None:
 
 @contextlib.contextmanager
 def make_stage() -> Iterator[Pair]:
-    """Build the two namespaces, without a cable, and with ordinary TCP in both."""
+    """Build the two namespaces, without a cable."""
     with Namespace() as host, Namespace() as peer:
         for namespace in (host, peer):
             accept_detours(namespace)
-            with contextlib.suppress(OSError):  # a kernel without it keeps what it has
-                namespace.sysctl("net/ipv4/tcp_congestion_control", CONGESTION)
         yield Pair(host, peer)
 
 
@@ -116,13 +112,3 @@ def counters(namespace: Namespace) -> dict[str, Counters]:
         received_bytes, frames = numbers.split()[:2]
         found[name.strip()] = Counters(int(frames), int(received_bytes))
     return found
-
-
-def congestion_control(namespace: Namespace) -> str:
-    """Return which congestion control TCP uses in a namespace."""
-    try:
-        with namespace.enter():
-            text = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="ascii")
-    except OSError as error:
-        raise LabError(f"the congestion control cannot be read: {error}") from None
-    return text.strip()

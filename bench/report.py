@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import verdict, workload
 from bench.figures import median
-from bench.results import Cell, Run, stolen_percent
+from bench.results import MAX_STEAL_PERCENT, Cell, Run, stolen_percent
 from bench.terminal import spell_count, spell_percent, spell_us, table
 from bench.workload import UNLIMITED_BITS, spell_rate
 
@@ -52,7 +52,8 @@ METHOD = """\
 - **Ping** is an ICMP echo through the shaper beside the traffic, stamped by the kernel on its
   return.
 - A measurement during which a hypervisor took more than 5 % of the processors' time is made
-  again, once, as long as there is time for that. Processor time is not judged where it was kept.
+  again, once, as long as there is time for that. If there are calmer ones in its cell, it is kept
+  but not counted. Its processor time is never counted.
 """
 
 # What is compared: figure, what it is called, whether more is better, and how it is written.
@@ -136,14 +137,14 @@ def _machine(run: Run) -> str:
     machine = run.machine
     kind = "virtual machine" if machine["is_virtual"] else "machine"
     steals = sum(each.is_repeated for each in run.measurements)
-    still = [each for each in run.measurements if each.steal_percent > 5]
+    still = [each for each in run.measurements if each.steal_percent > MAX_STEAL_PERCENT]
     return (
         f"A {kind}: {machine['processors']} x {machine['processor']}, "
-        f"{machine['memory_mib']} MiB, Linux {machine['kernel']} (HZ {machine['kernel_hz']}), "
-        f"Python {machine['python']}, TCP {run.settings.get('congestion_control', '-')}, "
-        f"queue of the shaper {run.settings['queue']}. "
+        f"{machine['memory_mib']} MiB, Linux {machine['kernel']} (HZ {machine['kernel_hz']}),\n"
+        f"Python {machine['python']}, TCP with {run.settings.get('congestion_control', '-')}, "
+        f"queue of the shaper {run.settings['queue']}.\n"
         f"{len(run.measurements)} measurements in {run.seconds:.0f} s, {steals} of them made "
-        f"again because of steal; {len(still)} kept with more than 5 % of it, "
+        f"again\nbecause of steal; {len(still)} kept with more than 5 % of it, "
         f"{stolen_percent(run.measurements):.0f} % at most.\n"
     )
 
@@ -165,7 +166,8 @@ def _figures(run: Run) -> str:
         for title, cells in _rows(run)
         for at, fields in enumerate([shaper, *_fields(cell)] for shaper, cell in cells)
     ]
-    return f"## All figures\n\nMedians of n measurements.\n\n{_grid(heads, lines)}"
+    title = "## All figures\n\nMedians of n measurements; see below which are counted."
+    return f"{title}\n\n{_grid(heads, lines)}"
 
 
 def _worse(run: Run) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.figures import median
 
+MAX_STEAL_PERCENT = 5.0  # chosen: more of the processors taken away, and it is disturbed
 FORMAT = 1  # of the file; another number is another format
 
 
@@ -96,9 +97,11 @@ class Run:
     seconds: float = 0.0
 
     def cell(self, shaper: str, rate_bits: int, traffic: str) -> Cell:
-        """Return all attempts at one cell."""
+        """Return the attempts at one cell: the undisturbed ones, or all if none was."""
         wanted = (shaper, rate_bits, traffic)
-        return Cell([m for m in self.measurements if (m.shaper, m.rate_bits, m.traffic) == wanted])
+        found = [m for m in self.measurements if (m.shaper, m.rate_bits, m.traffic) == wanted]
+        calm = [each for each in found if each.steal_percent <= MAX_STEAL_PERCENT]
+        return Cell(calm or found)
 
     def shapers(self) -> list[str]:
         """Return who was measured, in the order of appearance."""

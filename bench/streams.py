@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.lab.law import NS_PER_SECOND
+from bench.lab.namespaces import Namespace
 from bench.lab.pump import ABORT
 from bench.task import Ready, Stopped
 
 Target = tuple[str, int]  # address and port
 
 # Chosen.
+CONGESTION = b"cubic"  # RFC 9438, most systems' default: it fills what queue there is
 CHUNK_BYTES = 1 << 18  # of a write
 RECEIVE_BYTES = 1 << 22  # of a read, which copies nothing
 BACKLOG = 256
@@ -157,9 +159,25 @@ class Filler:
         return time.process_time()
 
 
+def open_stream() -> socket.socket:
+    """Return a socket of TCP with the congestion control wanted, or else the machine's own."""
+    handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Of the socket: a namespace may not choose one by sysctl that the first has not released.
+    with contextlib.suppress(OSError):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION)
+    return handle
+
+
+def congestion_control(namespace: Namespace) -> str:
+    """Return by what congestion control TCP will be sent in a namespace."""
+    with namespace.enter(), open_stream() as handle:
+        name = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    return name.rstrip(b"\0").decode()
+
+
 def _connect(target: Target) -> socket.socket:
     """Begin a connection; it becomes writable once it is made."""
-    handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    handle = open_stream()
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     handle.setblocking(False)
     with contextlib.suppress(BlockingIOError):

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench import rows, workload
-from bench.judge import MAX_STEAL_PERCENT
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay
 from bench.measure import Job, Trial
 from bench.meters import DEFAULT_KERNEL_HZ, kernel_hz
-from bench.results import Measurement, Run
+from bench.results import MAX_STEAL_PERCENT, Measurement, Run
 from bench.rows import Row
 from bench.shapers import Bare, Daemon, Htb, Shaper, Tbf, obstacle
 from bench.terminal import Progress

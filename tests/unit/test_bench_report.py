@@ -49,6 +49,16 @@ def test_a_cell_is_the_median_of_its_attempts() -> None:
     assert len(run.cell("htb", MBIT, workload.TCP_4.name)) == 0
 
 
+def test_disturbed_attempts_count_only_where_there_are_no_others() -> None:
+    """A hypervisor that takes the processors says nothing about a shaper."""
+    run = a_run()
+    for steal, burst in ((0.0, 1), (20.0, 9), (1.0, 3)):
+        add(run, "tbf", MBIT, workload.TCP_4, steal_percent=steal, burst_bytes=burst)
+    add(run, "htb", MBIT, workload.TCP_4, steal_percent=20.0, burst_bytes=9)
+    assert run.cell("tbf", MBIT, workload.TCP_4.name).figure("burst_bytes") == 2
+    assert run.cell("htb", MBIT, workload.TCP_4.name).figure("burst_bytes") == 9
+
+
 def test_a_run_survives_its_file(tmp_path: Path) -> None:
     """What is read back is what was written, and another format is refused."""
     run = a_run()
