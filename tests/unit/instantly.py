@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import selectors
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 MAX_SECONDS = 10.0
@@ -65,8 +65,3 @@ async def until(is_so: Callable[[], object]) -> None:
 async def settle() -> None:
     """Let everything happen that is under way, retries included."""
     await asyncio.sleep(1)
-
-
-def without(arguments: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return arguments but for some."""
-    return {name: value for name, value in arguments.items() if name not in names}
