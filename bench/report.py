@@ -20,7 +20,8 @@ BETTER_PERCENT = 5  # a difference smaller than this is called none
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `python -m bench report` from one run of `make bench`; nothing in it was edited.
+Written by `python -m bench report` from a run of `make bench` and one of `make bench-latency`;
+nothing in it was edited.
 The bare cable, the kernel's `tbf` and `htb`, and the shaper, on the same two network namespaces
 and the same traffic, one after the other in every row, round after round. Everything is measured
 where it arrives. Absolute figures belong to this machine; compare ratios.
@@ -194,9 +195,27 @@ def _comparisons(run: Run) -> Iterator[tuple[float, list[str]]]:
             for peer in verdict.PEERS:
                 value = own.figure(figure)
                 other = run.cell(peer, rate_bits, traffic).figure(figure)
-                if value and other:
+                if value and other and not _is_moot(run, figure, peer, rate_bits, traffic):
                     factor = other / value if is_more_better else value / other
                     yield factor, [f"{spell_rate(rate_bits)}, {traffic}", name, peer]
+
+
+def _is_moot(run: Run, figure: str, peer: str, rate_bits: int, traffic: str) -> bool:
+    """Whether a comparison says nothing: whoever exceeds the rate carries more, and is not better.
+
+    Of UDP goodput and frames are the same, and told once.
+    """
+    if figure not in ("goodput_bits", "frames_per_second"):
+        return False
+    is_told_in_frames = traffic in (workload.UDP_SMALL.name, workload.UDP_LARGE.name)
+    if is_told_in_frames != (figure == "frames_per_second"):
+        return True
+    if rate_bits == UNLIMITED_BITS:
+        return False
+    other = run.cell(peer, rate_bits, traffic)
+    error = other.figure("error_percent") or 0.0
+    first = other.figure("first_second_percent") or 0.0
+    return max(error, first - 100) > BETTER_PERCENT
 
 
 def _scale(run: Run) -> str:

@@ -130,6 +130,15 @@ def test_the_document_says_what_is_worse() -> None:
     assert "- 9600 bit/s: too slow" in text
 
 
+def test_who_exceeds_the_rate_is_not_called_better() -> None:
+    """More goodput than the rate allows is a fault of the other, no fault of the shaper."""
+    for error, is_told in ((20.0, False), (0.1, True)):
+        run = a_run()
+        add(run, "shaper", MBIT, workload.TCP_4, goodput_bits=9e5)
+        add(run, "htb", MBIT, workload.TCP_4, goodput_bits=1.2e6, error_percent=error)
+        assert ("| goodput | htb | 1.33 |" in report.document(run)) is is_told
+
+
 def test_the_terminal_has_a_row_for_each_of_them() -> None:
     """A row has its title once, then everyone in it, in one order."""
     run = a_run()
