@@ -7,15 +7,20 @@ benchmark needs beyond it.
 from __future__ import annotations
 
 import statistics
+from bisect import bisect_left
 from collections.abc import Sequence
 
-from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, Frame
+from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, UNITS_PER_BYTE, Frame, burst_bytes
 
 # Specified by Ethernet, IP and TCP.
 ETHERNET_BYTES = 14
 ETHER_TYPE_IPV4 = b"\x08\x00"
 PROTOCOL_TCP = 6
 MTU = 1500
+
+# Chosen.
+STRETCH_NS = 100_000_000
+STRETCH_FRAMES = 10  # that the rate carries in a stretch, at least; slow rates have longer ones
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -41,6 +46,11 @@ def median(values: Sequence[float | None]) -> float | None:
 def ratio(value: float | None, base: float | None) -> float | None:
     """Return value / base, or None where either is missing or there is nothing to divide by."""
     return None if value is None or not base else value / base
+
+
+def difference(value: float | None, base: float | None) -> float | None:
+    """Return value - base, or None where either is missing."""
+    return None if value is None or base is None else value - base
 
 
 def fitted_rate_bits(frames: Sequence[Frame]) -> float:
@@ -69,6 +79,30 @@ def fitted_rate_bits(frames: Sequence[Frame]) -> float:
     count = len(frames)
     slope = (count * sum_ts - sum_t * sum_s) / (count * sum_tt - sum_t * sum_t)
     return slope * BITS_PER_BYTE * NS_PER_SECOND
+
+
+def stretch_ns(frames: Sequence[Frame], rate_bits: int) -> int:
+    """Return how long a stretch of a recording is, for `stretch_bursts`: whole frames fit in."""
+    largest = max(size for _, size in frames)
+    return max(STRETCH_NS, -(-STRETCH_FRAMES * largest * UNITS_PER_BYTE // rate_bits))
+
+
+def stretch_bursts(frames: Sequence[Frame], rate_bits: int, length_ns: int) -> list[int]:
+    """Return the smallest bucket that each stretch of a recording obeys, taken by itself.
+
+    A late wake-up shows in the stretch it falls in and in no other, whereas the bucket that the
+    whole recording obeys is decided by the latest of all. Stretches that the recording does not
+    fill, and those that carried less than half of the rate, are left out: where little was sent
+    no burst was possible, and silence is no merit.
+    """
+    bursts = []
+    begin_ns, end_ns = (frames[0][0], frames[-1][0]) if frames else (0, 0)
+    for start_ns in range(begin_ns, end_ns - length_ns + 1, length_ns):
+        first = bisect_left(frames, (start_ns, 0))
+        stretch = frames[first : bisect_left(frames, (start_ns + length_ns, 0))]
+        if 2 * UNITS_PER_BYTE * sum(size for _, size in stretch) >= rate_bits * length_ns:
+            bursts.append(burst_bytes(stretch, rate_bits))
+    return bursts
 
 
 def wire_frames(header: bytes, length: int) -> tuple[int, int]:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.figures import fitted_rate_bits, percentile, wire_frames
+from bench.figures import (
+    fitted_rate_bits,
+    percentile,
+    stretch_bursts,
+    stretch_ns,
+    wire_frames,
+)
 from bench.lab import law
 from bench.lab.ring import Caught
 from bench.lanes import Counters
@@ -20,6 +26,7 @@ from bench.workload import IDLE
 # Chosen.
 WINDOWS_MS = (1, 10, 100)
 MIN_FRAMES = 3  # of fewer no rate is told
+MIN_STRETCHES = 5  # of fewer no burst is called typical
 MIN_WINDOW_FRAMES = 3  # a window that holds fewer at the rate says more of frames than of shapers
 UDP_OVERHEAD_BYTES = 14 + 20 + 8
 NS_PER_MS = 10**6
@@ -39,7 +46,7 @@ def judge_frames(
         measurement.frames_per_second = (count - 1) / elapsed_s
     rate_bits = measurement.rate_bits
     _judge_rate(measurement, frames, warm_up_s)
-    measurement.burst_bytes = law.burst_bytes(frames, rate_bits)
+    _judge_bursts(measurement, frames)
     largest_bits = 8 * max(size for _, size in frames)
     for window_ms in WINDOWS_MS:
         if rate_bits * window_ms >= 1000 * MIN_WINDOW_FRAMES * largest_bits:
@@ -80,6 +87,18 @@ def _judge_rate(measurement: Measurement, frames: Sequence[law.Frame], warm_up_s
     measurement.ends_error_percent = law.error_percent(law.rate_bits(steady), rate_bits)
 
 
+def _judge_bursts(measurement: Measurement, frames: Sequence[law.Frame]) -> None:
+    rate_bits = measurement.rate_bits
+    measurement.burst_bytes = law.burst_bytes(frames, rate_bits)
+    length_ns = stretch_ns(frames, rate_bits)
+    bursts = stretch_bursts(frames, rate_bits, length_ns)
+    measurement.stretches = len(bursts)
+    measurement.stretch_ms = length_ns / NS_PER_MS
+    if len(bursts) >= MIN_STRETCHES:
+        measurement.typical_burst_bytes = percentile(bursts, 50)
+        measurement.high_burst_bytes = percentile(bursts, 90)
+
+
 def _judge_payload(measurement: Measurement, frames: Sequence[law.Frame]) -> None:
     """Fill in the goodput of UDP; of TCP the receiver knows better."""
     elapsed_ns = frames[-1][0] - frames[0][0]
@@ -115,6 +134,7 @@ def judge_echoes(measurement: Measurement, echoes: Echoes | None) -> None:
     measurement.lost_pings = echoes.lost
     measurement.round_trips_us = [round(each / 1000, 1) for each in echoes.round_trips_ns]
     if measurement.round_trips_us:
+        measurement.ping_p10_us = percentile(measurement.round_trips_us, 10)
         measurement.ping_p50_us = percentile(measurement.round_trips_us, 50)
         measurement.ping_p99_us = percentile(measurement.round_trips_us, 99)
 

@@ -15,7 +15,7 @@ from typing import Any
 from bench.figures import median
 
 MAX_STEAL_PERCENT = 5.0  # chosen: more of the processors taken away, and it is disturbed
-FORMAT = 1  # of the file; another number is another format
+FORMAT = 2  # of the file; another number is another format
 
 
 @dataclass
@@ -32,7 +32,11 @@ class Measurement:
         frames, lost_frames: recorded, and missed by the recording.
         error_percent: of the rate, in the steady state, by a line through all frames.
         ends_error_percent: the same between the first and the last frame of it.
-        burst_bytes: the smallest bucket that all frames obey.
+        burst_bytes: the smallest bucket that all frames obey: the worst burst.
+        stretches, stretch_ms: how many parts of the recording were judged for themselves, and
+            how long each is.
+        typical_burst_bytes, high_burst_bytes: median and 90th percentile of the smallest
+            buckets that those obey.
         above_percent: share of time above 105 % of the rate, by window in milliseconds.
         first_second_percent: bytes of the first second, of what the rate carries in one.
         first_second_excess_bytes: by how much they exceed that.
@@ -43,6 +47,7 @@ class Measurement:
         cpu_s_per_gb: that, for each 10**9 bytes on the wire.
         process_cpu_s: by process.
         round_trips_us: of every ping, in the order of the answers.
+        ping_p10_us, ping_p50_us, ping_p99_us: percentiles of them.
         lost_pings: that were not answered.
 
     """
@@ -60,6 +65,10 @@ class Measurement:
     error_percent: float | None = None
     ends_error_percent: float | None = None
     burst_bytes: int | None = None
+    stretches: int = 0
+    stretch_ms: float | None = None
+    typical_burst_bytes: float | None = None
+    high_burst_bytes: float | None = None
     above_percent: dict[str, float] = field(default_factory=dict)
     first_second_percent: float | None = None
     first_second_excess_bytes: int | None = None
@@ -70,6 +79,7 @@ class Measurement:
     cpu_s_per_gb: float | None = None
     process_cpu_s: dict[str, float] = field(default_factory=dict)
     round_trips_us: list[float] = field(default_factory=list)
+    ping_p10_us: float | None = None
     ping_p50_us: float | None = None
     ping_p99_us: float | None = None
     lost_pings: int = 0

@@ -24,6 +24,13 @@ def spell_count(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def spell_pair(first: float | None, second: float | None) -> str:
+    """Write two counts that belong together; nothing of both is one dash."""
+    if first is None and second is None:
+        return "-"
+    return f"{spell_count(first)} / {spell_count(second)}"
+
+
 def spell_percent(value: float | None, *, signed: bool = True) -> str:
     """Write a percentage so that a hundredth of it can be seen where it matters."""
     if value is None:
@@ -72,7 +79,7 @@ class Progress:
         """Print the figures of one measurement."""
         parts = [f"  {spell_rate(found.rate_bits):>10}  {found.traffic:<22}{found.shaper:<12}"]
         parts.append(f"error {spell_percent(found.error_percent):>10}")
-        parts.append(f"burst {spell_count(found.burst_bytes):>6}")
+        parts.append(f"burst {spell_pair(found.typical_burst_bytes, found.burst_bytes):>13}")
         parts.append(f"{spell_count(found.goodput_bits):>6}bit/s")
         parts.append(f"{spell_count(found.frames_per_second):>6} frames/s")
         parts.append(

@@ -7,7 +7,7 @@ import ctypes
 import pytest
 
 from bench import datagrams, figures, ping
-from bench.judge import judge_frames, to_wire
+from bench.judge import judge_echoes, judge_frames, to_wire
 from bench.lab.law import NS_PER_SECOND
 from bench.lab.ring import Caught
 from bench.results import Measurement
@@ -47,6 +47,14 @@ def test_a_ratio_needs_both_sides() -> None:
     assert figures.ratio(1.0, 0.0) is None
 
 
+def test_a_difference_needs_both_sides() -> None:
+    """What is added to nothing known is not known."""
+    assert figures.difference(3.0, 2.0) == 1.0
+    assert figures.difference(3.0, 0.0) == 3.0
+    assert figures.difference(None, 2.0) is None
+    assert figures.difference(1.0, None) is None
+
+
 def test_fairness_is_one_for_equals_and_a_share_for_a_miser() -> None:
     """Jain's index: 1 if all have the same, 1/n if one has all."""
     assert figures.fairness([5, 5, 5, 5]) == 1
@@ -72,6 +80,38 @@ def test_too_few_frames_have_no_rate() -> None:
     for frames in ([], [(1, 1)], [(1, 1), (1, 1)]):
         with pytest.raises(ValueError, match="have no rate"):
             figures.fitted_rate_bits(frames)
+
+
+def test_a_late_frame_is_the_burst_of_its_stretch_alone() -> None:
+    """A frame a millisecond, but those of 5 ms of the third of ten stretches come at once."""
+    times_ms = [225 if 220 <= at < 225 else at for at in range(1001)]
+    frames = [(at * MS, 1000) for at in times_ms]
+    assert figures.stretch_bursts(frames, 8_000_000, 100 * MS) == [1000] * 2 + [6000] + [1000] * 7
+
+
+def test_a_stretch_begins_from_nothing_and_ends_before_the_next() -> None:
+    """What a stretch left in the bucket's debt is not held against the next one."""
+    frames = [(0, 500), (99 * MS, 500), (99 * MS, 500), (100 * MS, 500), (150 * MS, 500)]
+    frames += [(200 * MS, 500), (299 * MS, 500)]
+    assert figures.stretch_bursts(frames, 80_000, 100 * MS) == [1000, 500]
+
+
+def test_silence_is_no_merit() -> None:
+    """Stretches that carried less than half of the rate, or that are cut off, do not count."""
+    full = [(at * MS, 1000) for at in range(200)]
+    thin = [(at * MS, 1000) for at in range(200, 400, 3)]
+    rest = [(at * MS, 1000) for at in range(700, 860)]
+    bursts = figures.stretch_bursts(full + thin + rest, 8_000_000, 100 * MS)
+    assert bursts == [1000, 1000, 1000]
+    assert figures.stretch_bursts([], 8_000_000, 100 * MS) == []
+
+
+@pytest.mark.parametrize(
+    ("rate_bits", "expected_ms"), [(10_000_000, 100), (1_211_200, 100), (605_600, 200)]
+)
+def test_a_stretch_holds_ten_of_the_largest_frames(rate_bits: int, expected_ms: int) -> None:
+    """It is 100 ms where the rate carries so many in that time, and longer below."""
+    assert figures.stretch_ns([(0, 60), (1, 1514)], rate_bits) == expected_ms * MS
 
 
 def tcp_header(options_bytes: int = 12, protocol: int = 6) -> bytes:
@@ -120,9 +160,40 @@ def test_a_steady_recording_is_judged() -> None:
     assert found.error_percent == pytest.approx(0, abs=1e-9)
     assert found.ends_error_percent == pytest.approx(0, abs=1e-9)
     assert found.burst_bytes == 1000
+    assert (found.stretches, found.stretch_ms) == (19, 100)
+    assert (found.typical_burst_bytes, found.high_burst_bytes) == (1000, 1000)
     assert found.above_percent == {"10": 0.0, "100": 0.0}
     assert (found.first_second_percent, found.first_second_excess_bytes) == (100.0, 0)
     assert found.frames_per_second == pytest.approx(1000)
+
+
+def test_the_typical_burst_is_that_of_the_median_stretch() -> None:
+    """One stretch of twenty is 20 ms late, two 5 ms: half are on time, nine of ten within 5 ms."""
+    found = measurement()
+    late = {400: 20, 800: 5, 1200: 5}
+    times_ms = list(range(2001))
+    for begin, length in late.items():
+        times_ms[begin : begin + length] = [begin + length] * length
+    judge_frames(found, [Caught(at * MS, 1000, b"") for at in times_ms], 0, 0.5)
+    assert found.burst_bytes == 21_000
+    assert found.typical_burst_bytes == 1000
+    assert found.high_burst_bytes == 6000
+
+
+def test_few_stretches_have_no_typical_burst() -> None:
+    """Four say less than the worst of all, which stays."""
+    found = measurement()
+    judge_frames(found, [Caught(at * MS, 1000, b"") for at in range(450)], 0, 0.1)
+    assert (found.stretches, found.burst_bytes) == (4, 1000)
+    assert found.typical_burst_bytes is None
+
+
+def test_round_trips_are_told_by_their_percentiles() -> None:
+    """Ten of a hundred are within p10, fifty within p50, all but one within p99."""
+    found = measurement()
+    judge_echoes(found, ping.Echoes([at * 1000 for at in range(100, 0, -1)], 2))
+    assert (found.ping_p10_us, found.ping_p50_us, found.ping_p99_us) == (10, 50, 99)
+    assert found.lost_pings == 2
 
 
 def test_a_recording_with_losses_is_not_judged() -> None:
