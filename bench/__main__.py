@@ -21,7 +21,7 @@ from bench.lanes import make_stage
 from bench.results import Run
 from bench.shapers import DEFAULT_QUEUE
 from bench.streams import congestion_control
-from bench.suite import Ambition, Part, Suite
+from bench.suite import CONTENTS, Ambition, Part, Suite
 from bench.terminal import Progress
 from shaper.model import Queue
 
@@ -42,13 +42,36 @@ QUICK_SPARE = 3
 
 def main() -> int:
     """Do what the command line says; return the exit status."""
+    options = _parser().parse_args()
+    try:
+        with interruptible():
+            return _run(options) if options.command == "run" else _report(options)
+    except MissingError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except (LabError, OSError, ValueError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run", help="measure, and write JSON and plots")
+    running = commands.add_parser(
+        "run",
+        help="measure, and write JSON and plots",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     running.add_argument("--quick", action="store_true", help="a few rows once, in a minute")
     running.add_argument("--minutes", type=float, help="when to begin nothing more")
     running.add_argument("--repeats", type=int, help="rounds at most")
-    running.add_argument("--only", default=DEFAULT_PARTS, help=f"of {PARTS}, by commas")
+    running.add_argument(
+        "--only",
+        default=DEFAULT_PARTS,
+        metavar="PART,...",
+        help=f"these parts and no others, of those below ({DEFAULT_PARTS})",
+    )
     running.add_argument(
         "--queue",
         default=DEFAULT_QUEUE,
@@ -59,16 +82,14 @@ def main() -> int:
     writing = commands.add_parser("report", help="write docs/benchmarks.md from results")
     writing.add_argument("files", type=Path, nargs="+", metavar="FILE")
     writing.add_argument("--output", type=Path, default=DOCUMENT)
-    options = parser.parse_args()
-    try:
-        with interruptible():
-            return _run(options) if options.command == "run" else _report(options)
-    except MissingError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except (LabError, OSError, ValueError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    return parser
+
+
+def _epilog() -> str:
+    """Return what the parts hold, for a quick look at one."""
+    lines = [f"  {part:<9}{contents}" for part, contents in CONTENTS.items()]
+    example = "python -m bench run --only trade --minutes 1 --output trade.json"
+    return "\n".join(["parts:", *lines, "", f"for a quick look: {example}"])
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -110,15 +131,15 @@ def _perform(run: Run, ambition: Ambition, progress: Progress) -> None:
         _scale(run, ambition, progress)
     with make_stage() as pair, Shaperd(pair.host, "--shapers", "0") as shaperd:
         run.settings["congestion_control"] = congestion_control(pair.host)
-        suite = Suite(pair, shaperd, run, progress, run.settings["queue"])
+        suite = Suite(pair, shaperd, run, progress, ambition)
         suite.prepare()
         if Part.TRADE in ambition.parts:
             progress.say("\nbuckets")
-            run.scale["trade"] = suite.trade()
+            suite.trade()
         if Part.LATENCY in ambition.parts:
             progress.say("\nfairness")
             suite.fairness()
-        suite.perform(ambition)
+        suite.perform()
 
 
 def _scale(run: Run, ambition: Ambition, progress: Progress) -> None:

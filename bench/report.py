@@ -9,58 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench import verdict, workload
-from bench.figures import median
+from bench import trade, verdict, workload
+from bench.figures import difference
+from bench.method import INTRODUCTION, METHOD
 from bench.results import MAX_STEAL_PERCENT, Cell, Run, stolen_percent
-from bench.terminal import spell_count, spell_percent, spell_us, table
+from bench.terminal import spell_count, spell_pair, spell_percent, spell_us, table
 from bench.workload import UNLIMITED_BITS, spell_rate
 
 BETTER_PERCENT = 5  # a difference smaller than this is called none
 
-INTRODUCTION = """\
-# Benchmarks
-
-Written by `python -m bench report` from a run of `make bench` and one of `make bench-latency`;
-nothing in it was edited.
-The bare cable, the kernel's `tbf` and `htb`, and the shaper, on the same two network namespaces
-and the same traffic, one after the other in every row, round after round. Everything is measured
-where it arrives. Absolute figures belong to this machine; compare ratios.
-"""
-
-METHOD = """\
-## How it is measured
-
-- **Burst** is the smallest bucket B for which everything that arrived obeys
-  bytes(t1, t2] ≤ B + R · (t2 - t1), over every window, with the kernel's nanosecond stamps.
-- **Rate error** is that of the straight line through all frames after the first quarter (at most
-  a second). For TCP it says how well the flows fill the link as much as how well it is shaped.
-- **Above 105 %** is the share of time in which a window held more than that of what the rate
-  carries. Windows in which the rate carries fewer than three frames are left out.
-- **First second** is what arrived in the second that the first frame began, of what the rate
-  carries.
-- Bytes are those on the wire: with the Ethernet header, without check sequence and preamble.
-- *Capture*: every frame was recorded. TCP at 1 Gbit/s and above crosses the cable as offload
-  frames; each counts as the wire frames a NIC would have cut it into. *Count*: unlimited traffic
-  is not recorded, which would slow it down; the counters of the receiving interface (UDP) and the
-  receiver's own count (TCP) are used.
-- Rates up to 1 Mbit/s need long measurements and load nothing: they are measured at the same
-  time, each on a cable of its own between the same namespaces. Their processor time is not told
-  apart.
-- All have a queue of 50 ms of the rate, ten full frames at least. tbf has a bucket of one tick of
-  the kernel (tc-tbf(8)), htb the one tc computes, the shaper its default.
-- UDP is offered at 120 % of the rate (200 % up to 1 Mbit/s), and as fast as one process can where
-  that is unlimited. A flood is ten times the rate, and begins when TCP has its connection.
-- **Ping** is an ICMP echo through the shaper beside the traffic, stamped by the kernel on its
-  return.
-- A measurement during which a hypervisor took more than 5 % of the processors' time is made
-  again, once, as long as there is time for that. If there are calmer ones in its cell, it is kept
-  but not counted. Its processor time is never counted.
-"""
-
 # What is compared: figure, what it is called, whether more is better, and how it is written.
 COLUMNS = (
     ("error_percent", "rate error"),
-    ("burst_bytes", "burst"),
+    ("burst", "burst: typical / worst"),
     ("above", "above 105 %: 1/10/100 ms"),
     ("first_second_percent", "first second"),
     ("goodput_bits", "goodput"),
@@ -70,7 +31,8 @@ COLUMNS = (
 )
 PROCESSES = ("supervisor", "forwarder")
 COMPARED = (
-    ("burst_bytes", "burst", False),
+    ("burst_bytes", "worst burst", False),
+    ("typical_burst_bytes", "typical burst", False),
     ("goodput_bits", "goodput", True),
     ("frames_per_second", "frames a second", True),
     ("cpu_s_per_gb", "processor time a gigabyte", False),
@@ -93,7 +55,8 @@ def overview(run: Run) -> str:
 def document(run: Run) -> str:
     """Return the whole document."""
     parts = [INTRODUCTION, _machine(run), _targets(run), _figures(run)]
-    parts += [_worse(run), _scale(run), _trade(run), _flows(run), METHOD, _skipped(run)]
+    parts += [_worse(run), _idle(run), _scale(run), _trade(run), _flows(run), METHOD]
+    parts.append(_skipped(run))
     return "\n".join(part for part in parts if part)
 
 
@@ -117,7 +80,7 @@ def _fields(cell: Cell) -> list[str]:
     pings = [cell.figure("ping_p50_us"), cell.figure("ping_p99_us")]
     return [
         "-" if is_free else spell_percent(cell.figure("error_percent")),
-        spell_count(cell.figure("burst_bytes")),
+        spell_pair(cell.figure("typical_burst_bytes"), cell.figure("burst_bytes")),
         " ".join("-" if each is None else f"{each:.1f}" for each in above),
         spell_percent(cell.figure("first_second_percent"), signed=False),
         spell_count(cell.figure("goodput_bits")),
@@ -179,9 +142,9 @@ def _worse(run: Run) -> str:
     better = sum(factor < 1 / limit for factor, _ in compared)
     lines = [[*words, f"{factor:.2f}"] for factor, words in worse]
     intro = (
-        "Of burst, goodput, frames a second, processor time and ping in each row, the shaper is\n"
-        f"more than {BETTER_PERCENT} % better than tbf or htb in {better} comparisons and worse "
-        f"in {len(lines)} of {len(compared)}.\n\n"
+        "Of both bursts, goodput, frames a second, processor time and ping in each row, the\n"
+        f"shaper is more than {BETTER_PERCENT} % better than tbf or htb in {better} comparisons\n"
+        f"and worse in {len(lines)} of {len(compared)}.\n\n"
     )
     heads = ["row", "in", "than", "times"]
     return "## Where the shaper is worse\n\n" + intro + _grid(heads, lines)
@@ -216,6 +179,25 @@ def _is_moot(run: Run, figure: str, peer: str, rate_bits: int, traffic: str) -> 
     error = other.figure("error_percent") or 0.0
     first = other.figure("first_second_percent") or 0.0
     return max(error, first - 100) > BETTER_PERCENT
+
+
+def _idle(run: Run) -> str:
+    """Return what a ping of an idle link takes, and how much of it the bare cable does not."""
+    lines = []
+    for rate_bits, traffic in sorted(run.rows()):
+        bare = run.cell("bare", rate_bits, workload.IDLE.name)
+        for name in _order(run):
+            cell = run.cell(name, rate_bits, traffic)
+            if traffic == workload.IDLE.name and len(cell):
+                lines.append([spell_rate(rate_bits), name, *_idle_fields(cell, bare)])
+    heads = ["rate", "", "p10", "p50", "p99", "p50 over bare", "p99 over bare"]
+    return f"## Latency of an idle link\n\n{_grid(heads, lines)}" if lines else ""
+
+
+def _idle_fields(cell: Cell, bare: Cell) -> list[str]:
+    at = {name: cell.figure(f"ping_{name}_us") for name in ("p10", "p50", "p99")}
+    added = [difference(at[name], bare.figure(f"ping_{name}_us")) for name in ("p50", "p99")]
+    return [spell_us(value) for value in (*at.values(), *added)]
 
 
 def _scale(run: Run) -> str:
@@ -257,23 +239,41 @@ def _weight_line(found: dict[str, Any]) -> list[str]:
 
 
 def _trade(run: Run) -> str:
-    if not run.scale.get("trade"):
+    """Return tables of accuracy and smoothness, tbf and the shaper side by side."""
+    found = trade.curves(trade.read(run.scale.get("trade", [])))
+    if not found:
         return ""
-    points: dict[int, list[dict[str, float]]] = {}
-    for point in run.scale["trade"]:
-        points.setdefault(point["burst_ms"], []).append(point)
-    lines = [
-        [
-            str(burst_ms),
-            str(found[0]["bucket_bytes"]),
-            spell_percent(median([point["error_percent"] for point in found])),
-            spell_count(median([point["burst_bytes"] for point in found])),
-        ]
-        for burst_ms, found in points.items()
-    ]
-    heads = ["ms beyond two frames", "bucket set, B", "rate error", "burst seen, B"]
-    title = "## Accuracy against smoothness: the bucket at 100 Mbit/s, UDP 1000 B"
-    return f"{title}\n\n{_grid(heads, lines)}"
+    text = "## Accuracy against smoothness: the same bucket for tbf and for the shaper\n\n"
+    text += (
+        "One measurement each. The bucket is two full frames and a time of the rate; bursts are\n"
+        "typical / worst, and none is typical where less than half of the rate was kept. An\n"
+        f"asterisk: more than {MAX_STEAL_PERCENT:g} % of the processors' time was stolen.\n"
+    )
+    for (rate_bits, traffic), by_name in found.items():
+        heads = ["ms", "bucket, B"]
+        heads += [f"{name}: {what}" for name in by_name for what in ("rate error", "burst")]
+        text += f"\n### {spell_rate(rate_bits)}, {traffic}\n\n"
+        text += _grid(heads, _trade_lines(list(by_name.values())))
+    return text
+
+
+def _trade_lines(curves: Sequence[Sequence[trade.Point]]) -> list[list[str]]:
+    """Return a line for each bucket, with the points of each curve that has one there."""
+    buckets = {each.credit_us: each.bucket_bytes for curve in curves for each in curve}
+    lines = []
+    for credit_us, bucket in sorted(buckets.items()):
+        line = [f"{credit_us / 1000:g}", str(bucket)]
+        for curve in curves:
+            points = [each for each in curve if each.credit_us == credit_us]
+            line += _trade_fields(points[0]) if points else ["-", "-"]
+        lines.append(line)
+    return lines
+
+
+def _trade_fields(point: trade.Point) -> list[str]:
+    bursts = spell_pair(point.typical_burst_bytes, point.burst_bytes)
+    mark = " \\*" if point.steal_percent > MAX_STEAL_PERCENT else ""
+    return [spell_percent(point.error_percent) + mark, bursts]
 
 
 def _flows(run: Run) -> str:

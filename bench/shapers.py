@@ -108,17 +108,30 @@ class Qdisc:
 
 
 class Tbf(Qdisc):
-    """The token bucket filter (tc-tbf(8))."""
+    """The token bucket filter (tc-tbf(8)).
+
+    Args:
+        host: where it is.
+        kernel_hz: ticks a second of the kernel.
+        bucket_bytes: its bucket; 0: what the manual asks for.
+
+    """
 
     name = "tbf"
 
-    def __init__(self, host: Namespace, kernel_hz: int) -> None:
+    def __init__(self, host: Namespace, kernel_hz: int, bucket_bytes: int = 0) -> None:
         super().__init__(host)
         self._kernel_hz = kernel_hz
+        self._bucket_bytes = bucket_bytes
 
     def bucket_bytes(self, rate_bits: int) -> int:
-        """Return what the manual asks for: the rate of one tick."""
-        return max(MIN_TBF_BUCKET_BYTES, rate_bits // (8 * self._kernel_hz))
+        """Return the bucket at a rate: that of one tick, as the manual says, if none was set."""
+        tick_bytes = rate_bits // (8 * self._kernel_hz)
+        return self._bucket_bytes or max(MIN_TBF_BUCKET_BYTES, tick_bytes)
+
+    def with_bucket(self, bucket_bytes: int) -> Tbf:
+        """Return the same with another bucket."""
+        return Tbf(self._host, self._kernel_hz, bucket_bytes)
 
     def commands(self, device: str, rate_bits: int) -> list[str]:
         """Return the command that sets it up."""
@@ -146,7 +159,16 @@ class Htb(Qdisc):
 
 
 class Daemon:
-    """The shaper of this project: a device for each lane, all in one daemon."""
+    """The shaper of this project: a device for each lane, all in one daemon.
+
+    Args:
+        host: where it is.
+        shaperd: the daemon.
+        queue: of every device.
+        bucket_bytes: of every device; 0: the default.
+        name: how tables call it.
+
+    """
 
     def __init__(
         self,
@@ -154,9 +176,11 @@ class Daemon:
         shaperd: Shaperd,
         queue: str = DEFAULT_QUEUE,
         *,
+        bucket_bytes: int = 0,
         name: str = "shaper",
     ) -> None:
         self.name = name
+        self._bucket_bytes = bucket_bytes
         self._host = host
         self._shaperd = shaperd
         self._queue = queue
@@ -168,7 +192,8 @@ class Daemon:
             self._client.add(lane.shaper)
             self._client.attach(lane.shaper, lane.master)
         self._client.set_speed(lane.shaper, rate_bits)
-        self._client.set_options(lane.shaper, {"queue": self._queue})
+        options = {"queue": self._queue, "burst_bytes": self._bucket_bytes}
+        self._client.set_options(lane.shaper, options)
         self._host.ip(f"link set {lane.shaper} up", lane.route(lane.shaper))
         wait_until(lambda: self._is_active(lane), f"{lane.shaper} to be active")
 
@@ -176,17 +201,15 @@ class Daemon:
         (shown,) = self._client.show(lane.shaper)
         return shown["state"] == "active"
 
-    def set_burst(self, lane: Lane, burst_bytes: int) -> None:
-        """Set another bucket than the default."""
-        self._client.set_options(lane.shaper, {"burst_bytes": burst_bytes})
+    def with_bucket(self, bucket_bytes: int) -> Daemon:
+        """Return the same with another bucket."""
+        return Daemon(
+            self._host, self._shaperd, self._queue, bucket_bytes=bucket_bytes, name=self.name
+        )
 
     def release(self, lane: Lane) -> None:
         """Take the device down, which drops what waits in it."""
         self._host.ip(f"link set {lane.shaper} down")
-
-    def remove(self, lane: Lane) -> None:
-        """Remove the device, and with it everything that was set on it."""
-        self._client.delete(lane.shaper)
 
     def processes(self) -> dict[str, int]:
         """Return the supervisor and the forwarders."""

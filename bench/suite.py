@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from bench import rows, workload
+from bench import rows, trade, workload
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError
 from bench.lab.topology import Pair
@@ -31,9 +31,6 @@ WIRE = Lane(1)
 WHOLE = Lane(2, is_wire=False)
 FIRST_FAIR_LANE = 3
 FIRST_SLOW_LANE = 10
-BURSTS_MS = (0, 1, 2, 5, 10, 20)  # of the rate, beyond two full frames: the trade of buckets
-TRADE_REPEATS = 3
-BURST_BITS = 100 * rows.MBIT
 
 
 class Part(StrEnum):
@@ -43,6 +40,14 @@ class Part(StrEnum):
     RATES = "rates"
     LATENCY = "latency"
     TRADE = "trade"
+
+
+CONTENTS = {
+    Part.SCALE: "1 to 1000 shapers in one daemon, 20 under load at once, one forwarder and two",
+    Part.RATES: "rate, burst, goodput and cost at every rate, with UDP and TCP; pings when idle",
+    Part.LATENCY: "pings under load, fairness between flows, floods, the cost of the queue",
+    Part.TRADE: "rate error and burst with buckets from small to large, beside tbf with the same",
+}
 
 
 @dataclass(frozen=True)
@@ -73,23 +78,25 @@ class Suite:
         shaperd: the daemon, in the host's.
         run: where results go.
         progress: who is told what goes on.
-        queue: of the shaper.
+        ambition: how much is to be done.
 
     """
 
     def __init__(
-        self, pair: Pair, shaperd: Shaperd, run: Run, progress: Progress, queue: str
+        self, pair: Pair, shaperd: Shaperd, run: Run, progress: Progress, ambition: Ambition
     ) -> None:
         self._pair = pair
         self._run = run
         self._progress = progress
-        hz = kernel_hz() or DEFAULT_KERNEL_HZ
+        self._ambition = ambition
         host = pair.host
-        self._spare = 0
+        queue = run.settings["queue"]
+        self._spare = ambition.spare
         self._is_plain_wanted = False
         self._bare = Bare(host)
+        self._tbf = Tbf(host, kernel_hz() or DEFAULT_KERNEL_HZ)
         self._shaper = Daemon(host, shaperd, queue)
-        self._compared: list[Shaper] = [Tbf(host, hz), Htb(host), self._shaper]
+        self._compared: list[Shaper] = [self._tbf, Htb(host), self._shaper]
         # The plain queue, too, where the shaper has a better one: what that costs and gains.
         self._plain = [
             Daemon(host, shaperd, Queue.FIFO.value, name="shaper fifo")
@@ -105,29 +112,39 @@ class Suite:
                 self._compared.remove(shaper)
                 self._run.skipped.append(f"{shaper.name}, all rows: {reason}")
 
-    def perform(self, ambition: Ambition) -> None:
+    def perform(self) -> None:
         """Measure, round after round."""
-        wanted = []
-        if Part.RATES in ambition.parts:
-            wanted += rows.rate_rows(is_quick=ambition.is_quick)
-            wanted += rows.idle_rows(is_quick=ambition.is_quick)
-        if Part.LATENCY in ambition.parts:
-            self._is_plain_wanted = True
-            wanted += [row for row in rows.latency_rows() if row not in wanted]
-        self._spare = ambition.spare
+        wanted = self._wanted()
         lanes = self._lay_slow(rows.slow(row for row in wanted if row.traffic != workload.IDLE))
-        for number in range(ambition.repeats):
-            self._progress.begin_round(number + 1, ambition.repeats)
-            self._slow_round(lanes, ambition)
+        repeats = self._ambition.repeats
+        for number in range(repeats):
+            self._progress.begin_round(number + 1, repeats)
+            self._slow_round(lanes)
             for row in wanted:
                 if row.is_slow and row.traffic != workload.IDLE:
                     continue
                 for shaper in self._entrants(row):
-                    if time.monotonic() > ambition.end_s:
-                        at = f"round {number + 1}, {row.title}, {shaper.name}"
-                        self._run.skipped.append(f"time was up before {at}: fewer repeats there")
+                    if self._is_late(f"round {number + 1}, {row.title}, {shaper.name}"):
                         return
                     self._measure(shaper, row)
+
+    def _wanted(self) -> list[Row]:
+        """Return the rows of all parts that are to be measured."""
+        parts, wanted = self._ambition.parts, []
+        if Part.RATES in parts:
+            wanted += rows.rate_rows(is_quick=self._ambition.is_quick)
+            wanted += rows.idle_rows(is_quick=self._ambition.is_quick)
+        if Part.LATENCY in parts:
+            self._is_plain_wanted = True
+            wanted += [row for row in rows.latency_rows() if row not in wanted]
+        return wanted
+
+    def _is_late(self, where: str) -> bool:
+        """Whether time is up; if so, say where."""
+        if time.monotonic() <= self._ambition.end_s:
+            return False
+        self._run.skipped.append(f"time was up before {where}: fewer from there on, or none")
+        return True
 
     def _entrants(self, row: Row) -> list[Shaper]:
         """Return who is measured in a row: the bare link where no rate is asked for."""
@@ -136,16 +153,20 @@ class Suite:
         return [*[self._bare] * is_bare, *self._compared, *plain]
 
     def _measure(self, shaper: Shaper, row: Row) -> None:
-        """Measure one cell, and once more if a hypervisor took too much of it."""
+        """Measure one cell."""
+        self._keep(self._calmly(shaper, row, row.title))
+
+    def _calmly(self, shaper: Shaper, row: Row, title: str) -> list[Measurement]:
+        """Measure in a row, and once more if a hypervisor took too much of it."""
         job = Job(WIRE if row.is_wire else WHOLE, shaper, row.rate_bits, row.traffic)
-        found = self._try([job], row.title, row.seconds)
+        found = self._try([job], title, row.seconds)
         if found and found[0].steal_percent > MAX_STEAL_PERCENT and self._spare:
             self._spare -= 1
             self._progress.tell_stolen(found[0])
-            found = self._try([job], row.title, row.seconds)
+            found = self._try([job], title, row.seconds)
             for measurement in found:
                 measurement.is_repeated = True
-        self._keep(found)
+        return found
 
     def _try(self, jobs: Sequence[Job], title: str, seconds: float) -> list[Measurement]:
         names = ", ".join(dict.fromkeys(job.shaper.name for job in jobs))
@@ -174,9 +195,9 @@ class Suite:
                 lanes[row, shaper.name] = lane
         return lanes
 
-    def _slow_round(self, lanes: dict[tuple[Row, str], Lane], ambition: Ambition) -> None:
+    def _slow_round(self, lanes: dict[tuple[Row, str], Lane]) -> None:
         """Measure all slow rows at once."""
-        if not lanes or time.monotonic() > ambition.end_s:
+        if not lanes or time.monotonic() > self._ambition.end_s:
             return
         by_name = {shaper.name: shaper for shaper in [*self._compared, *self._plain]}
         jobs = [
@@ -196,40 +217,19 @@ class Suite:
             jobs.append(Job(lane, shaper, row.rate_bits, row.traffic))
         self._keep(self._try(jobs, row.title, row.seconds))
 
-    def trade(self) -> list[dict[str, float]]:
-        """Measure rate and burst with buckets from small to large, and return one point each."""
-        found: list[dict[str, float]] = []
-        for _ in range(TRADE_REPEATS):
-            for burst_ms in BURSTS_MS:
-                burst = 2 * 1514 + BURST_BITS * burst_ms // 8000
-                row = Row(BURST_BITS, workload.UDP_LARGE)
-                bucket = _WithBucket(self._shaper, burst)
-                job = Job(WIRE, bucket, row.rate_bits, row.traffic)
-                for seen in self._try([job], f"bucket of {burst} B", row.seconds):
-                    if seen.error_percent is None or seen.burst_bytes is None:
-                        continue
-                    point = {"burst_ms": burst_ms, "bucket_bytes": burst}
-                    point["error_percent"] = seen.error_percent
-                    found.append(point | {"burst_bytes": seen.burst_bytes})
-                    self._progress.tell(seen)
-                self._shaper.remove(WIRE)
-        return found
-
-
-class _WithBucket:
-    """The shaper with another bucket than the default."""
-
-    def __init__(self, shaper: Daemon, burst_bytes: int) -> None:
-        self.name = shaper.name
-        self._shaper = shaper
-        self._burst_bytes = burst_bytes
-
-    def shape(self, lane: Lane, rate_bits: int) -> None:
-        self._shaper.shape(lane, rate_bits)
-        self._shaper.set_burst(lane, self._burst_bytes)
-
-    def release(self, lane: Lane) -> None:
-        self._shaper.release(lane)
-
-    def processes(self) -> dict[str, int]:
-        return self._shaper.processes()
+    def trade(self) -> None:
+        """Measure buckets from small to large, of tbf and of the shaper in turn."""
+        kept = self._run.scale["trade"] = []
+        tradesmen = [each for each in (self._tbf, self._shaper) if each in self._compared]
+        for row in trade.ROWS:
+            for credit_us in trade.CREDITS_US:
+                bucket = trade.bucket_bytes(row.rate_bits, credit_us)
+                title = f"{row.title}, bucket of {bucket} B"
+                self._progress.say(title)
+                for shaper in tradesmen:
+                    if self._is_late(f"{title}, {shaper.name}"):
+                        return
+                    for seen in self._calmly(shaper.with_bucket(bucket), row, title):
+                        self._progress.tell(seen)
+                        if point := trade.point(seen, credit_us):
+                            kept.append(asdict(point))

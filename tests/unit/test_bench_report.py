@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import report, results, rows, terminal, verdict, workload
+from bench import report, results, rows, terminal, trade, verdict, workload
 from bench.results import Measurement, Run
+from bench.suite import CONTENTS, Part
 from bench.workload import UNLIMITED_BITS, spell_rate
 
 MBIT, GBIT = 10**6, 10**9
@@ -82,6 +84,112 @@ def test_the_rate_error_is_held_against_the_limit_and_tbf() -> None:
         assert found.is_met is is_met
 
 
+def test_the_typical_burst_is_held_against_the_limit() -> None:
+    """Two frames and a millisecond are 4278 B at 10 Mbit/s; the worst is said and forgiven."""
+    target = "burst at 10 Mbit/s, UDP 1000 B, typical, at most 2 frames + 1 ms = 4278 B"
+    for typical, is_met in ((4278, True), (4279, False)):
+        run = a_run()
+        bursts = {"typical_burst_bytes": typical, "high_burst_bytes": 5000, "burst_bytes": 9000}
+        add(run, "shaper", 10 * MBIT, workload.UDP_LARGE, **bursts)
+        found = verdicts(run)[target]
+        assert found.measured == f"{typical} B; 9 of 10 within 5000 B, worst 9000 B"
+        assert found.is_met is is_met
+
+
+def test_where_no_burst_is_typical_the_worst_is_held_against_the_limit() -> None:
+    """A slow rate has too few stretches; nothing is forgiven then."""
+    target = "burst at 9.6 kbit/s, UDP 1000 B, typical, at most 2 frames + 1 ms = 3029 B"
+    for worst, is_met in ((3029, True), (3030, False)):
+        run = a_run()
+        add(run, "shaper", 9600, workload.UDP_LARGE, burst_bytes=worst)
+        found = verdicts(run)[target]
+        assert (found.measured, found.is_met) == (f"{worst} B at worst", is_met)
+
+
+def test_bursts_are_compared_by_the_worst() -> None:
+    """Below both is met and level is not; typical ones are told and do not decide."""
+    target = "burst at 10 Mbit/s, 4 TCP flows, worst, below tbf's and htb's"
+    for own, is_met in ((4999, True), (5000, False)):
+        run = a_run()
+        add(run, "shaper", 10 * MBIT, workload.TCP_4, burst_bytes=own, typical_burst_bytes=4000)
+        add(run, "tbf", 10 * MBIT, workload.TCP_4, burst_bytes=5000, typical_burst_bytes=3000)
+        add(run, "htb", 10 * MBIT, workload.TCP_4, burst_bytes=30000)
+        found = verdicts(run)[target]
+        said = f"shaper {own} B (typical 4000), tbf 5000 B (typical 3000), htb 30000 B"
+        assert (found.measured, found.is_met) == (said, is_met)
+
+
+def test_bursts_without_anyone_to_compare_with_are_not_judged() -> None:
+    """The shaper alone is below nobody."""
+    run = a_run()
+    add(run, "shaper", 10 * MBIT, workload.TCP_4, burst_bytes=1)
+    target = "burst at 10 Mbit/s, 4 TCP flows, worst, below tbf's and htb's"
+    assert verdicts(run)[target].is_met is None
+
+
+def idle_run(own_us: float) -> Run:
+    """Return a run of an idle link, with and without the shaper."""
+    run = a_run()
+    for name, figures in (("bare", (40.0, 50.0, 100.0)), ("shaper", (90.0, own_us, 400.0))):
+        p10, p50, p99 = figures
+        add(run, name, MBIT, workload.IDLE, ping_p10_us=p10, ping_p50_us=p50, ping_p99_us=p99)
+    return run
+
+
+@pytest.mark.parametrize(("own_us", "is_met"), [(110.0, True), (111.0, False)])
+def test_added_latency_is_what_the_bare_cable_does_not_take(own_us: float, is_met: bool) -> None:
+    """The median is judged; both percentiles stand beside those of the cable."""
+    found = verdicts(idle_run(own_us))["added latency, idle, p50 at 1 Mbit/s, at most 60 us"]
+    said = f"{own_us - 50:.0f} us: p50 {own_us:.0f} over 50 us, p99 400 over 100 us"
+    assert (found.measured, found.is_met) == (said, is_met)
+
+
+def test_the_document_tells_the_latency_of_an_idle_link() -> None:
+    """Each has its percentiles, and what they are over those of the bare cable."""
+    lines = report.document(idle_run(110.0)).splitlines()
+    assert "| 1 Mbit/s | bare | 40 us | 50 us | 100 us | 0 us | 0 us |" in lines
+    assert "| 1 Mbit/s | shaper | 90 us | 110 us | 400 us | 60 us | 300 us |" in lines
+
+
+def seen(shaper: str, error: float | None, typical: float | None) -> Measurement:
+    """Return a measurement as the trade of buckets takes it."""
+    made = Measurement(shaper, 10 * MBIT, workload.TCP_4.name, "capture", True, 1.4)
+    made.error_percent, made.burst_bytes, made.typical_burst_bytes = error, 9000, typical
+    return made
+
+
+def test_a_trade_shows_both_at_equal_buckets() -> None:
+    """A line for each bucket, from small to large; a dash is missing, an asterisk disturbed."""
+    run = a_run()
+    points = [
+        trade.point(seen("tbf", -0.1, 3000), 1000),
+        trade.point(seen("shaper", -0.2, 2000), 1000),
+        trade.point(seen("shaper", -60.0, None), 0),
+    ]
+    points[-1] = replace(points[-1], steal_percent=20.0)
+    run.scale["trade"] = [vars(each) for each in points]
+    lines = report.document(run).splitlines()
+    assert "### 10 Mbit/s, 4 TCP flows" in lines
+    at = lines.index(r"| 0 | 3028 | - | - | -60.0 % \* | - / 9k |")
+    assert lines[at + 1] == "| 1 | 4278 | -0.100 % | 3k / 9k | -0.200 % | 2k / 9k |"
+
+
+def test_a_trade_without_rate_or_burst_is_no_point() -> None:
+    """A measurement that could not tell both is left out."""
+    assert trade.point(seen("tbf", None, 3000), 0) is None
+
+
+def test_buckets_are_two_frames_and_a_time_of_the_rate() -> None:
+    """Half a millisecond of 100 Mbit/s is 6250 B."""
+    assert trade.bucket_bytes(100 * MBIT, 0) == 3028
+    assert trade.bucket_bytes(100 * MBIT, 500) == 9278
+
+
+def test_every_part_says_what_it_holds() -> None:
+    """The help lists them all."""
+    assert set(CONTENTS) == set(Part)
+
+
 def test_a_rate_that_nobody_reaches_is_not_judged() -> None:
     """More frames than the machine can send are no fault of the shaper, and no merit."""
     run = a_run()
@@ -117,16 +225,18 @@ def test_the_document_says_what_is_worse() -> None:
     """The section holds the comparisons that were lost, the worst first, and no others."""
     run = a_run()
     add(run, "shaper", MBIT, workload.TCP_4, burst_bytes=3000, goodput_bits=9e5, ping_p50_us=40.0)
+    run.measurements[-1].typical_burst_bytes = 2500
     add(run, "tbf", MBIT, workload.TCP_4, burst_bytes=1000, goodput_bits=9e5, ping_p50_us=20.0)
-    add(run, "htb", MBIT, workload.TCP_4, burst_bytes=9000)
+    add(run, "htb", MBIT, workload.TCP_4, burst_bytes=9000, typical_burst_bytes=1000)
     run.skipped.append("9600 bit/s: too slow")
     text = report.document(run)
     lines = [line for line in text.splitlines() if line.startswith("| 1 Mbit/s, 4 TCP flows |")]
-    assert lines[-2:] == [
-        "| 1 Mbit/s, 4 TCP flows | burst | tbf | 3.00 |",
+    assert lines[-3:] == [
+        "| 1 Mbit/s, 4 TCP flows | worst burst | tbf | 3.00 |",
+        "| 1 Mbit/s, 4 TCP flows | typical burst | htb | 2.50 |",
         "| 1 Mbit/s, 4 TCP flows | median ping | tbf | 2.00 |",
     ]
-    assert "better than tbf or htb in 1 comparisons and worse in 2 of 4" in " ".join(text.split())
+    assert "better than tbf or htb in 1 comparisons and worse in 3 of 5" in " ".join(text.split())
     assert "- 9600 bit/s: too slow" in text
 
 
@@ -165,6 +275,13 @@ def test_a_table_is_aligned() -> None:
 def test_counts_are_short(value: float | None, expected: str) -> None:
     """Three digits and a prefix."""
     assert terminal.spell_count(value) == expected
+
+
+def test_a_pair_of_counts_shows_what_is_missing() -> None:
+    """One that is not known is a dash; nothing at all is one dash, not two."""
+    assert terminal.spell_pair(1514, 30_000) == "1.51k / 30k"
+    assert terminal.spell_pair(None, 30_000) == "- / 30k"
+    assert terminal.spell_pair(None, None) == "-"
 
 
 @pytest.mark.parametrize(
