@@ -139,7 +139,8 @@ def _perform(run: Run, ambition: Ambition, progress: Progress) -> None:
         if Part.LATENCY in ambition.parts:
             progress.say("\nfairness")
             suite.fairness()
-        suite.perform()
+        if ambition.parts & {Part.RATES, Part.LATENCY}:
+            suite.perform()
 
 
 def _scale(run: Run, ambition: Ambition, progress: Progress) -> None:
