@@ -91,11 +91,11 @@ def _flag(letters: str, name: str, text: str) -> Callable[[Any], Any]:
     help="The daemon's socket.",
 )
 @_flag("-s", "has_statistics", "Show counters and the rate achieved.")
-@_flag("-d", "is_detailed", "Show everything there is to know.")
+@_flag("-d", "is_detailed", "Show index, MTU and exact values.")
 @_flag("-j", "is_json", "Print JSON.")
 @_flag("-p", "is_pretty", "Indent JSON.")
 @_flag("-br", "is_brief", "Show one short line for each device.")
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Attach shaper devices to real ones and set their speed; alone, show them all."""
@@ -187,7 +187,10 @@ def _read_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
     for index in range(0, len(settings), 2):
         key = settings[index]
         if key not in _SETTINGS:
-            raise InvalidValue(f"{key!r} is not a setting: write {', '.join(_SETTINGS)}")
+            raise InvalidValue(
+                f"{key!r} is not a setting: write {', '.join(_SETTINGS)}"
+                " (the rate has a verb of its own, speed)"
+            )
         if index + 1 == len(settings):
             raise InvalidValue(f"{key!r} has no value: write {key} VALUE")
         parameter, read = _SETTINGS[key]

@@ -54,6 +54,17 @@ class Program(click.Group):
             sys.exit(status)
         return status
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; raise InvalidValue, naming all of them, if there is none such."""
+        verb = args[0]
+        is_option = verb.startswith("-")
+        if not (is_option or ctx.resilient_parsing or self.get_command(ctx, verb)):
+            verbs = ", ".join(self.list_commands(ctx))
+            raise InvalidValue(f"{verb!r} is no command: write {verbs} (or see shapecfg --help)")
+        return super().resolve_command(ctx, args)
+
 
 class TakesNumbers(click.Command):
     """Reads "-5" as a bad value of its argument instead of as an option nobody knows."""

@@ -9,6 +9,7 @@ from shapecfg.reply import Shaper
 from shaper.units import format_measured_rate, format_rate, format_size
 
 NO_RATE = "none"
+DEFAULT = "default"  # of a rate that is not set yet
 _INDENT = "    "
 
 
@@ -48,20 +49,23 @@ def _title(shaper: Shaper) -> str:
 
 def _summary(shaper: Shaper) -> str:
     options = shaper["options"]
+    burst_bytes, limit_packets = options["burst_bytes"], options["limit_packets"]
+    burst = format_size(burst_bytes) if burst_bytes else DEFAULT
+    limit = f"{limit_packets}p" if limit_packets else DEFAULT
     return (
         f"{_title(shaper)}: <{shaper['operstate']}> rate {rate(shaper)}"
-        f" burst {format_size(options['burst_bytes'])} queue {options['queue']}"
-        f" limit {options['limit_packets']}p hz {options['hz']} state {shaper['state']}"
+        f" burst {burst} queue {options['queue']}"
+        f" limit {limit} hz {options['hz']} state {shaper['state']}"
     )
 
 
 def _details(shaper: Shaper) -> list[str]:
     """Return what the summary leaves out or, as tc does, rounds."""
     options = shaper["options"]
-    return [
-        f"ifindex {shaper['ifindex']} mtu {shaper['mtu']} operstate {shaper['operstate']}",
-        f"exactly {options['rate_bits']}bit burst {options['burst_bytes']}b",
-    ]
+    lines = [f"ifindex {shaper['ifindex']} mtu {shaper['mtu']}"]
+    if options["rate_bits"]:
+        lines.append(f"exactly {options['rate_bits']}bit burst {options['burst_bytes']}b")
+    return lines
 
 
 def _statistics(shaper: Shaper) -> list[str]:

@@ -89,7 +89,7 @@ def test_show_options_choose_the_lines(tmp_path: Path) -> None:
         brief = run(daemon.path, "-br", "show", "shaper0").stdout
     assert counters.startswith(LINE)
     assert "    sent 123456 bytes 98 pkts" in counters
-    assert "    ifindex 7 mtu 1500 operstate UP" in detail
+    assert "    ifindex 7 mtu 1500\n" in detail
     assert brief == "shaper0@eth1         active         64Kbit\n"
 
 
@@ -210,6 +210,10 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["add", ".."], "'..' cannot name a network device: "),
         (["del", "two words"], "'two words' cannot name a network device: "),
         (["set", "shaper0", "colour", "red"], "'colour' is not a setting: write queue, limit, "),
+        (
+            ["set", "shaper0", "rate", "64kbit"],
+            "'rate' is not a setting: write queue, limit, burst, hz (the rate has a verb of its ",
+        ),
         (["set", "shaper0", "limit"], "'limit' has no value: write limit VALUE"),
         (["set", "shaper0", "limit", "0"], "'0' is not a limit in frames: "),
         (["set", "shaper0", "limit", "-5"], "'-5' is not a limit in frames: "),
@@ -220,7 +224,7 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["speed"], "missing argument 'DEV' (usage: shapecfg speed DEV [RATE])"),
         (["attach", "shaper0"], "missing argument 'MASTER' (usage: shapecfg attach DEV MASTER)"),
         (["show", "a", "b"], "got unexpected extra argument (b) (usage: shapecfg show [DEV])"),
-        (["xyz"], f"no such command 'xyz' (usage: {USAGE})"),
+        (["list"], "'list' is no command: write add, attach, del, detach, set, show, speed ("),
         (["-x"], f"no such option '-x' (usage: {USAGE})"),
         (["show", "-s"], "no such option '-s' (options go before the verb: shapecfg -s show)"),
         (["show", "-x"], "no such option '-x' (usage: shapecfg show [DEV])"),
@@ -253,9 +257,10 @@ def test_help_of_set_keeps_its_lines(tmp_path: Path) -> None:
     )
 
 
-def test_version_is_that_of_the_package(tmp_path: Path) -> None:
-    """One number for both programs."""
-    assert run(tmp_path / "absent", "--version").stdout == f"shapecfg {__version__}\n"
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version_is_that_of_the_package(tmp_path: Path, flag: str) -> None:
+    """One number for both programs, asked for as from iproute2 or in full."""
+    assert run(tmp_path / "absent", flag).stdout == f"shapecfg {__version__}\n"
 
 
 def test_interrupt_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,11 @@ def test_settings_are_keys_and_values_in_turn(
     assert completed(typed, tmp_path / "absent") == words
 
 
+def test_behind_an_unknown_verb_there_is_nothing_to_offer(tmp_path: Path) -> None:
+    """What the command would refuse is not complained of while it is being typed."""
+    assert completed("shapecfg list eth", tmp_path / "absent") == []
+
+
 def test_verbs_are_completed(tmp_path: Path) -> None:
     """The verbs come from the same mechanism."""
     assert completed("shapecfg de", tmp_path / "absent") == ["del", "detach"]

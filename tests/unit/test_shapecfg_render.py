@@ -36,6 +36,15 @@ def test_detached_shaper_has_no_master_and_no_rate() -> None:
     )
 
 
+def test_shaper_without_a_rate_has_no_numbers_yet() -> None:
+    """Bucket and limit follow from the rate, so until one is set they are not shown as 0."""
+    options = {"rate_bits": 0, "burst_bytes": 0, "limit_packets": 0}
+    assert described(state="no-speed", options=options, is_detailed=True) == (
+        "shaper0@eth1: <UP> rate none burst default queue fifo limit default hz 1000"
+        " state no-speed\n    ifindex 7 mtu 1500"
+    )
+
+
 def test_statistics_follow_the_summary() -> None:
     """The lines of the manual; every reason that lost a frame is named, and no other."""
     assert described(has_statistics=True) == (
@@ -88,7 +97,7 @@ def test_detail_gives_what_the_summary_rounds() -> None:
     text = described(is_detailed=True, options={"rate_bits": 1_234_567, "burst_bytes": 10_239})
     assert text == (
         "shaper0@eth1: <UP> rate 1234Kbit burst 10Kb queue fifo limit 10p hz 1000 state active\n"
-        "    ifindex 7 mtu 1500 operstate UP\n"
+        "    ifindex 7 mtu 1500\n"
         "    exactly 1234567bit burst 10239b"
     )
 
