@@ -30,9 +30,10 @@ METHOD = """\
   but a late one spoils the stretch it falls in and no other. Where late wake-ups are the
   exception the median stretch has none, and where they are the rule it has one and the limit is
   missed, as it should be. What this forgives is anything that happens in less than every
-  second stretch, whosever fault it is, and what adds up only over longer than a stretch. So what
-  nine of ten stretches obey and the worst burst stand beside each verdict. A rate too slow for
-  five stretches is judged by its worst burst.
+  second stretch, whosever fault it is, and what adds up only over longer than a stretch; their
+  length is a choice, and longer ones would forgive less. So what nine of ten stretches obey and
+  the worst burst stand beside each verdict. A rate too slow for five stretches is judged by its
+  worst burst.
 - A frame is stamped where it arrives. What waits for a processor there arrives together, so the
   cable adds to everyone's bursts, most of all to those that would be smallest.
 - **Rate error** is that of the straight line through all frames after the first quarter (at most
