@@ -250,6 +250,13 @@ def test_help_names_verbs_and_completion(tmp_path: Path, flag: str) -> None:
         assert word in done.stdout
 
 
+@pytest.mark.parametrize("verb", sorted(cli.commands))
+def test_help_says_in_a_line_what_each_verb_does(verb: str) -> None:
+    """No sentence of the list is cut short on a terminal of 80 columns."""
+    columns = 80 - 2 - 6 - max(map(len, cli.commands))
+    assert not cli.commands[verb].get_short_help_str(columns).endswith("...")
+
+
 def test_help_of_set_keeps_its_lines(tmp_path: Path) -> None:
     """The table of settings is not run together into a paragraph."""
     assert "\n  limit  frames that may wait: 100, 100p, or default\n" in (
