@@ -38,6 +38,11 @@ _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
 # machine. At low rates that is less than a frame, and one frame of credit does no harm there.
 _LATENESS_SECONDS = Fraction(20, 1000)
 _MIN_OFFLOAD_FRAMES = 2  # an offload frame of fewer saves nothing
+_OFFLOAD_FRAMES_A_JIFFY = 2
+_IDLE_JIFFIES = Fraction(1, 4)  # how exactly departures are timed, so nobody can tell it from none
+# Microseconds: jiffies say when the forwarder wakes up, but what a rate has earned by then and how
+# long a frame has waited is counted finer. The classic queue counts in jiffies, as in 1996.
+_CLOCK_HZ = 1_000_000
 _CLASSIC_LIMIT_PACKETS = 10  # of the 1996 driver
 _MAX_RING_FRAMES = 10_000  # of the TAP, which the kernel allocates
 _DETACHED_MTU = 1500
@@ -119,7 +124,9 @@ def make_settings(options: Options, mtu: int, *, has_link_header: bool = True) -
         burst_bytes=max(options.burst_bytes or default_bytes, unit_bytes),
         queue=options.queue,
         limit_packets=options.limit_packets or _default_limit(options, frame_bytes),
-        hz=options.hz,
+        hz=options.hz if options.queue is Queue.CLASSIC else _CLOCK_HZ,
+        jiffy_ns=10**9 // options.hz,
+        idle_bytes=int(options.rate_bits * _IDLE_JIFFIES) // (8 * options.hz),
     )
 
 
@@ -135,12 +142,14 @@ def check_burst(options: Options, mtu: int) -> None:
 def offload_bytes(options: Options, mtu: int) -> int:
     """Return the largest offload frame this rate may carry, as gso_max_size; 0: none at all.
 
-    About one jiffy of the rate, and never more than the bucket.
+    About half a jiffy of the rate, and never more than half of a bucket that was set.
     """
     if options.queue is Queue.CLASSIC or not options.rate_bits:
         return 0
-    jiffy_bytes = options.rate_bits // (8 * options.hz)
-    limit = min(jiffy_bytes, options.burst_bytes or jiffy_bytes, _MAX_GSO_BYTES)
+    unit_bytes = options.rate_bits // (8 * options.hz * _OFFLOAD_FRAMES_A_JIFFY)
+    if options.burst_bytes is not None:
+        unit_bytes = min(unit_bytes, options.burst_bytes // 2)
+    limit = min(unit_bytes, _MAX_GSO_BYTES)
     if limit < _MIN_OFFLOAD_FRAMES * (mtu + ETHERNET_HEADER_BYTES):
         return 0
     return min(limit + _MAX_TCP_HEADER_BYTES, _MAX_GSO_BYTES)

@@ -1,10 +1,10 @@
-"""The token bucket on the jiffy clock.
+"""The token bucket.
 
-The law, over every window: bytes sent in (t1, t2] <= B + R * (t2 - t1), with t1 and t2 in
-jiffies, R the rate and B the bucket. A window of real time can touch one jiffy more than its
-length, so a capture obeys the law with B plus one jiffy of the rate.
+The law, over every window: bytes sent in (t1, t2] <= B + R * (t2 - t1), with t1 and t2 in ticks
+of the clock, R the rate and B the bucket. A window of real time can touch one tick more than its
+length.
 
-How it is kept. The bucket holds a balance. Each jiffy adds R/HZ bits, each frame takes its wire
+How it is kept. The bucket holds a balance. Each tick adds R/HZ bits, each frame takes its wire
 length, and a frame may leave while the balance is not negative: the first frame after a pause
 leaves at once, and its successors wait until it has been paid for. So a frame is paid for
 afterwards, the balance lies between minus one frame and the surplus, and B is their sum:
@@ -12,11 +12,11 @@ afterwards, the balance lies between minus one frame and the surplus, and B is t
     B = unit_bytes (the largest frame) + surplus_bytes (credit for late wake-ups)
 
 Surplus is earned only while frames wait. A timer that fires late finds the credit of the time it
-slept through, up to `surplus_bytes`, and catches up; an idle shaper saves nothing, so that what
-follows a pause is no burst. Credit beyond the surplus is lost for good and counted: that is the
-whole of the rate error, apart from the clock's.
+slept through, up to `surplus_bytes`, and catches up. An idle shaper saves `idle_bytes` of it at
+most, no more than departures are rounded by anyway: so what follows a pause is no burst. Credit beyond that is lost for good, and counted where frames waited: that is the whole of the rate
+error, apart from the clock's.
 
-Counting is exact: one token is 1/HZ bit, so that a jiffy adds R tokens and a byte costs 8 * HZ of
+Counting is exact: one token is 1/HZ bit, so that a tick adds R tokens and a byte costs 8 * HZ of
 them, both integers. See RFC 2697 for the bucket itself; net/sched/sch_tbf.c keeps the same law
 with payment in advance.
 """
@@ -24,6 +24,7 @@ with payment in advance.
 from __future__ import annotations
 
 from shaper.discipline.jiffies import NANOSECONDS
+from shaper.model import Settings
 
 
 class Bucket:
@@ -31,11 +32,12 @@ class Bucket:
 
     Args:
         rate_bits: R, bits per second, at least 1.
-        hz: jiffies per second.
+        hz: ticks per second.
         unit_bytes: the largest frame that will be charged, in wire bytes.
         burst_bytes: B; what exceeds `unit_bytes` is credit for late wake-ups.
-        now: the current jiffy.
-        opens_at: the jiffy from which on frames may leave, where an earlier rate is still to be
+        now: the current tick.
+        idle_bytes: how much of that credit is saved while nothing waits.
+        opens_at: the tick from which on frames may leave, where an earlier rate is still to be
             paid for; None: at once.
     """
 
@@ -47,16 +49,31 @@ class Bucket:
         unit_bytes: int,
         burst_bytes: int,
         now: int,
+        idle_bytes: int = 0,
         opens_at: int | None = None,
     ) -> None:
         self.rate_bits = rate_bits
         self.hz = hz
         self._byte_tokens = 8 * hz
         self._surplus = max(0, burst_bytes - unit_bytes) * self._byte_tokens
+        self._saved = min(idle_bytes * self._byte_tokens, self._surplus)
         self._balance = 0 if opens_at is None else min(0, now - opens_at) * rate_bits
         self._accrued_at = now
         self._charged = 0
         self._lost = 0
+
+    @classmethod
+    def make(cls, settings: Settings, *, now: int, opens_at: int | None = None) -> Bucket:
+        """Return the bucket that settings ask for."""
+        return cls(
+            rate_bits=settings.rate_bits,
+            hz=settings.hz,
+            unit_bytes=settings.unit_bytes,
+            burst_bytes=settings.burst_bytes,
+            idle_bytes=settings.idle_bytes,
+            now=now,
+            opens_at=opens_at,
+        )
 
     @property
     def is_open(self) -> bool:
@@ -83,7 +100,7 @@ class Bucket:
         return (self._charged + self._lost) * NANOSECONDS // (self.rate_bits * self.hz)
 
     def accrue(self, now: int) -> None:
-        """Add the tokens of the jiffies since the last call, in which frames waited."""
+        """Add the tokens of the ticks since the last call, in which frames waited."""
         if now <= self._accrued_at:
             return
         balance = self._balance + (now - self._accrued_at) * self.rate_bits
@@ -94,10 +111,10 @@ class Bucket:
         self._balance = balance
 
     def rest(self, now: int) -> None:
-        """Add the tokens of the jiffies since the last call, in which nothing waited."""
+        """Add the tokens of the ticks since the last call, in which nothing waited."""
         if now > self._accrued_at:
             balance = self._balance + (now - self._accrued_at) * self.rate_bits
-            self._balance = min(balance, 0)
+            self._balance = min(balance, self._saved)
             self._accrued_at = now
 
     def charge(self, wire_bytes: int) -> None:
@@ -107,7 +124,7 @@ class Bucket:
         self._charged += tokens
 
     def left_late(self, wire_bytes: int, now: int) -> None:
-        """Correct for frames that were charged for, but left only at jiffy `now`.
+        """Correct for frames that were charged for, but left only at tick `now`.
 
         The processor may be lost between the reading of the clock and the sending. The time until
         then was earned before those frames were paid for, so it counts only as far as there was
@@ -121,22 +138,17 @@ class Bucket:
         self._balance -= tokens
 
     def opens_at(self) -> int:
-        """Return the first jiffy in which the balance is not negative."""
+        """Return the first tick in which the balance is not negative."""
         if self._balance >= 0:
             return self._accrued_at
         return self._accrued_at - self._balance // self.rate_bits
 
-    def successor(
-        self, *, rate_bits: int, hz: int, unit_bytes: int, burst_bytes: int, now: int
-    ) -> Bucket:
-        """Return the bucket that takes over with other settings at jiffy `now` of the new HZ.
+    def successor(self, settings: Settings, *, now: int) -> Bucket:
+        """Return the bucket that takes over with other settings at tick `now` of their clock.
 
         Debts move along and credit does not: a change grants no burst. The caller has let
         this bucket accrue up to the moment of the change.
         """
-        bucket = Bucket(
-            rate_bits=rate_bits, hz=hz, unit_bytes=unit_bytes, burst_bytes=burst_bytes, now=now
-        )
-        debt = min(self._balance, 0)
-        bucket._balance = debt * hz // self.hz
+        bucket = Bucket.make(settings, now=now)
+        bucket._balance = min(self._balance, 0) * settings.hz // self.hz
         return bucket

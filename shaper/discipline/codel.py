@@ -29,6 +29,7 @@ from math import isqrt
 from typing import NamedTuple
 
 from shaper.discipline.base import Frame
+from shaper.discipline.jiffies import NANOSECONDS
 from shaper.model import Settings
 
 # Specified: RFC 8289, 4.3 and 4.4.
@@ -38,7 +39,8 @@ _MEMORY_INTERVALS = 16  # 5.5: how long the rate of drops is remembered
 
 # Chosen.
 TICKS = 1024  # of a jiffy
-_MIN_TARGET_JIFFIES = 2  # a frame that only just missed a jiffy seems to wait for a whole one
+_MIN_TARGET_JIFFIES = 2  # a frame that only just missed a departure seems to wait for the next
+_MIN_TARGET_TICKS = 2
 _FULL_FRAME_BYTES = 1514  # a frame of Ethernet; an offload frame is a queue of them
 
 
@@ -60,7 +62,8 @@ def setpoints(settings: Settings) -> Setpoints:
     """
     default = -(-_TARGET_MS * settings.hz // 1000)
     frame = -(-3 * settings.unit_bytes * 8 * settings.hz // (2 * settings.rate_bits))
-    target = max(default, frame, _MIN_TARGET_JIFFIES)
+    jiffies = -(-_MIN_TARGET_JIFFIES * settings.jiffy_ns * settings.hz // NANOSECONDS)
+    target = max(default, frame, jiffies, _MIN_TARGET_TICKS)
     round_trip = -(-_INTERVAL_MS * settings.hz // 1000)
     interval = max(round_trip + target - default, 2 * target)
     return Setpoints(target, interval, min(settings.unit_bytes, _FULL_FRAME_BYTES))

@@ -32,14 +32,7 @@ class Fifo(FirstComeFirstServed):
         self.dropped: dict[str, int] = {"limit": 0}
         self._frames: deque[Frame] = deque()
         self._settings = settings
-        self._bucket = Bucket(
-            rate_bits=settings.rate_bits,
-            hz=settings.hz,
-            unit_bytes=settings.unit_bytes,
-            burst_bytes=settings.burst_bytes,
-            now=now,
-            opens_at=opens_at,
-        )
+        self._bucket = Bucket.make(settings, now=now, opens_at=opens_at)
 
     @property
     def room(self) -> int:
@@ -131,14 +124,9 @@ class Fifo(FirstComeFirstServed):
             self._bucket.accrue(now)
         else:
             self._bucket.rest(now)
-        self._bucket = self._bucket.successor(
-            rate_bits=settings.rate_bits,
-            hz=settings.hz,
-            unit_bytes=settings.unit_bytes,
-            burst_bytes=settings.burst_bytes,
-            now=jiffies.from_ns(jiffies.to_ns(now, self._settings.hz), settings.hz),
-        )
-        self._settings = settings
+        old_hz, self._settings = self._settings.hz, settings
+        new_now = jiffies.from_ns(jiffies.to_ns(now, old_hz), settings.hz)
+        self._bucket = self._bucket.successor(settings, now=new_now)
         self._recut()
 
     def flush(self, reason: str) -> None:

@@ -87,14 +87,7 @@ class FqCodel(OneByOne):
         self.flows = 0
         self._ranking: Ranking | None = None
         self._delays = DelayHistogram(hz=settings.hz, now=now)
-        self._bucket = Bucket(
-            rate_bits=settings.rate_bits,
-            hz=settings.hz,
-            unit_bytes=settings.unit_bytes,
-            burst_bytes=settings.burst_bytes,
-            now=now,
-            opens_at=opens_at,
-        )
+        self._bucket = Bucket.make(settings, now=now, opens_at=opens_at)
 
     @property
     def room(self) -> int:
@@ -187,13 +180,7 @@ class FqCodel(OneByOne):
             self._bucket.rest(now)
         old_hz, self._settings = self._settings.hz, settings
         new_now = _convert(now, old_hz, settings.hz)
-        self._bucket = self._bucket.successor(
-            rate_bits=settings.rate_bits,
-            hz=settings.hz,
-            unit_bytes=settings.unit_bytes,
-            burst_bytes=settings.burst_bytes,
-            now=new_now,
-        )
+        self._bucket = self._bucket.successor(settings, now=new_now)
         self._quantum = settings.unit_bytes
         self._law.aim(setpoints(settings))
         if old_hz != settings.hz:

@@ -41,6 +41,7 @@ class Loop:
         self._deadlines: list[tuple[int, int, Path]] = []
         self._tie_breaker = count()
         self._is_running = True
+        self._is_due = False  # a deadline has come: look for events, and do not wait for them
         self._timer = Timer()
         self._epoll = select.epoll()
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
@@ -49,12 +50,19 @@ class Loop:
     def run(self) -> None:
         """Forward until end of file on the channel."""
         while self._is_running:
-            events = self._epoll.poll()
+            events = self._epoll.poll(0 if self._is_due else None)
             now_ns = time.monotonic_ns()
             for descriptor, _ in events:
                 self._dispatch(descriptor, now_ns)
             self._run_due(now_ns)
-            self._timer.arm(self._deadlines[0][0] if self._deadlines else None)
+            self._arm(now_ns)
+
+    def _arm(self, now_ns: int) -> None:
+        """Set the timer for the next deadline; one that has come already needs none."""
+        deadline_ns = self._deadlines[0][0] if self._deadlines else None
+        self._is_due = deadline_ns is not None and deadline_ns <= now_ns
+        if not self._is_due:
+            self._timer.arm(deadline_ns)
 
     def _dispatch(self, descriptor: int, now_ns: int) -> None:
         path = self._by_descriptor.get(descriptor)

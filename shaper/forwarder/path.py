@@ -30,6 +30,7 @@ _FULL_FRAME_BYTES = 1514
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
+_STEPS_A_JIFFY = 4
 _PERCENTILE_NS = 250_000_000
 # How many bytes may be read and dropped for each that is sent while the queue is full. A fifo's
 # drops hit everybody alike, here or in the ring. Those of fq_codel hit whom they should, so it is
@@ -59,6 +60,7 @@ class Path:
         self._discipline: Discipline | None = None
         self._pending: list[Frame] = []
         self._removed_bytes = 0  # of each frame's header, which the master does not transmit
+        self._step_ns = 1  # departures are rounded up to multiples of it
         self._frame_packets = 1  # the most segments a frame may have
         self._is_drained = False
         self._is_held = False  # the master is down or gone: what waits is kept for a while
@@ -90,7 +92,7 @@ class Path:
         if self._is_held:
             self.deadline_ns = now_ns + _HOLD_NS
         elif not self.is_blocked:
-            self._schedule(discipline, settings.hz, now, is_cut_short=room <= 0)
+            self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0)
         self._publish(now_ns)
 
     def left_late(self, now_ns: int) -> None:
@@ -112,6 +114,7 @@ class Path:
             self._discipline = make_discipline(old, self._settings, settings, now_ns)
             if self._discipline is not old:
                 self._retire(old)
+            self._step_ns = _step_ns(settings)
             self._shed_factor = _SHED_FACTORS[settings.queue]
             self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
         self._settings = settings
@@ -199,13 +202,18 @@ class Path:
             if frames:
                 discipline.enqueue_batch(frames, now=now)
 
-    def _schedule(self, discipline: Discipline, hz: int, now: int, *, is_cut_short: bool) -> None:
+    def _schedule(
+        self, discipline: Discipline, settings: Settings, now_ns: int, *, is_cut_short: bool
+    ) -> None:
+        """Choose when to run next: at a departure, rounded up to the next step of the clock."""
         deadline = discipline.deadline()
         if is_cut_short or not (self._is_drained or discipline.room <= 0):
-            deadline = now
-        if deadline is not None:
-            self.deadline_ns = jiffies.to_ns(deadline, hz)
-        is_imminent = deadline is not None and deadline <= now + 1
+            self.deadline_ns = now_ns
+        elif deadline is not None:
+            earliest_ns = max(jiffies.to_ns(deadline, settings.hz), now_ns + self._step_ns)
+            self.deadline_ns = -(-earliest_ns // self._step_ns) * self._step_ns
+        deadline_ns = self.deadline_ns
+        is_imminent = deadline_ns is not None and deadline_ns <= now_ns + settings.jiffy_ns
         is_listening = self._is_drained and not self.source.is_gone
         self.wants_frames = is_listening and not is_imminent
 
@@ -252,3 +260,16 @@ class Path:
         self._percentile_at_ns = now_ns + _PERCENTILE_NS
         delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
         row[ECN_MARKS + 3] = jiffies.to_ns(delay or 0, hz)
+
+
+def _step_ns(settings: Settings) -> int:
+    """Return how finely departures are timed: to a quarter of a jiffy, if the bucket bears that.
+
+    What is earned while a departure is rounded up must find room in the bucket. The classic queue
+    has a clock of jiffies, so there is nothing to round.
+    """
+    if settings.queue is Queue.CLASSIC:
+        return 1
+    surplus_bytes = settings.burst_bytes - settings.unit_bytes
+    surplus_ns = surplus_bytes * 8 * jiffies.NANOSECONDS // settings.rate_bits
+    return max(1, min(settings.jiffy_ns // _STEPS_A_JIFFY, surplus_ns // _STEPS_A_JIFFY))

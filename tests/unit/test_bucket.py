@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline.bucket import Bucket
+from shaper.model import Queue, Settings
 
 FRAME = 1514
 
@@ -55,19 +58,37 @@ def test_lateness_is_caught_up_to_the_surplus_and_no_further() -> None:
     assert one.busy_ns == (800 + 400 + 1 + 400) * 8 * 10**9 // 64_000
 
 
+def settings(rate_bits: int, *, hz: int, burst_bytes: int = FRAME) -> Settings:
+    """Return settings for full Ethernet frames."""
+    return Settings(
+        rate_bits=rate_bits,
+        unit_bytes=FRAME,
+        burst_bytes=burst_bytes,
+        queue=Queue.FIFO,
+        limit_packets=1,
+        hz=hz,
+    )
+
+
+def test_an_idle_bucket_saves_what_it_may_and_no_more() -> None:
+    """With 100 bytes to save, frames of 100 bytes and of one leave after a pause; no third."""
+    one = Bucket.make(replace(settings(64_000, hz=1000, burst_bytes=2000), idle_bytes=100), now=0)
+    one.rest(10**6)
+    for wire_bytes in (100, 1):
+        assert one.is_open
+        one.charge(wire_bytes)
+    assert not one.is_open
+
+
 def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
     """A new rate pays an old debt at the new speed, and a saved surplus is not carried over."""
     indebted = bucket(64_000)
     indebted.charge(800)
-    after = indebted.successor(
-        rate_bits=128_000, hz=500, unit_bytes=FRAME, burst_bytes=FRAME, now=7
-    )
+    after = indebted.successor(settings(128_000, hz=500), now=7)
     assert after.opens_at() == 7 + 25
     rich = bucket(64_000, burst_bytes=FRAME + 400)
     rich.accrue(100)
-    after = rich.successor(
-        rate_bits=64_000, hz=1000, unit_bytes=FRAME, burst_bytes=FRAME + 400, now=0
-    )
+    after = rich.successor(settings(64_000, hz=1000, burst_bytes=FRAME + 400), now=0)
     after.charge(1)
     assert not after.is_open
 

@@ -96,10 +96,10 @@ def test_default_limit_of_fq_codel_leaves_room_for_bursts_and_flows() -> None:
     assert [each.limit_packets for each in limits if each] == [1000, 2064, 10_000]
 
 
-def test_offload_is_off_where_a_jiffy_holds_less_than_two_full_frames() -> None:
-    """At HZ 1000 two full frames need 24.2 Mbit/s; below that no offload frame ever arrives."""
-    assert offload_bytes(rate(24_000_000), 1500) == 0
-    assert offload_bytes(rate(25_000_000), 1500) > 0
+def test_offload_is_off_where_half_a_jiffy_holds_less_than_two_full_frames() -> None:
+    """At HZ 1000 two full frames need 48.4 Mbit/s; below that no offload frame ever arrives."""
+    assert offload_bytes(rate(48_000_000), 1500) == 0
+    assert offload_bytes(rate(49_000_000), 1500) > 0
     assert offload_bytes(rate(10**11), 1500) == 65_536
     assert offload_bytes(replace(rate(10**11), queue=Queue.CLASSIC), 1500) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from shaper.discipline.base import Discipline
@@ -26,11 +27,11 @@ class Arrival(NamedTuple):
 
 
 def settings_for(rate_bits: int, *, limit_packets: int = 1000, hz: int = 1000) -> Settings:
-    """Return what a discipline of this rate is told, Ethernet below it."""
+    """Return what a discipline of this rate is told, Ethernet below it, by a clock of jiffies."""
     options = Options(rate_bits=rate_bits, limit_packets=limit_packets, hz=hz)
     settings = make_settings(options, MTU)
     assert settings is not None
-    return settings
+    return replace(settings, hz=hz)
 
 
 def simulate(
