@@ -144,7 +144,7 @@ def detach(view: View, device: str) -> None:
 @_optional_device
 @click.pass_obj
 def add(view: View, device: str | None) -> None:
-    """Create the shaper DEV, or the next free one, whose name is printed."""
+    """Create DEV, or the next free shaper, whose name is printed."""
     created = view.client.add(device)
     if device is None:
         click.echo(created)
