@@ -13,7 +13,8 @@ afterwards, the balance lies between minus one frame and the surplus, and B is t
 
 Surplus is earned only while frames wait. A timer that fires late finds the credit of the time it
 slept through, up to `surplus_bytes`, and catches up. An idle shaper saves `idle_bytes` of it at
-most, no more than departures are rounded by anyway: so what follows a pause is no burst. Credit beyond that is lost for good, and counted where frames waited: that is the whole of the rate
+most, no more than departures are rounded by anyway: so what follows a pause is no burst.
+Credit beyond that is lost for good, and counted where frames waited: that is the whole of the rate
 error, apart from the clock's.
 
 Counting is exact: one token is 1/HZ bit, so that a tick adds R tokens and a byte costs 8 * HZ of
