@@ -137,7 +137,7 @@ def speed(view: View, device: str, rate: str | None) -> None:
 @click.pass_obj
 def detach(view: View, device: str) -> None:
     """Unbind DEV from its master; the device stays, without carrier."""
-    view.client.detach(device)
+    _warn(view.client.detach(device))
 
 
 @cli.command(options_metavar="")
@@ -147,7 +147,8 @@ def add(view: View, device: str | None) -> None:
     """Create DEV, or the next free shaper, whose name is printed."""
     created = view.client.add(device)
     if device is None:
-        click.echo(created)
+        click.echo(created["ifname"])
+    _warn(created["warnings"])
 
 
 @cli.command("del", options_metavar="")
@@ -155,7 +156,7 @@ def add(view: View, device: str | None) -> None:
 @click.pass_obj
 def delete(view: View, device: str) -> None:
     """Remove a shaper device."""
-    view.client.delete(device)
+    _warn(view.client.delete(device))
 
 
 @cli.command("set", options_metavar="", cls=TakesNumbers, help=_SET_HELP)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ EXIT_REFUSED = 2
 EXIT_NO_DAEMON = 3
 _NOT_FOUND_ERRORS = (f"{INTERFACE}.NoSuchShaper", f"{INTERFACE}.NoSuchMaster")
 _PERMISSION_ERROR = "org.varlink.service.PermissionDenied"
+_MICROSECONDS = 10**6  # a second
 
 # Chosen.
 TIMEOUT_SECONDS = 5.0  # an answer takes milliseconds, a slow netlink dump tens of them
@@ -60,22 +62,22 @@ class Client:
         """Bind a shaper to its master; return warnings."""
         return self._warned("Attach", ifname=ifname, master=master)
 
-    def detach(self, ifname: str) -> None:
-        """Unbind a shaper; its device stays."""
-        self._call(reply.Nothing, "Detach", ifname=ifname)
+    def detach(self, ifname: str) -> list[str]:
+        """Unbind a shaper, whose device stays; return warnings."""
+        return self._warned("Detach", ifname=ifname)
 
     def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
         """Set a rate in bits per second; return warnings."""
         return self._warned("SetSpeed", ifname=ifname, rate_bits=rate_bits)
 
-    def add(self, ifname: str | None = None) -> str:
-        """Create a shaper device and return its name, chosen by the daemon if None."""
+    def add(self, ifname: str | None = None) -> reply.Added:
+        """Create a shaper device; return its name, chosen by the daemon if None, and warnings."""
         answer: reply.Added = self._call(reply.Added, "Add", ifname=ifname)
-        return answer["ifname"]
+        return answer
 
-    def delete(self, ifname: str) -> None:
-        """Remove a shaper device."""
-        self._call(reply.Nothing, "Delete", ifname=ifname)
+    def delete(self, ifname: str) -> list[str]:
+        """Remove a shaper device; return warnings."""
+        return self._warned("Delete", ifname=ifname)
 
     def set_options(self, ifname: str, options: dict[str, str | int]) -> list[str]:
         """Set any of queue, limit_packets, burst_bytes and hz; return warnings."""
@@ -108,8 +110,12 @@ class Client:
         deadline_seconds = time.monotonic() + self._timeout_seconds
         answer = bytearray()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(self._timeout_seconds)
+            # The kernel waits for room in the daemon's backlog only where the socket may block.
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_seconds)
+            )
             connection.connect(self.path)
+            connection.settimeout(self._timeout_seconds)
             connection.sendall(request)
             while len(answer) < _MAX_ANSWER_BYTES:
                 left_seconds = deadline_seconds - time.monotonic()
@@ -150,6 +156,11 @@ class Client:
         raise CallError(self._why_not_reached(error), EXIT_NO_DAEMON) from error
 
     def _why_not_reached(self, error: OSError) -> str:
+        if isinstance(error, BlockingIOError):
+            return (
+                f"too many clients wait for the daemon at {self.path}, "
+                f"and none was taken within {self._timeout_seconds:g} s: try again"
+            )
         if isinstance(error, TimeoutError):
             return (
                 f"the daemon at {self.path} did not answer within {self._timeout_seconds:g} s: "
@@ -164,3 +175,9 @@ class Client:
             f"no daemon answers at {self.path} ({error.strerror or error}): "
             "start it with 'systemctl start shaper', or run shaperd"
         )
+
+
+def _timeval(seconds: float) -> bytes:
+    """Return a struct timeval, as SO_SNDTIMEO takes it (socket(7)); 0 would be for ever."""
+    microseconds = max(round(seconds * _MICROSECONDS), 1)
+    return struct.pack("ll", *divmod(microseconds, _MICROSECONDS))

@@ -60,7 +60,7 @@ class Shapers(TypedDict):
 
 
 class Warned(TypedDict):
-    """The answer to Attach, SetSpeed and SetOptions."""
+    """The answer to everything that changes a shaper."""
 
     warnings: list[str]
 
@@ -69,10 +69,7 @@ class Added(TypedDict):
     """The answer to Add."""
 
     ifname: str
-
-
-class Nothing(TypedDict):
-    """The answer to Detach and Delete."""
+    warnings: list[str]
 
 
 class Refusal(TypedDict):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from shaper import checks
-from shaper.control.interface import ShaperObject
+from shaper.control.interface import AddedObject, ShaperObject
 from shaper.device import Device
 from shaper.errors import (
     Busy,
@@ -83,14 +83,15 @@ class Commands:
             saving = await self._supervisor.change(device, replace(device.spec, master=master))
             return saving + self._receiving_warnings(device)
 
-    async def detach(self, ifname: str) -> None:
-        """Unbind a shaper; it keeps its speed."""
+    async def detach(self, ifname: str) -> list[str]:
+        """Unbind a shaper; it keeps its speed. Return warnings."""
         async with self._supervisor.lock:
             device = self._device(ifname)
             if device.spec.master is None:
                 raise NotAttached(f"{ifname} is not attached")
-            await self._supervisor.change(device, replace(device.spec, master=None))
+            saving = await self._supervisor.change(device, replace(device.spec, master=None))
             await device.flush()
+            return saving
 
     async def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
         """Set the rate; return warnings."""
@@ -125,8 +126,8 @@ class Commands:
             saving = await self._supervisor.change(device, replace(device.spec, options=options))
             return saving + _serving_warnings(options)
 
-    async def add(self, ifname: str | None) -> str:
-        """Create a shaper; return its name."""
+    async def add(self, ifname: str | None) -> AddedObject:
+        """Create a shaper; return its name and warnings."""
         async with self._supervisor.lock:
             name = check_name(ifname) if ifname is not None else self._free_name()
             if name in self._supervisor.devices:
@@ -137,16 +138,15 @@ class Commands:
             except ShaperError:
                 await self._supervisor.discard(device)
                 raise
-            self._supervisor.save()
-            return name
+            return AddedObject(ifname=name, warnings=self._supervisor.save())
 
-    async def delete(self, ifname: str) -> None:
-        """Remove a shaper, and its addresses and routes with it."""
+    async def delete(self, ifname: str) -> list[str]:
+        """Remove a shaper, and its addresses and routes with it; return warnings."""
         async with self._supervisor.lock:
             device = self._device(ifname)
             await device.remove()
             self._supervisor.forget(device)
-            self._supervisor.save()
+            return self._supervisor.save()
 
     async def configure(self, specs: Iterable[Spec]) -> None:
         """Make shapers be as a configuration file says; those it does not name stay.

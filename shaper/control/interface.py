@@ -53,6 +53,13 @@ class ShaperObject(TypedDict):
     warnings: list[str]
 
 
+class AddedObject(TypedDict):
+    """A shaper that was created."""
+
+    ifname: str
+    warnings: list[str]
+
+
 class Shapers(Protocol):
     """What the interface asks of the supervisor. Every method may raise errors.ShaperError."""
 
@@ -64,20 +71,20 @@ class Shapers(Protocol):
         """Bind a shaper to a master; return warnings."""
         ...
 
-    async def detach(self, ifname: str) -> None:
-        """Unbind a shaper."""
+    async def detach(self, ifname: str) -> list[str]:
+        """Unbind a shaper; return warnings."""
         ...
 
     async def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
         """Set the rate; return warnings."""
         ...
 
-    async def add(self, ifname: str | None) -> str:
-        """Create a shaper; return its name."""
+    async def add(self, ifname: str | None) -> AddedObject:
+        """Create a shaper; return its name and warnings."""
         ...
 
-    async def delete(self, ifname: str) -> None:
-        """Remove a shaper."""
+    async def delete(self, ifname: str) -> list[str]:
+        """Remove a shaper; return warnings."""
         ...
 
     async def set_options(
@@ -177,25 +184,25 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         """Bind a shaper to a master. It keeps a speed that was set before."""
         return await self._shapers.attach(ifname, master)
 
-    @varlinkmethod
-    async def Detach(self, *, ifname: str) -> None:  # noqa: N802 - varlink
+    @varlinkmethod(return_parameter="warnings")
+    async def Detach(self, *, ifname: str) -> list[str]:  # noqa: N802 - varlink
         """Unbind a shaper; the device stays, without carrier."""
-        await self._shapers.detach(ifname)
+        return await self._shapers.detach(ifname)
 
     @varlinkmethod(return_parameter="warnings")
     async def SetSpeed(self, *, ifname: str, rate_bits: int) -> list[str]:  # noqa: N802 - varlink
         """Set the rate in bits per second, live: no frame is lost, no burst granted."""
         return await self._shapers.set_speed(ifname, rate_bits)
 
-    @varlinkmethod(return_parameter="ifname")
-    async def Add(self, *, ifname: str | None = None) -> str:  # noqa: N802 - varlink
+    @varlinkmethod
+    async def Add(self, *, ifname: str | None = None) -> AddedObject:  # noqa: N802 - varlink
         """Create a shaper; without a name it takes the first free shaperN."""
         return await self._shapers.add(ifname)
 
-    @varlinkmethod
-    async def Delete(self, *, ifname: str) -> None:  # noqa: N802 - varlink
+    @varlinkmethod(return_parameter="warnings")
+    async def Delete(self, *, ifname: str) -> list[str]:  # noqa: N802 - varlink
         """Remove a shaper, and its addresses and routes with it."""
-        await self._shapers.delete(ifname)
+        return await self._shapers.delete(ifname)
 
     @varlinkmethod(return_parameter="warnings")
     async def SetOptions(  # noqa: N802 - varlink

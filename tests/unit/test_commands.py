@@ -178,6 +178,9 @@ async def test_what_cannot_be_saved_is_done_and_warned_of(
             await commands.attach("shaper0", "eth1"),
             await commands.set_speed("shaper0", 64_000),
             await commands.set_options("shaper0", **NOTHING | {"limit_packets": 20}),
+            await commands.detach("shaper0"),
+            (await commands.add("slow"))["warnings"],
+            await commands.delete("slow"),
         ):
             assert [each for each in warnings if "will not survive a restart" in each]
         assert machine.spec().options.limit_packets == 20
@@ -222,8 +225,8 @@ async def test_adding_and_deleting(machine: Machine) -> None:
     """Without a name the first free one is taken; what is deleted is gone, and not saved."""
     machine.kernel.devices[9] = replace(ETH1, ifindex=9, ifname="shaper1")
     async with machine.running(SPEC) as commands:
-        assert await commands.add(None) == "shaper2"
-        assert await commands.add("slow") == "slow"
+        assert await commands.add(None) == {"ifname": "shaper2", "warnings": []}
+        assert (await commands.add("slow"))["ifname"] == "slow"
         with pytest.raises(Busy, match="slow is a shaper already"):
             await commands.add("slow")
         with pytest.raises(Busy, match="shaper1 exists already"):
@@ -233,7 +236,7 @@ async def test_adding_and_deleting(machine: Machine) -> None:
         await commands.delete("shaper2")
         assert [spec.ifname for spec in machine.saved()] == ["shaper0", "slow"]
         await commands.delete("slow")
-        assert await commands.add("slow") == "slow"
+        await commands.add("slow")
         assert [spec.ifname for spec in machine.saved()] == ["shaper0", "slow"]
         await commands.delete("slow")
         assert "slow" not in {link.ifname for link in machine.kernel.devices.values()}
@@ -243,12 +246,12 @@ async def test_adding_and_deleting(machine: Machine) -> None:
 async def test_an_add_that_fails_leaves_nothing(machine: Machine) -> None:
     """A device that its forwarder refuses is removed again, and can be asked for anew."""
     async with machine.running(SPEC) as commands:
-        machine.forwarders[0].refusals["configure"] = [REFUSAL]
+        machine.forwarders[0].refusals["open"] = [REFUSAL]
         with pytest.raises(KernelRefused):
             await commands.add("slow")
         assert "slow" not in {link.ifname for link in machine.kernel.devices.values()}
         assert list(machine.supervisor.devices) == ["shaper0"]
-        assert await commands.add("slow") == "slow"
+        assert (await commands.add("slow"))["ifname"] == "slow"
 
 
 @instantly

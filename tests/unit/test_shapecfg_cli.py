@@ -63,7 +63,7 @@ def test_verb_makes_one_call_and_says_nothing(
 
 def test_add_prints_a_name_only_if_none_was_given(tmp_path: Path) -> None:
     """A name the daemon chose has to be told; one that was typed is known."""
-    with FakeDaemon(tmp_path / "socket", answer(ifname="shaper3")) as daemon:
+    with FakeDaemon(tmp_path / "socket", answer(ifname="shaper3", warnings=[])) as daemon:
         assert run(daemon.path, "add").stdout == "shaper3\n"
         assert run(daemon.path, "add", "shaper3").stdout == ""
     assert [request["parameters"] for request in daemon.requests] == [{}, {"ifname": "shaper3"}]
@@ -126,11 +126,20 @@ def test_speed_of_a_shaper_without_one_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["attach shaper0 eth1", "speed shaper0 64000", "set shaper0 hz 100"]
+    "arguments",
+    [
+        "attach shaper0 eth1",
+        "detach shaper0",
+        "speed shaper0 64000",
+        "set shaper0 hz 100",
+        "add shaper0",
+        "del shaper0",
+    ],
 )
 def test_warnings_go_to_standard_error(tmp_path: Path, arguments: str) -> None:
     """What the daemon warns of is told, and it was done all the same."""
-    with FakeDaemon(tmp_path / "socket", answer(warnings=["first", "second"])) as daemon:
+    warned = answer(ifname="shaper0", warnings=["first", "second"])
+    with FakeDaemon(tmp_path / "socket", warned) as daemon:
         done = run(daemon.path, *arguments.split())
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "shapecfg: warning: first\nshapecfg: warning: second\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,14 @@ def failure(path: Path | str, timeout_seconds: float = 5.0) -> tuple[str, int]:
             {"warnings": ["coarse"]},
         ),
         (
-            lambda client: client.add("shaper3"),
-            {"method": "Add", "parameters": {"ifname": "shaper3"}},
-            {"ifname": "shaper3"},
+            lambda client: client.detach("shaper0"),
+            {"method": "Detach", "parameters": {"ifname": "shaper0"}},
+            {"warnings": ["not saved"]},
         ),
         (
-            lambda client: client.add(),
-            {"method": "Add", "parameters": {}},
-            {"ifname": "shaper1"},
+            lambda client: client.delete("shaper0"),
+            {"method": "Delete", "parameters": {"ifname": "shaper0"}},
+            {"warnings": []},
         ),
         (
             lambda client: client.show("shaper0"),
@@ -79,13 +80,14 @@ def test_call_is_sent_and_its_answer_returned(
     assert [returned] == list(answered.values())
 
 
-@pytest.mark.parametrize("name", ["detach", "delete"])
-def test_call_without_an_answer_to_read(tmp_path: Path, name: str) -> None:
-    """Detach and Delete name the device and accept an empty answer."""
-    with FakeDaemon(tmp_path / "socket", b"{}\0") as daemon:
-        getattr(Client(daemon.path), name)("shaper0")
-    method = f"org.shaper.{name.capitalize()}"
-    assert daemon.requests == [{"method": method, "parameters": {"ifname": "shaper0"}}]
+@pytest.mark.parametrize("ifname", [None, "shaper3"])
+def test_added_is_named_and_warned_of(tmp_path: Path, ifname: str | None) -> None:
+    """Add tells the name, which the daemon may have chosen, and the warnings beside it."""
+    answered = {"ifname": "shaper3", "warnings": ["not saved"]}
+    with FakeDaemon(tmp_path / "socket", answer(**answered)) as daemon:
+        assert Client(daemon.path).add(ifname) == answered
+    given = {} if ifname is None else {"ifname": ifname}
+    assert daemon.requests == [{"method": "org.shaper.Add", "parameters": given}]
 
 
 def test_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
@@ -221,6 +223,50 @@ def test_deadline_is_that_of_the_whole_call(
     with FakeDaemon(tmp_path / "socket", b"{", is_silent=True) as daemon:
         sentence, _ = failure(daemon.path)
     assert "did not answer within 5 s" in sentence
+
+
+@contextlib.contextmanager
+def full_backlog(path: Path) -> Iterator[socket.socket]:
+    """Listen without accepting, and let as many wait as there is room for."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        yield listener
+
+
+def test_crowd_before_the_daemon_is_told(tmp_path: Path) -> None:
+    """Where too many wait to be taken in, the daemon is there: the advice is to try again."""
+    path = tmp_path / "socket"
+    with full_backlog(path):
+        assert failure(path, timeout_seconds=0.01) == (
+            f"too many clients wait for the daemon at {path}, "
+            "and none was taken within 0.01 s: try again",
+            EXIT_NO_DAEMON,
+        )
+
+
+def test_crowd_before_the_daemon_is_waited_for(tmp_path: Path) -> None:
+    """As soon as the daemon takes one in there is room for the next, who is answered."""
+    path = tmp_path / "socket"
+    with full_backlog(path) as listener:
+
+        def answer_the_last() -> None:
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer(shapers=[]))
+
+        thread = threading.Thread(target=answer_the_last)
+        thread.start()
+        assert Client(str(path)).show() == []
+        thread.join()
 
 
 def test_absent_daemon_is_told_with_what_to_do(tmp_path: Path) -> None:
