@@ -17,7 +17,8 @@ from typing import Any
 from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
-from shaper.kernel.netlink import Message, Monitor, Netlink
+from shaper.kernel.netlink import Monitor, Netlink
+from shaper.kernel.wire import Message
 from shaper.model import Link
 
 # Chosen.
@@ -64,7 +65,14 @@ class Watcher:
             self._monitor.close()
 
     async def look_at(self, ifindex: int) -> Link | None:
-        """Bring one device up to date at once, without waiting for its event, and return it."""
+        """Return a device that no event may have told of yet; None if there is none.
+
+        Most often its event waits to be heard, and the kernel need not be asked.
+        """
+        if self._monitor is not None:
+            self._monitor.hear()
+        if (link := self.links.index(ifindex)) is not None:
+            return link
         try:
             messages = await self._netlink.link(ifindex)
         except KernelRefused as error:
@@ -72,7 +80,7 @@ class Watcher:
                 raise
             return None
         for message in messages:
-            self.links.update(message)
+            self._update(message)
         return self.links.index(ifindex)
 
     def mark(self, ifindex: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shaper.kernel.netlink import Message
+from collections.abc import Set
+
+from shaper.kernel.wire import Message
 from shaper.model import Link
 
 # Specified: include/uapi/linux/if.h, if_arp.h.
@@ -15,41 +17,74 @@ _DORMANT = "DORMANT"  # RFC 2863: has carrier, and waits to be let in (802.1X)
 
 
 class Links:
-    """A table of devices by index and by name."""
+    """A table of devices by index and by name.
+
+    Attributes:
+        by_index: all of them; to be changed here only.
+    """
 
     def __init__(self) -> None:
         self.by_index: dict[int, Link] = {}
+        self._index_of: dict[str, int] = {}
+        self._ports: dict[int, set[int]] = {}
 
     def index(self, ifindex: int) -> Link | None:
         """Return the device with this index."""
         return self.by_index.get(ifindex)
 
-    def names(self) -> set[str]:
+    def names(self) -> Set[str]:
         """Return the names of all devices."""
-        return {link.ifname for link in self.by_index.values()}
+        return self._index_of.keys()
 
     def name(self, ifname: str) -> Link | None:
         """Return the device with this name."""
-        for link in self.by_index.values():
-            if link.ifname == ifname:
-                return link
-        return None
+        ifindex = self._index_of.get(ifname)
+        return None if ifindex is None else self.by_index[ifindex]
+
+    def ports(self, ifindex: int) -> set[int]:
+        """Return the indices of the ports of a bridge or bond."""
+        return self._ports.get(ifindex, set())
 
     def replace(self, messages: list[Message]) -> set[int]:
         """Take a full dump; return the indices of all devices it tells of and of those gone."""
-        before = set(self.by_index)
-        self.by_index = {link.ifindex: link for link in map(parse_link, messages)}
-        return before | set(self.by_index)
+        before = tuple(self.by_index)
+        for ifindex in before:
+            self._take_out(ifindex)
+        for link in map(parse_link, messages):
+            self._put_in(link)
+        return {*before, *self.by_index}
 
     def update(self, message: Message) -> int | None:
         """Take one event; return the index of the device if something we keep has changed."""
         link = parse_link(message)
+        known = self.by_index.get(link.ifindex)
         if message["event"] == _RTM_DELLINK:
-            return link.ifindex if self.by_index.pop(link.ifindex, None) else None
-        if self.by_index.get(link.ifindex) == link:
+            self._take_out(link.ifindex)
+            return link.ifindex if known is not None else None
+        if known == link:
             return None
-        self.by_index[link.ifindex] = link
+        self._take_out(link.ifindex)
+        self._put_in(link)
         return link.ifindex
+
+    def _put_in(self, link: Link) -> None:
+        self.by_index[link.ifindex] = link
+        self._index_of[link.ifname] = link.ifindex
+        if link.upper is not None:
+            self._ports.setdefault(link.upper, set()).add(link.ifindex)
+
+    def _take_out(self, ifindex: int) -> None:
+        link = self.by_index.pop(ifindex, None)
+        if link is None:
+            return
+        # Another device may bear the name by now: of two that swap theirs one is told of first.
+        if self._index_of.get(link.ifname) == ifindex:
+            del self._index_of[link.ifname]
+        if link.upper is not None:
+            ports = self._ports[link.upper]
+            ports.remove(ifindex)
+            if not ports:
+                del self._ports[link.upper]
 
 
 def parse_link(message: Message) -> Link:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.netlink import Message, Monitor, Netlink
+from shaper.kernel.netlink import Monitor, Netlink
 from shaper.kernel.tap import Tap
+from shaper.kernel.wire import Message
 from shaper.model import Link
 
 # Specified: include/uapi/linux/if.h, if_arp.h, neighbour.h; RFC 8200, section 5.
@@ -72,7 +73,13 @@ class MemoryMonitor(Monitor):
     ) -> None:
         self.on_message = on_message
         self.on_overflow = on_overflow
+        self.unheard: deque[Message] = deque()
         self.is_closed = False
+
+    def hear(self) -> None:
+        """Call back for what has happened."""
+        while self.unheard:
+            self.on_message(self.unheard.popleft())
 
     def close(self) -> None:
         """Hear of nothing more."""
@@ -127,7 +134,8 @@ class MemoryNetlink(Netlink):
         """Let everybody hear of an event, later."""
         for monitor in self._monitors:
             if not monitor.is_closed:
-                asyncio.get_running_loop().call_soon(monitor.on_message, message)
+                monitor.unheard.append(message)
+                asyncio.get_running_loop().call_soon(monitor.hear)
 
     def overflow(self) -> None:
         """Let everybody hear that events were lost."""

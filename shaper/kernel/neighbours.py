@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.links import parse_link
-from shaper.kernel.netlink import Message, Netlink
+from shaper.kernel.netlink import Netlink
 from shaper.kernel.solicit import solicit
+from shaper.kernel.wire import Message
 
 # Specified: include/uapi/linux/neighbour.h.
 _NUD_INCOMPLETE = 0x01

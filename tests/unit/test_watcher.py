@@ -211,6 +211,19 @@ async def test_looking_at_once(rig: Rig) -> None:
         rig.kernel.devices[3] = ETH2
         assert await rig.watcher.look_at(3) == ETH2
         assert await rig.watcher.look_at(9) is None
+        await until(lambda: rig.reported)
+    assert rig.reported == [{3}]
+
+
+@instantly
+async def test_what_can_be_heard_is_not_asked_for(rig: Rig) -> None:
+    """The event of a new device waits when its making is answered: that is told, and reported."""
+    async with rig.following():
+        rig.kernel.put(ETH2)
+        assert await rig.watcher.look_at(3) == ETH2
+        assert rig.kernel.asked("link") == []
+        await until(lambda: rig.reported)
+    assert rig.reported == [{3}]
 
 
 @instantly
@@ -219,7 +232,7 @@ async def test_looking_hears_of_a_refusal(rig: Rig) -> None:
     async with rig.following():
         rig.kernel.refusals["link"] = [REFUSAL]
         with pytest.raises(KernelRefused):
-            await rig.watcher.look_at(2)
+            await rig.watcher.look_at(3)
 
 
 @instantly
