@@ -69,20 +69,25 @@ class Device:
         self._neighbours = neighbours
         self._forwarder: Forwarder | None = None
         self._is_open = False  # the forwarder has the TAP
+        self._is_configured = False  # ... and settings
+        self._is_bound = False  # ... and the master's socket
+        self._had_carrier = False
         self._was_up = False
 
     async def prepare(self) -> None:
         """Silence the device: no address of its own, no solicitation, no carrier."""
         self._tap.set_carrier(is_on=False)
-        await self._netlink.set_link(self.ifindex, ifalias=ALIAS_PREFIX)
-        await self._silence()
+        await self._silence(ifalias=ALIAS_PREFIX)
 
-    async def _silence(self) -> None:
+    async def _silence(self, **others: object) -> None:
+        """Take from the device what it would send by itself, and set other attributes with it."""
         try:
-            await self._netlink.set_link(self.ifindex, IFLA_AF_SPEC=_no_ipv6_address())
+            await self._netlink.set_link(self.ifindex, IFLA_AF_SPEC=_no_ipv6_address(), **others)
         except KernelRefused as error:
             if error.errno not in NO_IPV6:
                 raise
+            if others:
+                await self._netlink.set_link(self.ifindex, **others)
         await self._neighbours.prepare(self.ifindex)
 
     async def hand_over(self, forwarder: Forwarder) -> None:
@@ -97,7 +102,7 @@ class Device:
 
     async def _open(self) -> None:
         await self._tell("open", descriptor=self._tap.fileno())
-        self._is_open = True
+        self._is_open, self._is_configured, self._is_bound = True, False, False
 
     async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
         """Make a plan true.
@@ -123,7 +128,7 @@ class Device:
             self._tap.set_offload(is_on=plan.offload_bytes > 0)
         if "settings" in changed:
             await self._configure(plan)
-        if "ring_frames" in changed and own.txqueuelen != plan.ring_frames:
+        if self._may_hold_frames and "ring_frames" in changed:
             await self._set_ring(plan.ring_frames, own)
         master_index = master.ifindex if master is not None else None
         is_moved = self.master_index != master_index
@@ -131,6 +136,7 @@ class Device:
         if is_moved or "has_carrier" in changed:
             await self._bind(plan, master)
         if "has_carrier" in changed:
+            self._had_carrier |= plan.has_carrier
             self._tap.set_carrier(is_on=plan.has_carrier)
         if is_moved or "has_carrier" in changed:
             await self._neighbours.resolve_all(self.ifindex)
@@ -143,7 +149,8 @@ class Device:
         A length that we have set ourselves and not yet seen confirmed is no such change; and the
         classic queue has a limit of its own.
         """
-        self.spec = replace(self.spec, ifname=own.ifname)
+        if own.ifname != self.spec.ifname:
+            self.spec = replace(self.spec, ifname=own.ifname)
         if self.plan is None or self.spec.options.queue is Queue.CLASSIC:
             return
         if own.txqueuelen == self.plan.ring_frames:
@@ -188,17 +195,26 @@ class Device:
             attributes["ifalias"] = plan.alias
         if "offload_bytes" in changed:
             attributes["gso_max_size"] = plan.offload_bytes or _SMALLEST_GSO_BYTES
+        if "ring_frames" in changed and not self._may_hold_frames:
+            attributes["txqlen"] = plan.ring_frames
         if own.is_noarp == plan.has_neighbours:
             attributes["flags"] = 0 if plan.has_neighbours else _IFF_NOARP
             attributes["change"] = _IFF_NOARP
         if attributes:
             await self._netlink.set_link(self.ifindex, **attributes)
 
+    @property
+    def _may_hold_frames(self) -> bool:
+        """Whether something may wait in the ring; nothing can before there was carrier."""
+        return self.was_adopted or self._had_carrier
+
     async def _set_ring(self, ring_frames: int, own: Link) -> None:
         """Change the ring's length, after the queue: the one before may be full and read nothing.
 
         The kernel frees, uncounted, what fits no longer, so the ring should be as good as empty.
         """
+        if ring_frames == own.txqueuelen:
+            return
         if ring_frames < own.txqueuelen:
             await self._tell("absorb")
         await self._netlink.set_link(self.ifindex, txqlen=ring_frames)
@@ -210,6 +226,9 @@ class Device:
             _log.warning("%s: cannot show its speed: %s", self.spec.ifname, error.strerror)
 
     async def _configure(self, plan: Plan) -> None:
+        if plan.settings is None and not self._is_configured:
+            return
+        self._is_configured = True
         await self._tell("configure", settings=channel.pack_settings(plan.settings))
 
     async def _bind(self, plan: Plan, master: Link | None) -> None:
@@ -217,10 +236,13 @@ class Device:
         master_index = master.ifindex if master is not None else self.master_index
         if not plan.has_carrier or master_index is None or self.spec.master is None:
             self._neighbours.release(self.ifindex)
-            await self._tell("unbind")
+            if self._is_bound:
+                await self._tell("unbind")
+            self._is_bound = False
             return
         if plan.has_neighbours:
             self._neighbours.delegate(self.ifindex, master_index)
+        self._is_bound = True
         with open_packet_socket(self.spec.master) as sock:
             await self._tell("bind", has_header=plan.has_link_header, descriptor=sock.fileno())
 

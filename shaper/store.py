@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
+        # What was written last of each shaper: of a thousand, one has changed.
+        self._written: dict[str, tuple[Spec, str]] = {}
 
     def load(self) -> list[Spec]:
         """Return what was saved; nothing if there is no file, or none that can be used."""
@@ -56,7 +58,7 @@ class Store:
         directory.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".new")
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(encode(specs))
+            file.write(_enclose(self._lines(specs)))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
@@ -65,6 +67,15 @@ class Store:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _lines(self, specs: Iterable[Spec]) -> Iterator[str]:
+        before, self._written = self._written, {}
+        for spec in specs:
+            known, line = before.get(spec.ifname, (None, ""))
+            if known is not spec:
+                line = _encode_one(spec)
+            self._written[spec.ifname] = spec, line
+            yield line
 
     def _set_aside(self, reason: str) -> None:
         aside = self._free_name()
@@ -84,7 +95,11 @@ class Store:
 
 def encode(specs: Iterable[Spec]) -> str:
     """Return the text of a state file."""
-    shapers = [
+    return _enclose(map(_encode_one, specs))
+
+
+def _encode_one(spec: Spec) -> str:
+    return json.dumps(
         {
             "ifname": spec.ifname,
             "master": spec.master,
@@ -94,10 +109,12 @@ def encode(specs: Iterable[Spec]) -> str:
             "limit_packets": spec.options.limit_packets,
             "hz": spec.options.hz,
         }
-        for spec in specs
-    ]
+    )
+
+
+def _enclose(shapers: Iterable[str]) -> str:
     # A line for each shaper; with a thousand of them json's own indentation takes tenfold.
-    lines = ",\n".join(json.dumps(shaper) for shaper in shapers)
+    lines = ",\n".join(shapers)
     return f'{{"version": {VERSION}, "shapers": [\n{lines}\n]}}\n'
 
 

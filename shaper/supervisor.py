@@ -53,6 +53,7 @@ class Supervisor:
         self._watcher = Watcher(netlink, self._links_changed)
         self.links = self._watcher.links
         self.devices: dict[str, Device] = {}
+        self._by_index: dict[int, Device] = {}
         self.lock = asyncio.Lock()
         self._has_started = False
 
@@ -75,6 +76,7 @@ class Supervisor:
             for device in self.devices.values():
                 await device.remove()
             self.devices.clear()
+            self._by_index.clear()
         await self._watcher.stop()
         self._pool.stop()
 
@@ -87,6 +89,7 @@ class Supervisor:
             is_worth_keeping = self._has_started or device.was_adopted
             await (device.abandon() if is_worth_keeping else device.remove())
         self.devices.clear()
+        self._by_index.clear()
         await self._watcher.stop()
         self._pool.stop()
 
@@ -107,11 +110,10 @@ class Supervisor:
         ifindex = socket.if_nametoindex(spec.ifname)
         device = Device(spec, tap, ifindex, slot, self.netlink, self._watcher.neighbours)
         device.was_adopted = alias is not None
-        self.devices[spec.ifname] = device
+        self.devices[spec.ifname] = self._by_index[ifindex] = device
         try:
             await device.prepare()
             await device.hand_over(self._pool.forwarder_of(slot))
-            await self._watcher.look_at(ifindex)
         except ShaperError:
             await self.discard(device)
             raise
@@ -184,35 +186,44 @@ class Supervisor:
 
     def would_loop(self, device: Device, master: Link) -> bool:
         """Whether a shaper's frames would come back to it from this master."""
-        masters = {
-            each.ifindex: each.master_index
-            for each in self.devices.values()
-            if each.master_index is not None and each.spec.master is not None
-        }
-        return would_loop(device.ifindex, master.ifindex, self.links.by_index, masters)
+        return would_loop(device.ifindex, master.ifindex, self._below)
+
+    def _below(self, ifindex: int) -> list[int]:
+        """Return where the frames of a device go."""
+        link, device = self.links.index(ifindex), self._by_index.get(ifindex)
+        below: list[int | None] = [*self.links.ports(ifindex)]
+        if link is not None:
+            below.append(link.lower)
+        if device is not None and device.spec.master is not None:
+            below.append(device.master_index)
+        return [each for each in below if each is not None]
 
     async def _links_changed(self, indices: set[int]) -> None:
         async with self.lock:
-            for device in tuple(self.devices.values()):
-                if self.links.index(device.ifindex) is None:
-                    await self._reconcile_or_retry(device)
-            self._follow_names()
-            for device in tuple(self.devices.values()):
-                if self._is_concerned(device, indices):
-                    await self._reconcile_or_retry(device)
+            for ifindex in self._by_index.keys() & indices - self.links.by_index.keys():
+                await self._reconcile_or_retry(self._by_index[ifindex])
+            concerned = self._concerned(indices)
+            self._follow_names(concerned)
+            for device in concerned:
+                await self._reconcile_or_retry(device)
 
-    def _is_concerned(self, device: Device, indices: set[int]) -> bool:
-        if device.ifindex in indices or device.master_index in indices:
-            return True
-        link = self.links.name(device.spec.master) if device.spec.master else None
-        return device.master_index is None and link is not None
+    def _concerned(self, indices: set[int]) -> list[Device]:
+        """Return the shapers that changed, or whose masters did, or that wait for one."""
+        names = self.links.names()
+        return [
+            device
+            for device in self.devices.values()
+            if device.ifindex in indices
+            or device.master_index in indices
+            or (device.master_index is None and device.spec.master in names)
+        ]
 
-    def _follow_names(self) -> None:
+    def _follow_names(self, concerned: Iterable[Device]) -> None:
         """Take over what an administrator changed with `ip link`: names and txqueuelen."""
-        before = [device.spec for device in self.devices.values()]
-        for device in self.devices.values():
+        before = [device.spec for device in concerned]
+        for device in concerned:
             self._follow(device)
-        if [device.spec for device in self.devices.values()] == before:
+        if [device.spec for device in concerned] == before:
             return
         # All at once, because two shapers may have swapped their names.
         self.devices = {device.spec.ifname: device for device in self.devices.values()}
@@ -257,7 +268,7 @@ class Supervisor:
 
     def forget(self, device: Device) -> None:
         """Strike a shaper off whose device is gone."""
-        del self.devices[device.spec.ifname]
+        del self.devices[device.spec.ifname], self._by_index[device.ifindex]
         self._pool.free_slot(device.slot)
 
     def save(self) -> list[str]:

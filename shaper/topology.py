@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from shaper.model import Link
+from collections.abc import Callable, Iterable
 
 
-def would_loop(
-    own_index: int,
-    master_index: int,
-    links: Mapping[int, Link],
-    masters: Mapping[int, int],
-) -> bool:
+def would_loop(own_index: int, master_index: int, below: Callable[[int], Iterable[int]]) -> bool:
     """Whether binding a shaper to this master would lead its frames back to itself.
 
     Args:
         own_index: the shaper.
         master_index: the device it is to be bound to.
-        links: every device, by index; it names what it is on top of (vlan, macvlan) or a port of
-            (bridge, bond).
-        masters: the master of every attached shaper, by the shaper's index.
+        below: tells where the frames of a device go: the master of a shaper, what a vlan or
+            macvlan is on top of, the ports of a bridge or bond.
     """
     seen: set[int] = set()
     waiting = [master_index]
@@ -28,11 +20,7 @@ def would_loop(
         index = waiting.pop()
         if index == own_index:
             return True
-        if index in seen:
-            continue
-        seen.add(index)
-        link = links.get(index)
-        below = [masters.get(index), link.lower if link is not None else None]
-        below += [each.ifindex for each in links.values() if each.upper == index]
-        waiting.extend(each for each in below if each is not None)
+        if index not in seen:
+            seen.add(index)
+            waiting.extend(below(index))
     return False

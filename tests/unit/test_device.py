@@ -10,75 +10,19 @@ import pytest
 
 from shaper.device import Device
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.memory import MemoryNetlink, MemoryTap
-from shaper.kernel.neighbours import Neighbours
-from shaper.model import Link, Options, Queue, Spec
-from shaper.plan import make_plan
+from shaper.kernel.memory import MemoryTap
+from shaper.model import Link, Spec
+from tests.unit.device_rig import Rig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 
 
-def rate(rate_bits: int, limit_packets: int | None = None) -> Spec:
-    """Return the spec with this rate and limit."""
-    options = replace(SPEC.options, rate_bits=rate_bits, limit_packets=limit_packets)
-    return replace(SPEC, options=options)
-
-
-class Rig:
-    """One device, its TAP and its forwarder, on a kernel in memory."""
-
-    def __init__(self) -> None:
-        self.kernel = MemoryNetlink()
-        self.kernel.devices[ETH1.ifindex] = ETH1
-        self.neighbours = Neighbours(self.kernel)
-        self.forwarder = MemoryForwarder()
-
-    async def make(self) -> Device:
-        """Make the device, up as an administrator would set it, and attach it."""
-        self.tap = MemoryTap("shaper0", self.kernel)
-        self.index = self.tap.ifindex
-        self.device = Device(SPEC, self.tap, self.index, 0, self.kernel, self.neighbours)
-        await self.device.prepare()
-        await self.device.hand_over(self.forwarder)
-        self.kernel.put(replace(self.own, is_up=True))
-        await self.realize()
-        return self.device
-
-    @property
-    def own(self) -> Link:
-        """The device as the kernel has it."""
-        return self.kernel.devices[self.index]
-
-    async def realize(self, spec: Spec | None = None, master: Link | None = ETH1) -> None:
-        """Make true what the spec says, of a device as it is seen now."""
-        if spec is not None:
-            self.device.spec = spec
-        await self.device.realize(make_plan(self.device.spec, self.own, master), self.own, master)
-
-    def forget_requests(self) -> None:
-        """Look at what comes from now on."""
-        self.kernel.requests.clear()
-        self.forwarder.told.clear()
-
-    def set_attributes(self) -> list[str]:
-        """Return the attributes of the device that were set."""
-        return [
-            name
-            for arguments in self.kernel.asked("set_link")
-            for name in arguments
-            if name != "ifindex"
-        ]
-
-
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Return a kernel on which no device is made yet."""
-    rig = Rig()
-    monkeypatch.setattr("shaper.device.open_packet_socket", rig.kernel.packet_socket)
-    monkeypatch.setattr("shaper.device.set_speed", rig.kernel.set_speed)
-    return rig
+    return Rig(monkeypatch)
 
 
 @instantly
@@ -89,6 +33,24 @@ async def test_a_new_device_is_silent(rig: Rig) -> None:
     assert not tap.has_carrier
     assert tap.ifindex in rig.kernel.quiet
     assert (tap.ifindex, AF_INET6) in rig.kernel.probes
+    assert rig.kernel.aliases[tap.ifindex] == "shaper"
+
+
+@instantly
+async def test_a_new_device_is_made_with_few_words(rig: Rig) -> None:
+    """One request silences it and one does all else; its forwarder is told of the TAP alone."""
+    await rig.make(Spec("shaper0"), None)
+    assert len(rig.kernel.asked("set_link")) == 2
+    assert rig.own.txqueuelen == 10
+    assert rig.forwarder.verbs() == ["open"]
+
+
+@instantly
+async def test_a_device_without_ipv6_is_named_all_the_same(rig: Rig) -> None:
+    """The request that is refused for want of IPv6 is made again without it."""
+    tap = MemoryTap("shaper0", rig.kernel)
+    rig.kernel.put(replace(rig.kernel.devices[tap.ifindex], mtu=1000))
+    await Device(SPEC, tap, tap.ifindex, 0, rig.kernel, rig.neighbours).prepare()
     assert rig.kernel.aliases[tap.ifindex] == "shaper"
 
 
@@ -172,118 +134,11 @@ async def test_the_masters_address_is_put_back(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_length_set_by_hand_is_the_limit(rig: Rig) -> None:
-    """First 500 and then 200: each `ip link set shaper0 txqueuelen` is the queue's new limit."""
-    await rig.make()
-    for frames in (500, 200):
-        rig.kernel.put(replace(rig.own, txqueuelen=frames))
-        rig.device.follow(rig.own)
-        await rig.realize()
-        assert rig.device.spec.options.limit_packets == frames
-        assert rig.forwarder.last("configure")["settings"]["limit_packets"] == frames
-        assert rig.own.txqueuelen == frames
-
-
-@instantly
-async def test_a_length_of_zero_is_the_default(rig: Rig) -> None:
-    """A txqueuelen of 0 puts the limit back, and the device shows it."""
-    await rig.make()
-    await rig.realize(rate(64_000, limit_packets=500))
-    rig.device.follow(rig.own)
-    rig.kernel.put(replace(rig.own, txqueuelen=0))
-    rig.device.follow(rig.own)
-    await rig.realize()
-    assert rig.device.spec.options.limit_packets is None
-    assert rig.own.txqueuelen == 10
-
-
-@instantly
-async def test_a_length_that_we_set_is_nobodys_wish(rig: Rig) -> None:
-    """The length that a new speed brings is no limit, before its event has come and after."""
-    await rig.make()
-    seen = [rig.own]
-    for rate_bits in (100_000_000, 50_000_000):
-        rig.device.spec = rate(rate_bits)
-        await rig.device.realize(make_plan(rig.device.spec, seen[0], ETH1), seen[0], ETH1)
-        seen.append(rig.own)
-    for own in seen:
-        rig.device.follow(own)
-        assert rig.device.spec.options.limit_packets is None
-
-
-@instantly
-async def test_a_length_set_by_hand_at_the_same_time_is_the_limit(rig: Rig) -> None:
-    """Where a length of ours was overwritten before we saw it, the administrator's counts."""
-    await rig.make()
-    await rig.realize(rate(100_000_000))
-    rig.kernel.put(replace(rig.own, txqueuelen=200))
-    rig.device.follow(rig.own)
-    assert rig.device.spec.options.limit_packets == 200
-
-
-@instantly
-async def test_a_length_of_ours_may_be_set_back_by_hand(rig: Rig) -> None:
-    """Once our own length has been seen, the one before it is a wish like any other."""
-    await rig.make()
-    before = rig.own.txqueuelen
-    await rig.realize(rate(100_000_000))
-    rig.device.follow(rig.own)
-    rig.kernel.put(replace(rig.own, txqueuelen=before))
-    rig.device.follow(rig.own)
-    assert rig.device.spec.options.limit_packets == before
-
-
-@pytest.mark.parametrize("verb", ["flush", "configure", "absorb"])
-@instantly
-async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: Rig, verb: str) -> None:
-    """When a plan is refused before the ring is changed, the old length is no new limit."""
-    await rig.make()
-    await rig.realize(rate(100_000_000))
-    rig.device.follow(rig.own)
-    rig.kernel.put(replace(rig.own, is_up=False))
-    rig.forwarder.refusals[verb] = [REFUSAL]
-    with pytest.raises(KernelRefused):
-        await rig.realize(rate(64_000))
-    rig.device.follow(rig.own)
-    assert rig.device.spec.options.limit_packets is None
-
-
-@instantly
-async def test_the_classic_queue_has_its_own_limit(rig: Rig) -> None:
-    """A length set by hand on a classic shaper is not taken for a limit it cannot have."""
-    await rig.make()
-    await rig.realize(replace(SPEC, options=Options(rate_bits=64_000, queue=Queue.CLASSIC)))
-    rig.kernel.put(replace(rig.own, txqueuelen=500))
-    rig.device.follow(rig.own)
-    assert rig.device.spec.options.limit_packets is None
-
-
-@instantly
 async def test_a_name_is_followed(rig: Rig) -> None:
     """`ip link set shaper0 name slow`: the spec has the new name."""
     await rig.make()
     rig.device.follow(replace(rig.own, ifname="slow"))
     assert rig.device.spec == replace(SPEC, ifname="slow")
-
-
-@instantly
-async def test_a_ring_is_absorbed_before_it_shrinks(rig: Rig) -> None:
-    """What waits in a ring that is to be smaller is read first: the kernel would drop it.
-
-    And the queue to come is in charge by then, as the one before may be full and read nothing.
-    """
-    await rig.make()
-    await rig.realize(rate(64_000, limit_packets=500))
-    rig.device.follow(rig.own)
-    rig.forget_requests()
-    rig.kernel.refusals["set_link"] = [REFUSAL]
-    with pytest.raises(KernelRefused):
-        await rig.realize(rate(64_000, limit_packets=100))
-    told = rig.forwarder.verbs()
-    assert told == ["configure", "absorb"], "before the kernel was asked, which refused"
-    await rig.realize(rate(64_000, limit_packets=900))
-    assert rig.own.txqueuelen == 900
-    assert rig.forwarder.verbs().count("absorb") == 1, "what grows loses nothing"
 
 
 @instantly

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     store.save(SPECS)
     assert store.load() == SPECS
     assert [path.name for path in store.path.parent.iterdir()] == ["state.json"]
+
+
+def test_what_changed_is_written_anew(tmp_path: Path) -> None:
+    """One shaper of several changes, goes, comes back or bears another's name: all is as saved."""
+    store = Store(tmp_path)
+    one, other = SPECS
+    swapped = [replace(one, ifname=other.ifname), replace(other, ifname=one.ifname)]
+    for specs in (SPECS, [replace(one, master="eth2"), other], [other], SPECS, swapped):
+        store.save(specs)
+        assert store.load() == specs
 
 
 def test_no_file_is_no_state(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""One device of a shaper, on a kernel in memory, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shaper.device import Device
+from shaper.kernel.memory import MemoryNetlink, MemoryTap
+from shaper.kernel.neighbours import Neighbours
+from shaper.model import Link, Spec
+from shaper.plan import make_plan
+from tests.unit.machine import ETH1, SPEC, MemoryForwarder
+
+
+def rate(rate_bits: int, limit_packets: int | None = None) -> Spec:
+    """Return the spec with this rate and limit."""
+    options = replace(SPEC.options, rate_bits=rate_bits, limit_packets=limit_packets)
+    return replace(SPEC, options=options)
+
+
+class Rig:
+    """One device, its TAP and its forwarder, on a kernel in memory."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.kernel = MemoryNetlink()
+        self.kernel.devices[ETH1.ifindex] = ETH1
+        self.neighbours = Neighbours(self.kernel)
+        self.forwarder = MemoryForwarder()
+        patch.setattr("shaper.device.open_packet_socket", self.kernel.packet_socket)
+        patch.setattr("shaper.device.set_speed", self.kernel.set_speed)
+
+    async def make(
+        self, spec: Spec = SPEC, master: Link | None = ETH1, *, was_adopted: bool = False
+    ) -> Device:
+        """Make the device, up as an administrator would set it, and attach it."""
+        self.tap = MemoryTap("shaper0", self.kernel)
+        self.index = self.tap.ifindex
+        self.device = Device(spec, self.tap, self.index, 0, self.kernel, self.neighbours)
+        self.device.was_adopted = was_adopted
+        await self.device.prepare()
+        await self.device.hand_over(self.forwarder)
+        self.kernel.put(replace(self.own, is_up=True))
+        await self.realize(None, master)
+        return self.device
+
+    @property
+    def own(self) -> Link:
+        """The device as the kernel has it."""
+        return self.kernel.devices[self.index]
+
+    async def realize(self, spec: Spec | None = None, master: Link | None = ETH1) -> None:
+        """Make true what the spec says, of a device as it is seen now."""
+        if spec is not None:
+            self.device.spec = spec
+        await self.device.realize(make_plan(self.device.spec, self.own, master), self.own, master)
+
+    def forget_requests(self) -> None:
+        """Look at what comes from now on."""
+        self.kernel.requests.clear()
+        self.forwarder.told.clear()
+
+    def set_attributes(self) -> list[str]:
+        """Return the attributes of the device that were set."""
+        return [
+            name
+            for arguments in self.kernel.asked("set_link")
+            for name in arguments
+            if name != "ifindex"
+        ]
