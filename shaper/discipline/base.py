@@ -1,8 +1,9 @@
 """What the path asks of a discipline: the contract every queue here keeps.
 
 A discipline owns the frames it was given until it hands them out or counts them as dropped.
-It is told the time, an integer number of jiffies that never runs backwards, and answers with
-the jiffy in which it wants to be asked again. It never looks at a clock.
+It is told the time, an integer number of ticks that never runs backwards, and answers with the
+tick in which it wants to be asked again. It never looks at a clock. A tick is a microsecond, or a
+jiffy for the classic queue and in most tests; here all are called jiffies.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ class Discipline(Protocol):
         """Take frames that arrived together, in order, as `enqueue` would take each."""
         ...
 
+    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
+        """Let frames that have just come leave at jiffy `now` without being queued, if they may.
+
+        They may if nothing waits and the rate allows all of them, the last of `last_bytes`, at
+        once. False changes nothing: they are to be enqueued then.
+        """
+        ...
+
     def inherit(self, frames: list[Frame], *, now: int) -> None:
         """Take over what waited in another discipline, beyond the limit if need be."""
         ...
@@ -120,6 +129,10 @@ class FirstComeFirstServed:
 
 class OneByOne:
     """The batches of a discipline that has nothing to gain from them."""
+
+    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
+        """Return False: every frame is queued."""
+        return False
 
     def inherit(self: Discipline, frames: list[Frame], *, now: int) -> None:
         """Take each frame in turn, as if it came now."""

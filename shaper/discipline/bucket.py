@@ -124,6 +124,20 @@ class Bucket:
         self._balance -= tokens
         self._charged += tokens
 
+    def admit(self, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
+        """Pay for frames that leave now, where nothing has waited; or return False.
+
+        Args:
+            wire_bytes: of all of them.
+            last_bytes: of the last one, which may leave if those before it are paid for.
+            now: the current tick.
+        """
+        self.rest(now)
+        if (wire_bytes - last_bytes) * self._byte_tokens > self._balance:
+            return False
+        self.charge(wire_bytes)
+        return True
+
     def left_late(self, wire_bytes: int, now: int) -> None:
         """Correct for frames that were charged for, but left only at tick `now`.
 

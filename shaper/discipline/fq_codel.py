@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from shaper.discipline import ecn, jiffies
-from shaper.discipline.base import Frame, OneByOne
+from shaper.discipline.base import Frame
 from shaper.discipline.bucket import Bucket
 from shaper.discipline.codel import Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
@@ -47,7 +47,7 @@ from shaper.model import Settings
 _FLOWS = 1024
 
 
-class FqCodel(OneByOne):
+class FqCodel:
     """Queues by flow and their bucket; see `base.Discipline` for the contract.
 
     Args:
@@ -110,52 +110,87 @@ class FqCodel(OneByOne):
 
     def enqueue(self, frame: Frame, *, now: int) -> None:
         """Join the tail of its flow; the largest flow may lose its head for that, as `limit`."""
-        data, wire_bytes, packets = frame
-        if wire_bytes > self._quantum and packets > 1:
-            segments = split(frame)
-            if len(segments) > 1:
-                for segment in segments:
-                    self.enqueue(segment, now=now)
-                return
-        if not self.backlog_packets:
+        self.enqueue_batch([frame], now=now)
+
+    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
+        """Take each frame in turn."""
+        quantum, limit_packets = self._quantum, self._settings.limit_packets
+        find = self._table.get
+        if frames and not self.backlog_packets:
             self._bucket.rest(now)
-        identity = identify(data)
-        flow = self._table.get(identity) or self._table.add(identity, self.flows)
-        if not flow.frames:
-            self._put_in_front(flow)
-        flow.frames.append((frame, now))
-        flow.backlog_bytes += wire_bytes
-        self.backlog_bytes += wire_bytes
-        self.backlog_packets += packets
-        if self._ranking is not None:
-            self._rank(flow)
-        if self.backlog_packets > self._settings.limit_packets:
-            self._make_room(packets)
+        for frame in frames:
+            data, wire_bytes, packets = frame
+            if wire_bytes > quantum and packets > 1:
+                segments = split(frame)
+                if len(segments) > 1:
+                    self.enqueue_batch(segments, now=now)
+                    continue
+            identity = identify(data)
+            flow = find(identity) or self._table.add(identity, self.flows)
+            if not flow.frames:
+                self._put_in_front(flow)
+            flow.frames.append((frame, now))
+            flow.backlog_bytes += wire_bytes
+            self.backlog_bytes += wire_bytes
+            self.backlog_packets += packets
+            if self._ranking is not None:
+                self._rank(flow)
+            if self.backlog_packets > limit_packets:
+                self._make_room(packets)
+
+    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
+        """Let frames leave at once if none waits and the bucket allows it.
+
+        Where nothing waits nobody is kept waiting, so it does not matter whose they are.
+        """
+        if self.backlog_packets or not self._bucket.admit(wire_bytes, last_bytes, now=now):
+            return False
+        if self.flows:
+            self._end_round()
+        self.delay_now = 0
+        self._histogram(now)[0] += packets
+        return True
+
+    def inherit(self, frames: list[Frame], *, now: int) -> None:
+        """Take each frame in turn, as if it came now."""
+        self.enqueue_batch(frames, now=now)
 
     def dequeue(self, *, now: int) -> Frame | None:
         """Hand out a frame of the flow whose turn it is, if the bucket is open."""
+        frames = self.dequeue_batch(now=now, limit=1)
+        return frames[0] if frames else None
+
+    def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
+        """Hand out frames, each of the flow whose turn it is, while the bucket is open."""
         if not self.backlog_packets:
             if self.flows:
                 self._end_round()
-            return None
-        bucket = self._bucket
-        bucket.accrue(now)
-        if not bucket.is_open:
+            return []
+        self._bucket.accrue(now)
+        budget_bytes = self._bucket.budget_bytes
+        if budget_bytes < 0:
             self.overlimits += 1
-            return None
-        flow = self._next_flow()
-        frame = flow.dequeue(now)
-        wire_bytes = frame.wire_bytes
-        flow.deficit -= wire_bytes
-        bucket.charge(wire_bytes)
-        self.backlog_bytes -= wire_bytes
-        self.backlog_packets -= frame.packets
-        self.delay_now = sojourn = flow.sojourn
-        delays = self._delays
-        if now >= delays.turns_at:
-            delays.turn(now)
-        delays.cells[sojourn if sojourn < EXACT else index(sojourn)] += 1
-        return frame
+            return []
+        leaving: list[Frame] = []
+        cells = self._histogram(now)
+        left_bytes = cell = 0
+        sojourn = -1
+        while self.backlog_packets and left_bytes <= budget_bytes and len(leaving) < limit:
+            flow = self._next_flow()
+            frame = flow.dequeue(now)
+            _, wire_bytes, packets = frame
+            leaving.append(frame)
+            left_bytes += wire_bytes
+            flow.deficit -= wire_bytes
+            self.backlog_bytes -= wire_bytes
+            self.backlog_packets -= packets
+            if flow.sojourn != sojourn:  # frames that came together have one cell
+                sojourn = flow.sojourn
+                cell = sojourn if sojourn < EXACT else index(sojourn)
+            cells[cell] += 1
+        self.delay_now = sojourn
+        self._bucket.charge(left_bytes)
+        return leaving
 
     def left_late(self, wire_bytes: int, *, now: int) -> None:
         """Grant no credit twice for frames that left later than they were handed out."""
@@ -200,6 +235,13 @@ class FqCodel(OneByOne):
         self.backlog_bytes = self.backlog_packets = 0
         self._end_round()
         return [frame for frame, _ in waiting]
+
+    def _histogram(self, now: int) -> list[int]:
+        """Return the cells of the second that it is."""
+        delays = self._delays
+        if now >= delays.turns_at:
+            delays.turn(now)
+        return delays.cells
 
     def _rank(self, flow: Flow) -> None:
         """Keep the ranking up to date, or give it up when it is not needed for long."""

@@ -13,10 +13,8 @@ import struct
 
 from shaper.discipline.frame import strip_link_header
 from shaper.forwarder.messages import Messages
-from shaper.forwarder.ports import MAX_BATCH, Outcome
-
-# The virtio-net header, and the largest offload frame with its headers (gso_max_size is 64 kB).
-_READ_BYTES = 10 + 65536 + 64
+from shaper.forwarder.ports import MAX_BATCH, Batch, Outcome
+from shaper.forwarder.slots import SLOT_BYTES, Slots
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
 _ETHERNET_HEADER_BYTES = 14
@@ -33,10 +31,16 @@ _OUTCOMES = {
 
 
 class TapSource:
-    """A TAP; every read(2) gives one frame."""
+    """A TAP; every read(2) gives one frame.
 
-    def __init__(self, descriptor: int) -> None:
+    Args:
+        descriptor: the open TAP, which does not block.
+        slots: where batches are read to.
+    """
+
+    def __init__(self, descriptor: int, slots: Slots) -> None:
         self._descriptor = descriptor
+        self._slots = slots
         self._ahead: list[bytes] = []  # read before their turn
         self.is_gone = False
         self.lost = 0
@@ -55,13 +59,23 @@ class TapSource:
         read, append, descriptor = os.read, batch.append, self._descriptor
         try:
             for _ in range(limit - len(batch)):
-                append(read(descriptor, _READ_BYTES))
+                append(read(descriptor, SLOT_BYTES))
         except BlockingIOError:
             pass
         except OSError as error:
-            self.is_gone = error.errno == errno.EBADFD
-            self.lost += not self.is_gone
+            self._failed(error.errno)
         return batch
+
+    def fill(self, limit: int) -> Batch:
+        """Return a batch in the slots, which all sources and sinks of the forwarder share."""
+        number = self._slots.fill(self._descriptor, limit)
+        if number not in (0, errno.EAGAIN):
+            self._failed(number)
+        return self._slots
+
+    def _failed(self, number: int | None) -> None:
+        self.is_gone = number == errno.EBADFD
+        self.lost += not self.is_gone
 
     def absorb(self) -> None:
         """Read the ring empty; `read` gives what was in it first."""
@@ -78,6 +92,7 @@ class PacketSink:
     removed_bytes = 0
 
     def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
         self._messages = Messages(MAX_BATCH)
 
@@ -87,8 +102,25 @@ class PacketSink:
 
     def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
         """Send frames through the master's own queue, all in one system call."""
+        if len(batch) == 1:
+            return self._write_one(batch[0])
         sent, number = self._messages.send(self._socket.fileno(), batch)
         return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
+
+    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
+        """Send a batch from where it lies."""
+        if not isinstance(batch, Slots):
+            return self.write(batch.take())
+        sent, number = batch.send(self._descriptor)
+        return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
+
+    def _write_one(self, data: bytes) -> tuple[int, Outcome]:
+        """Send a frame by itself, which needs no message headers."""
+        try:
+            os.write(self._descriptor, data)
+        except OSError as error:
+            return 0, _OUTCOMES.get(error.errno or 0, Outcome.ERROR)
+        return 1, Outcome.SENT
 
     def close(self) -> None:
         """Close the socket."""
@@ -121,6 +153,10 @@ class HeaderlessSink:
             if outcome is not Outcome.SENT:
                 return sent, outcome
         return len(batch), Outcome.SENT
+
+    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
+        """Send the packets of a batch."""
+        return self.write(batch.take())
 
     def _write(self, data: bytes) -> Outcome:
         stripped = strip_link_header(data)

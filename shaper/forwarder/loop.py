@@ -17,6 +17,7 @@ from shaper.forwarder import channel
 from shaper.forwarder.board import Board
 from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path
+from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
 
 # Chosen: a round takes less, unless the processor was lost in it.
@@ -42,6 +43,7 @@ class Loop:
         self._tie_breaker = count()
         self._is_running = True
         self._is_due = False  # a deadline has come: look for events, and do not wait for them
+        self._slots = Slots()
         self._timer = Timer()
         self._epoll = select.epoll()
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
@@ -156,7 +158,7 @@ class Loop:
     def _open(self, slot: int, descriptor: int) -> None:
         assert self._board is not None
         os.set_blocking(descriptor, False)
-        self._paths[slot] = Path(TapSource(descriptor), self._board.row(slot))
+        self._paths[slot] = Path(TapSource(descriptor, self._slots), self._board.row(slot))
 
     def _close(self, slot: int) -> None:
         path = self._paths.pop(slot)

@@ -12,16 +12,28 @@ whose discipline is full does not read at all, so that a flood fills the TAP's r
 by the kernel at no cost. Not quite at all: for every byte sent some more may be read and dropped
 (`_SHED_FACTORS`). Traffic that responds to loss overshoots by no more than that, so it meets its
 losses here, where they are counted, and the ring, whose delay adds to ours, stays short.
+
+The shortcut. Where nothing waits and the rate allows what has come to leave at once, it does, and
+is never queued. After a pause that is a single frame, looked for and sent with as little as can be
+done before: what is not in the processor's cache is slow, and after a pause nothing is. When more
+frames follow they are read and sent as a batch.
 """
 
 from __future__ import annotations
 
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline, Frame
-from shaper.discipline.frame import parse_all
-from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIRST_DROP
+from shaper.discipline.frame import (
+    ETHERTYPE,
+    IPV4,
+    VNET_HEADER_BYTES,
+    is_neighbour_traffic,
+    measure,
+    parse_all,
+)
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
 from shaper.forwarder.queues import make_discipline
+from shaper.forwarder.tally import Tally
 from shaper.model import Queue, Settings
 
 # Specified: the frame of the commonest MTU; a frame has at most so many segments as of these fit.
@@ -31,11 +43,12 @@ _FULL_FRAME_BYTES = 1514
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
 _STEPS_A_JIFFY = 4
-_PERCENTILE_NS = 250_000_000
 # How many bytes may be read and dropped for each that is sent while the queue is full. A fifo's
 # drops hit everybody alike, here or in the ring. Those of fq_codel hit whom they should, so it is
 # to meet a flood of many times the rate itself; beyond this the kernel drops, at no cost to us.
 _SHED_FACTORS = {Queue.CLASSIC: 0, Queue.FIFO: 1, Queue.FQ_CODEL: 16}
+# After a run without a pause of this before it, more than one frame is expected.
+_PAUSE_NS = 50_000
 # More than a ring holds, so that a flush ends even if somebody goes on sending.
 _MAX_FLUSH_BATCHES = 256
 
@@ -55,48 +68,44 @@ class Path:
         self.wants_frames = False  # wake us when the TAP is readable
         self.deadline_ns: int | None = None
         self.queued_ns: int | None = None  # the latest deadline that the loop has in its heap
-        self._row = row
+        self._tally = Tally(row)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
         self._pending: list[Frame] = []
         self._removed_bytes = 0  # of each frame's header, which the master does not transmit
         self._step_ns = 1  # departures are rounded up to multiples of it
         self._frame_packets = 1  # the most segments a frame may have
+        self._is_clear = False  # nothing waits, here or in the TAP, and something may leave
         self._is_drained = False
         self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
         self._shed_factor = 1
         self._run_bytes = 0
-        self._sent_bytes, self._sent_packets, self._overlimits = row[:3]
-        self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
-        # What the row says is waiting was in the hands of a predecessor that did not close it.
-        self._dropped["crash"] += row[BACKLOG_PACKETS]
-        self._refused_bytes = 0
-        self._ecn_marks = row[ECN_MARKS]
-        self._percentile_at_ns = 0
+        self._ran_ns = 0
 
     def run(self, now_ns: int) -> None:
         """Do what is due; afterwards `deadline_ns` and `wants_frames` say when to come again."""
         self.deadline_ns = None
-        self.wants_frames = False
+        settings, discipline, sink = self._settings, self._discipline, self.sink
         self._is_held = False
-        self._shed_bytes = self._run_bytes = 0
-        settings, discipline = self._settings, self._discipline
-        if settings is None or discipline is None or self.sink is None:
-            self._publish(now_ns)
+        if settings is None or discipline is None or sink is None:
+            self.wants_frames = False
+            self._tally.publish(discipline, self._pending, settings.hz if settings else 1, now_ns)
             return
-        now = jiffies.from_ns(now_ns, settings.hz)
-        room = self._send(discipline, self.sink, now, MAX_BATCH)
-        self._read(discipline, now)
-        room = self._send(discipline, self.sink, now, room)
-        if self._is_held:
-            self.deadline_ns = now_ns + _HOLD_NS
-        elif not self.is_blocked:
-            self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0)
-        self._publish(now_ns)
+        self._run_bytes = 0
+        first: list[bytes] = []
+        if self._is_clear:
+            now = now_ns * settings.hz // jiffies.NANOSECONDS
+            take = self._pass_one if now_ns - self._ran_ns > _PAUSE_NS else self._pass_batch
+            self._ran_ns = now_ns
+            is_done, first = take(discipline, settings, sink, now)
+            if is_done:  # and still clear; epoll says whether more frames wait
+                self._tally.publish(discipline, self._pending, settings.hz, now_ns)
+                return
+        self._run_queue(discipline, settings, sink, first, now_ns)
 
     def left_late(self, now_ns: int) -> None:
-        """Be told the time after a run, when it is later than the run knew by some jiffies."""
+        """Be told the time after a run, when it is later than the run knew by some ticks."""
         settings, discipline = self._settings, self._discipline
         if settings is None or discipline is None:
             return
@@ -108,17 +117,18 @@ class Path:
         old = self._discipline
         if settings is None:
             self._drop_waiting()
-            self._retire(old)
+            self._tally.retire(old)
             self._discipline = None
         else:
             self._discipline = make_discipline(old, self._settings, settings, now_ns)
             if self._discipline is not old:
-                self._retire(old)
+                self._tally.retire(old)
             self._step_ns = _step_ns(settings)
             self._shed_factor = _SHED_FACTORS[settings.queue]
             self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
         self._settings = settings
-        self._refused_bytes = 0
+        self._is_clear = False
+        self._tally.refused_bytes = 0
 
     def bind(self, sink: Sink | None) -> None:
         """Send to another master from now on; None: hold what waits."""
@@ -126,20 +136,20 @@ class Path:
             self.sink.close()
         self.sink = sink
         self._removed_bytes = sink.removed_bytes if sink is not None else 0
-        self.is_blocked = False
+        self.is_blocked = self._is_clear = False
 
     def flush(self) -> None:
         """Drop everything that waits, what the TAP still holds included."""
         for _ in range(_MAX_FLUSH_BATCHES):
             batch = self.source.read(MAX_BATCH)
             frames, _ = parse_all(batch)
-            self._dropped["flush"] += sum(frame.packets for frame in frames)
+            self._tally.lose("flush", sum(frame.packets for frame in frames))
             if len(batch) < MAX_BATCH:
                 break
         self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        self._dropped["flush"] += sum(frame.packets for frame in self._pending)
+        self._tally.lose("flush", sum(frame.packets for frame in self._pending))
         self._pending = []
         if self._discipline is not None:
             self._discipline.flush("flush")
@@ -147,9 +157,83 @@ class Path:
     def close(self) -> None:
         """Let go of both edges."""
         self.flush()
-        self._publish(0)
+        hz = self._settings.hz if self._settings is not None else 1
+        self._tally.publish(self._discipline, [], hz, 0)
         self.bind(None)
         self.source.close()
+
+    def _pass_one(
+        self, discipline: Discipline, settings: Settings, sink: Sink, now: int
+    ) -> tuple[bool, list[bytes]]:
+        """Pass on a single frame; return whether it has left, and what is to be queued."""
+        batch = self.source.read(1)
+        if not batch:
+            return False, batch
+        data = batch[0]
+        if data[ETHERTYPE] == IPV4 and not data[1]:
+            wire_bytes, packets = len(data) - VNET_HEADER_BYTES - self._removed_bytes, 1
+        elif is_neighbour_traffic(data):
+            return False, batch
+        else:
+            wire_bytes, packets = measure(data, self._removed_bytes)
+            if packets > 1 and wire_bytes > settings.unit_bytes:
+                return False, batch
+        if not discipline.pass_through(packets, wire_bytes, wire_bytes, now=now):
+            return False, batch
+        sent, outcome = sink.write(batch)
+        if not sent:
+            self._pending = self._settle([Frame(data, wire_bytes, packets)], 0, outcome)
+            return False, []
+        self._count_sent(wire_bytes, packets)
+        return True, []
+
+    def _pass_batch(
+        self, discipline: Discipline, settings: Settings, sink: Sink, now: int
+    ) -> tuple[bool, list[bytes]]:
+        """Pass on what waits in the TAP; return whether all has left, and what is to be queued."""
+        source = self.source
+        batch = source.fill(self._limit(discipline, MAX_BATCH))
+        size = batch.measure(self._removed_bytes) if batch.count else None
+        if (
+            size is None
+            or (size.largest_bytes > settings.unit_bytes and size.packets > batch.count)
+            or not discipline.pass_through(size.packets, size.wire_bytes, size.last_bytes, now=now)
+        ):
+            return False, batch.take()
+        sent, outcome = sink.write_batch(batch)
+        if sent < batch.count:
+            frames, _ = parse_all(batch.take(), self._removed_bytes)
+            self._pending = self._settle(frames, sent, outcome)
+            return False, []
+        self._count_sent(size.wire_bytes, size.packets)
+        return True, []
+
+    def _run_queue(
+        self,
+        discipline: Discipline,
+        settings: Settings,
+        sink: Sink,
+        first: list[bytes],
+        now_ns: int,
+    ) -> None:
+        """Send what is due, queue what has come, `first` of all, and send what is due then."""
+        self._shed_bytes = 0
+        now = jiffies.from_ns(now_ns, settings.hz)
+        room = self._send(discipline, sink, now, MAX_BATCH)
+        self._read(discipline, first, now)
+        room = self._send(discipline, sink, now, room)
+        self.wants_frames = False
+        if self._is_held:
+            self.deadline_ns = now_ns + _HOLD_NS
+        elif not self.is_blocked:
+            self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0)
+        self._is_clear = (
+            self.wants_frames
+            and not discipline.backlog_packets
+            and not self._pending
+            and settings.queue is not Queue.CLASSIC
+        )
+        self._tally.publish(discipline, self._pending, settings.hz, now_ns)
 
     def _send(self, discipline: Discipline, sink: Sink, now: int, room: int) -> int:
         """Send at most `room` frames; return what is left of it, 0 when more may be due."""
@@ -158,49 +242,69 @@ class Path:
             if not frames:
                 return room
             room -= len(frames)
-            self._pending = self._transmit(sink, frames)
+            sent, outcome = sink.write([frame[0] for frame in frames])
+            self._pending = self._settle(frames, sent, outcome)
         return room
 
-    def _transmit(self, sink: Sink, frames: list[Frame]) -> list[Frame]:
-        """Hand frames to the master; return those it has not looked at yet."""
-        sent, outcome = sink.write([frame[0] for frame in frames])
-        sent_bytes = sum([frame[1] for frame in frames[:sent]])
-        self._sent_bytes += sent_bytes
-        self._run_bytes += sent_bytes
-        self._shed_bytes += sent_bytes * self._shed_factor
-        self._sent_packets += sum([frame[2] for frame in frames[:sent]])
+    def _settle(self, frames: list[Frame], sent: int, outcome: Outcome) -> list[Frame]:
+        """Account for frames that the master was handed; return those it has not looked at yet."""
+        self._count_sent(
+            sum([frame[1] for frame in frames[:sent]]), sum([frame[2] for frame in frames[:sent]])
+        )
         if outcome is Outcome.SENT:
             return []
         if outcome is Outcome.BLOCKED:
             self.is_blocked = True
             return frames[sent:]
         refused = frames[sent]
-        self._dropped[outcome.value] += refused.packets
-        self._refused_bytes += refused.wire_bytes
+        self._tally.lose(outcome.value, refused.packets)
+        self._tally.refused_bytes += refused.wire_bytes
         self._is_held = outcome is Outcome.GONE
         return frames[sent + 1 :]
 
-    def _read(self, discipline: Discipline, now: int) -> None:
-        """Move frames from the TAP to the discipline until either is done, or a batch is."""
+    def _count_sent(self, wire_bytes: int, packets: int) -> None:
+        self._tally.sent_bytes += wire_bytes
+        self._tally.sent_packets += packets
+        self._run_bytes += wire_bytes
+        self._shed_bytes += wire_bytes * self._shed_factor
+
+    def _read(self, discipline: Discipline, batch: list[bytes], now: int) -> None:
+        """Move frames to the discipline, those of `batch` and then what the TAP holds.
+
+        It ends when the TAP is empty, the discipline is full, or a batch has been moved.
+        """
         self._is_drained = False
         budget = MAX_BATCH
+        if batch:
+            self._enqueue(discipline, batch, now)
+            budget -= len(batch)
         while budget > 0 and not self._is_drained:
-            room = discipline.room
-            if room <= 0 and self._shed_bytes <= 0:
+            is_full = discipline.room <= 0
+            if is_full and self._shed_bytes <= 0:
                 return
-            limit = min(budget, max(1, room // self._frame_packets))
+            limit = self._limit(discipline, budget)
             batch = self.source.read(limit)
             self._is_drained = len(batch) < limit
-            if self.source.lost:
-                self._dropped["error"] += self.source.lost
-                self.source.lost = 0
             budget -= limit
-            frames, neighbours = parse_all(batch, self._removed_bytes)
-            self._dropped["neighbour"] += neighbours
-            if room <= 0:
-                self._shed_bytes -= sum([frame.wire_bytes for frame in frames])
-            if frames:
-                discipline.enqueue_batch(frames, now=now)
+            wire_bytes = self._enqueue(discipline, batch, now)
+            if is_full:
+                self._shed_bytes -= wire_bytes
+
+    def _limit(self, discipline: Discipline, budget: int) -> int:
+        """Return how many frames to read, so that all of them fit, whatever their size."""
+        return min(budget, max(1, discipline.room // self._frame_packets))
+
+    def _enqueue(self, discipline: Discipline, batch: list[bytes], now: int) -> int:
+        """Queue what was read; return its wire bytes."""
+        if self.source.lost:
+            self._tally.lose("error", self.source.lost)
+            self.source.lost = 0
+        frames, neighbours = parse_all(batch, self._removed_bytes)
+        if neighbours:
+            self._tally.lose("neighbour", neighbours)
+        if frames:
+            discipline.enqueue_batch(frames, now=now)
+        return sum([frame[1] for frame in frames])
 
     def _schedule(
         self, discipline: Discipline, settings: Settings, now_ns: int, *, is_cut_short: bool
@@ -216,50 +320,6 @@ class Path:
         is_imminent = deadline_ns is not None and deadline_ns <= now_ns + settings.jiffy_ns
         is_listening = self._is_drained and not self.source.is_gone
         self.wants_frames = is_listening and not is_imminent
-
-    def _retire(self, discipline: Discipline | None) -> None:
-        """Keep the counts of a discipline that is replaced."""
-        if discipline is None:
-            return
-        self._overlimits += discipline.overlimits
-        self._ecn_marks += discipline.ecn_marks
-        for reason, packets in discipline.dropped.items():
-            self._dropped[reason] += packets
-
-    def _publish(self, now_ns: int) -> None:
-        discipline, row = self._discipline, self._row
-        row[0] = self._sent_bytes
-        row[1] = self._sent_packets
-        pending = self._pending
-        own = (self._overlimits, 0, 0, 0, 0)
-        dropped = self._dropped
-        if discipline is not None:
-            own = (
-                self._overlimits + discipline.overlimits,
-                discipline.backlog_bytes + sum(frame.wire_bytes for frame in pending),
-                discipline.backlog_packets + sum(frame.packets for frame in pending),
-                max(0, discipline.busy_bytes - self._refused_bytes),
-                discipline.busy_ns,
-            )
-            theirs = discipline.dropped
-            dropped = {key: dropped[key] + theirs.get(key, 0) for key in DROP_REASONS}
-        row[2], row[3], row[4], row[5], row[6] = own
-        if discipline is not None and self._settings is not None:
-            self._publish_delay(discipline, self._settings.hz, now_ns)
-        for index, packets in enumerate(dropped.values(), FIRST_DROP):
-            row[index] = packets
-
-    def _publish_delay(self, discipline: Discipline, hz: int, now_ns: int) -> None:
-        row = self._row
-        row[ECN_MARKS] = self._ecn_marks + discipline.ecn_marks
-        row[ECN_MARKS + 1] = discipline.flows
-        row[ECN_MARKS + 2] = jiffies.to_ns(discipline.delay_now, hz)
-        if now_ns < self._percentile_at_ns:
-            return
-        # Reading a percentile costs as much as a batch, so it is not done at every run.
-        self._percentile_at_ns = now_ns + _PERCENTILE_NS
-        delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
-        row[ECN_MARKS + 3] = jiffies.to_ns(delay or 0, hz)
 
 
 def _step_ns(settings: Settings) -> int:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from shaper.discipline.frame import parse_all
 
 # Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms; larger ones
 # save nothing that can be measured.
@@ -26,6 +28,32 @@ class Outcome(Enum):
     ERROR = "error"
 
 
+class Measure(NamedTuple):
+    """The size of a batch on the wire, each segment of an offload frame with its headers."""
+
+    packets: int
+    wire_bytes: int
+    last_bytes: int  # of its last frame
+    largest_bytes: int  # of its largest
+
+
+class Batch(Protocol):
+    """Frames that have been read and may leave without being queued.
+
+    They are good until the next batch is read.
+    """
+
+    count: int
+
+    def measure(self, header_bytes_removed: int) -> Measure | None:
+        """Return its size; None if some of it may not leave. There must be a frame in it."""
+        ...
+
+    def take(self) -> list[bytes]:
+        """Return its frames as objects that last, each a virtio-net header and a frame."""
+        ...
+
+
 class Source(Protocol):
     """Where frames come from: the TAP."""
 
@@ -41,6 +69,10 @@ class Source(Protocol):
 
         Fewer mean that nothing waits any more.
         """
+        ...
+
+    def fill(self, limit: int) -> Batch:
+        """Return up to `limit` frames of those that wait."""
         ...
 
     def absorb(self) -> None:
@@ -68,9 +100,33 @@ class Sink(Protocol):
         """
         ...
 
+    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
+        """Send a batch as `write` would."""
+        ...
+
     def close(self) -> None:
         """Let go of the descriptor."""
         ...
+
+
+class MemoryBatch:
+    """A batch of frames put in by a test."""
+
+    def __init__(self, frames: list[bytes]) -> None:
+        self.count = len(frames)
+        self._frames = frames
+
+    def measure(self, header_bytes_removed: int) -> Measure | None:
+        """Return the size of the frames."""
+        frames, neighbours = parse_all(self._frames, header_bytes_removed)
+        wire = [frame.wire_bytes for frame in frames]
+        if neighbours:
+            return None
+        return Measure(sum(frame.packets for frame in frames), sum(wire), wire[-1], max(wire))
+
+    def take(self) -> list[bytes]:
+        """Return the frames."""
+        return self._frames
 
 
 class MemorySource:
@@ -89,6 +145,10 @@ class MemorySource:
     def read(self, limit: int) -> list[bytes]:
         """Return the next frames put in."""
         return [self.frames.popleft() for _ in range(min(limit, len(self.frames)))]
+
+    def fill(self, limit: int) -> MemoryBatch:
+        """Return the next frames put in, as a batch."""
+        return MemoryBatch(self.read(limit))
 
     def absorb(self) -> None:
         """Keep what was put in, for which there is always room."""
@@ -124,6 +184,10 @@ class MemorySink:
                 return sent, outcome
             self.frames.append(data)
         return len(batch), Outcome.SENT
+
+    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
+        """Keep the frames of a batch if they are to be sent."""
+        return self.write(batch.take())
 
     def close(self) -> None:
         """Note it."""

@@ -1,0 +1,97 @@
+"""Room for one batch of frames at fixed addresses: read into by readv(2), sent by sendmmsg(2).
+
+A frame that leaves as soon as it is read is never made an object of. Its bytes lie in a slot of
+this memory, the headers of its message were laid out once, and its length is all that is filled
+in. One batch is under way at a time, so all shapers of a forwarder share one set of slots.
+
+    slot 0: virtio-net header, frame | slot 1: virtio-net header, frame | ...
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from array import array
+
+from shaper.discipline.frame import VNET_HEADER_BYTES, are_plain, is_neighbour_traffic, measure
+from shaper.forwarder.messages import Headers
+from shaper.forwarder.ports import MAX_BATCH, Measure
+
+# The virtio-net header, and the largest offload frame with its headers (gso_max_size is 64 kB);
+# a multiple of a cache line.
+SLOT_BYTES = 10 + 65536 + 64 + 54
+
+# Chosen: what a batch may hold, so that what is copied in is still in the cache when copied out.
+_MAX_BATCH_BYTES = 1 << 18
+
+
+class Slots:
+    """One batch.
+
+    Attributes:
+        count: how many frames it holds.
+    """
+
+    def __init__(self) -> None:
+        memory = bytearray(MAX_BATCH * SLOT_BYTES)  # pages that are not touched cost nothing
+        self.count = 0
+        self._lengths: list[int] = []
+        self._view = memoryview(memory)
+        self._slots = [
+            self._view[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] for slot in range(MAX_BATCH)
+        ]
+        self._vectors = [[slot] for slot in self._slots]
+        first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self._headers = Headers(MAX_BATCH)
+        self._headers.addresses[:] = memoryview(
+            array("Q", (first + slot * SLOT_BYTES for slot in range(MAX_BATCH)))
+        )
+
+    def fill(self, descriptor: int, limit: int) -> int:
+        """Read at most `limit` frames; return the errno that ended it, 0 if it is full.
+
+        EAGAIN says that nothing more waits.
+        """
+        lengths = self._lengths = []
+        append, readv = lengths.append, os.readv
+        total = number = 0
+        try:
+            for vector in self._vectors[:limit]:
+                length = readv(descriptor, vector)
+                append(length)
+                total += length
+                if total > _MAX_BATCH_BYTES:
+                    break
+        except OSError as error:
+            number = error.errno or errno.EIO
+        self.count = len(lengths)
+        return number
+
+    def measure(self, header_bytes_removed: int) -> Measure | None:
+        """Return what the batch occupies on the wire; None if not all of it may leave."""
+        lengths, count = self._lengths, self.count
+        removed = VNET_HEADER_BYTES + header_bytes_removed
+        if are_plain(self._view, SLOT_BYTES, count):
+            wire_bytes = sum(lengths) - count * removed
+            return Measure(count, wire_bytes, lengths[-1] - removed, max(lengths) - removed)
+        sizes = []
+        for slot, length in zip(self._slots, lengths, strict=False):
+            frame = slot[:length]
+            if is_neighbour_traffic(frame):
+                return None
+            sizes.append(measure(frame, header_bytes_removed))
+        wire = [wire_bytes for wire_bytes, _ in sizes]
+        return Measure(sum(packets for _, packets in sizes), sum(wire), wire[-1], max(wire))
+
+    def send(self, descriptor: int) -> tuple[int, int]:
+        """Send the batch; return how many frames were, and the errno that stopped it or 0."""
+        count = self.count
+        self._headers.lengths[:count] = memoryview(array("Q", self._lengths))
+        return self._headers.send(descriptor, count)
+
+    def take(self) -> list[bytes]:
+        """Return the frames as objects, to be kept when the slots are used again."""
+        return [
+            bytes(slot[:length]) for slot, length in zip(self._slots, self._lengths, strict=False)
+        ]

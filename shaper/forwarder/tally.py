@@ -1,0 +1,95 @@
+"""What has become of a path's frames, and where that is told: its row on the board."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from shaper.discipline import jiffies
+from shaper.discipline.base import Discipline, Frame
+from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIELDS, FIRST_DROP
+
+# Chosen. Reading a percentile costs as much as a batch, so it is not done at every run.
+_PERCENTILE_NS = 250_000_000
+
+_EVERY_RUN = Struct("@10Q")  # the fields before the percentile; native, so each is stored whole
+_PERCENTILE = FIELDS.index("delay_p99_ns")
+
+
+class Tally:
+    """Counters of one path.
+
+    Args:
+        row: the shaper's row on the board; counting continues from what it holds.
+
+    Attributes:
+        sent_bytes: wire bytes that the master took.
+        sent_packets: wire frames that the master took.
+        refused_bytes: wire bytes that it refused since the rate was last set.
+    """
+
+    def __init__(self, row: memoryview) -> None:
+        self._row = row
+        self.sent_bytes, self.sent_packets, self._overlimits = row[:3]
+        self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
+        # What the row says is waiting was in the hands of a predecessor that did not close it.
+        self._dropped["crash"] += row[BACKLOG_PACKETS]
+        self._dropped_packets = -1  # by the discipline, when its drops were last published
+        self.refused_bytes = 0
+        self._ecn_marks = row[ECN_MARKS]
+        self._percentile_at_ns = 0
+
+    def lose(self, reason: str, packets: int) -> None:
+        """Count wire frames that are lost."""
+        self._dropped[reason] += packets
+        self._dropped_packets = -1
+
+    def retire(self, discipline: Discipline | None) -> None:
+        """Keep the counts of a discipline that is replaced."""
+        if discipline is None:
+            return
+        self._overlimits += discipline.overlimits
+        self._ecn_marks += discipline.ecn_marks
+        for reason, packets in discipline.dropped.items():
+            self.lose(reason, packets)
+
+    def publish(
+        self, discipline: Discipline | None, pending: list[Frame], hz: int, now_ns: int
+    ) -> None:
+        """Write the row, and of what seldom changes only what has.
+
+        Args:
+            discipline: the queue; None before a speed is set.
+            pending: frames that it handed out and the master has not taken yet.
+            hz: ticks a second of the queue's clock.
+            now_ns: the time.
+        """
+        if discipline is None:
+            mine = (self.sent_bytes, self.sent_packets, self._overlimits, *[0] * 4)
+            _EVERY_RUN.pack_into(self._row, 0, *mine, self._ecn_marks, 0, 0)
+            self._publish_drops({})
+            return
+        _EVERY_RUN.pack_into(
+            self._row,
+            0,
+            self.sent_bytes,
+            self.sent_packets,
+            self._overlimits + discipline.overlimits,
+            discipline.backlog_bytes + sum([frame[1] for frame in pending]),
+            discipline.backlog_packets + sum([frame[2] for frame in pending]),
+            max(0, discipline.busy_bytes - self.refused_bytes),
+            discipline.busy_ns,
+            self._ecn_marks + discipline.ecn_marks,
+            discipline.flows,
+            jiffies.to_ns(discipline.delay_now, hz),
+        )
+        if sum(discipline.dropped.values()) != self._dropped_packets:
+            self._publish_drops(discipline.dropped)
+        if now_ns >= self._percentile_at_ns:
+            self._percentile_at_ns = now_ns + _PERCENTILE_NS
+            delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
+            self._row[_PERCENTILE] = jiffies.to_ns(delay or 0, hz)
+
+    def _publish_drops(self, theirs: dict[str, int]) -> None:
+        self._dropped_packets = sum(theirs.values())
+        for index, (reason, packets) in enumerate(self._dropped.items(), FIRST_DROP):
+            self._row[index] = packets + theirs.get(reason, 0)
