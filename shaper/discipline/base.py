@@ -67,12 +67,16 @@ class Discipline(Protocol):
         """Take frames that arrived together, in order, as `enqueue` would take each."""
         ...
 
-    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
-        """Let frames that have just come leave at jiffy `now` without being queued, if they may.
+    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+        """Pay for frames that have just come, so that they leave at jiffy `now` without a queue.
 
-        They may if nothing waits and the rate allows all of them, the last of `last_bytes`, at
-        once. False changes nothing: they are to be enqueued then.
+        To be asked only where nothing waits. False, and nothing paid, if the rate does not allow
+        all of them, the last one of `last_bytes`, to leave at once: they are to be enqueued then.
         """
+        ...
+
+    def passed(self, packets: int, now: int) -> None:
+        """Be told that so many wire frames left at jiffy `now` without being queued."""
         ...
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
@@ -122,6 +126,9 @@ class FirstComeFirstServed:
     flows = 0
     delay_now = 0
 
+    def passed(self, packets: int, now: int) -> None:
+        """Count nothing: there are no delays to be told."""
+
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
         """Return None: delays are not recorded."""
         return None
@@ -129,10 +136,6 @@ class FirstComeFirstServed:
 
 class OneByOne:
     """The batches of a discipline that has nothing to gain from them."""
-
-    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
-        """Return False: every frame is queued."""
-        return False
 
     def inherit(self: Discipline, frames: list[Frame], *, now: int) -> None:
         """Take each frame in turn, as if it came now."""

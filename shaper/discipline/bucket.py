@@ -124,7 +124,7 @@ class Bucket:
         self._balance -= tokens
         self._charged += tokens
 
-    def admit(self, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
+    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
         """Pay for frames that leave now, where nothing has waited; or return False.
 
         Args:
@@ -132,10 +132,16 @@ class Bucket:
             last_bytes: of the last one, which may leave if those before it are paid for.
             now: the current tick.
         """
-        self.rest(now)
-        if (wire_bytes - last_bytes) * self._byte_tokens > self._balance:
+        balance = self._balance
+        if now > self._accrued_at:  # as `rest` does; a call more is a microsecond after a pause
+            balance += (now - self._accrued_at) * self.rate_bits
+            balance = self._balance = min(balance, self._saved)
+            self._accrued_at = now
+        byte_tokens = self._byte_tokens
+        if (wire_bytes - last_bytes) * byte_tokens > balance:
             return False
-        self.charge(wire_bytes)
+        self._balance = balance - wire_bytes * byte_tokens
+        self._charged += wire_bytes * byte_tokens
         return True
 
     def left_late(self, wire_bytes: int, now: int) -> None:

@@ -118,6 +118,10 @@ class Classic(FirstComeFirstServed, OneByOne):
         self.busy_bytes += frame.wire_bytes
         return self._leave(frame)
 
+    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+        """Return False: every frame is queued, as by the driver."""
+        return False
+
     def left_late(self, wire_bytes: int, *, now: int) -> None:
         """Change nothing: the recovery time does not depend on when frames really leave."""
 

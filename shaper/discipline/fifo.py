@@ -71,9 +71,9 @@ class Fifo(FirstComeFirstServed):
                 self.backlog_packets += packets
             room -= packets
 
-    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
-        """Let frames leave at once if none waits and the bucket allows it."""
-        return not self._frames and self._bucket.admit(wire_bytes, last_bytes, now=now)
+    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+        """Pay for frames that leave at once, if the bucket allows it."""
+        return self._bucket.admit(wire_bytes, last_bytes, now)
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
         """Join the tail, all of them: the queue drains to its limit."""

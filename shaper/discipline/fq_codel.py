@@ -138,18 +138,22 @@ class FqCodel:
             if self.backlog_packets > limit_packets:
                 self._make_room(packets)
 
-    def pass_through(self, packets: int, wire_bytes: int, last_bytes: int, *, now: int) -> bool:
-        """Let frames leave at once if none waits and the bucket allows it.
+    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+        """Pay for frames that leave at once, if the bucket allows it.
 
         Where nothing waits nobody is kept waiting, so it does not matter whose they are.
         """
-        if self.backlog_packets or not self._bucket.admit(wire_bytes, last_bytes, now=now):
-            return False
+        return self._bucket.admit(wire_bytes, last_bytes, now)
+
+    def passed(self, packets: int, now: int) -> None:
+        """Count frames that have not waited; who had waited before them has left long since."""
         if self.flows:
             self._end_round()
         self.delay_now = 0
-        self._histogram(now)[0] += packets
-        return True
+        delays = self._delays
+        if now >= delays.turns_at:
+            delays.turn(now)
+        delays.cells[0] += packets
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
         """Take each frame in turn, as if it came now."""
@@ -172,7 +176,10 @@ class FqCodel:
             self.overlimits += 1
             return []
         leaving: list[Frame] = []
-        cells = self._histogram(now)
+        delays = self._delays
+        if now >= delays.turns_at:
+            delays.turn(now)
+        cells = delays.cells
         left_bytes = cell = 0
         sojourn = -1
         while self.backlog_packets and left_bytes <= budget_bytes and len(leaving) < limit:
@@ -235,13 +242,6 @@ class FqCodel:
         self.backlog_bytes = self.backlog_packets = 0
         self._end_round()
         return [frame for frame, _ in waiting]
-
-    def _histogram(self, now: int) -> list[int]:
-        """Return the cells of the second that it is."""
-        delays = self._delays
-        if now >= delays.turns_at:
-            delays.turn(now)
-        return delays.cells
 
     def _rank(self, flow: Flow) -> None:
         """Keep the ranking up to date, or give it up when it is not needed for long."""

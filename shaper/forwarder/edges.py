@@ -66,6 +66,18 @@ class TapSource:
             self._failed(error.errno)
         return batch
 
+    def read_one(self) -> bytes | None:
+        """Return a virtio-net header and a frame, or None if nothing waits."""
+        if self._ahead:
+            return self._ahead.pop(0)
+        try:
+            return os.read(self._descriptor, SLOT_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._failed(error.errno)
+            return None
+
     def fill(self, limit: int) -> Batch:
         """Return a batch in the slots, which all sources and sinks of the forwarder share."""
         number = self._slots.fill(self._descriptor, limit)
@@ -102,8 +114,6 @@ class PacketSink:
 
     def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
         """Send frames through the master's own queue, all in one system call."""
-        if len(batch) == 1:
-            return self._write_one(batch[0])
         sent, number = self._messages.send(self._socket.fileno(), batch)
         return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
 
@@ -114,13 +124,13 @@ class PacketSink:
         sent, number = batch.send(self._descriptor)
         return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
 
-    def _write_one(self, data: bytes) -> tuple[int, Outcome]:
+    def write_one(self, data: bytes) -> Outcome:
         """Send a frame by itself, which needs no message headers."""
         try:
             os.write(self._descriptor, data)
         except OSError as error:
-            return 0, _OUTCOMES.get(error.errno or 0, Outcome.ERROR)
-        return 1, Outcome.SENT
+            return _OUTCOMES.get(error.errno or 0, Outcome.ERROR)
+        return Outcome.SENT
 
     def close(self) -> None:
         """Close the socket."""
@@ -149,7 +159,7 @@ class HeaderlessSink:
     def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
         """Send IP packets, without the headers they were read with, one by one."""
         for sent, data in enumerate(batch):
-            outcome = self._write(data)
+            outcome = self.write_one(data)
             if outcome is not Outcome.SENT:
                 return sent, outcome
         return len(batch), Outcome.SENT
@@ -158,7 +168,8 @@ class HeaderlessSink:
         """Send the packets of a batch."""
         return self.write(batch.take())
 
-    def _write(self, data: bytes) -> Outcome:
+    def write_one(self, data: bytes) -> Outcome:
+        """Send an IP packet, without the header it was read with."""
         stripped = strip_link_header(data)
         if stripped is None:
             return Outcome.PROTOCOL

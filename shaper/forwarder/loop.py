@@ -55,7 +55,12 @@ class Loop:
             events = self._epoll.poll(0 if self._is_due else None)
             now_ns = time.monotonic_ns()
             for descriptor, _ in events:
-                self._dispatch(descriptor, now_ns)
+                path = self._by_descriptor.get(descriptor)
+                if path is None:
+                    self._attend(descriptor, now_ns)
+                else:
+                    path.is_blocked = False
+                    self._run(path, now_ns)
             self._run_due(now_ns)
             self._arm(now_ns)
 
@@ -66,12 +71,8 @@ class Loop:
         if not self._is_due:
             self._timer.arm(deadline_ns)
 
-    def _dispatch(self, descriptor: int, now_ns: int) -> None:
-        path = self._by_descriptor.get(descriptor)
-        if path is not None:
-            path.is_blocked = False
-            self._run(path, now_ns)
-        elif descriptor == self._timer.fileno():
+    def _attend(self, descriptor: int, now_ns: int) -> None:
+        if descriptor == self._timer.fileno():
             self._timer.fired()
         elif descriptor == self._end.fileno():
             self._obey(now_ns)

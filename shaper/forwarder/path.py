@@ -73,6 +73,7 @@ class Path:
         self._discipline: Discipline | None = None
         self._pending: list[Frame] = []
         self._removed_bytes = 0  # of each frame's header, which the master does not transmit
+        self._overhead_bytes = VNET_HEADER_BYTES  # of each read, what is not on the wire
         self._step_ns = 1  # departures are rounded up to multiples of it
         self._frame_packets = 1  # the most segments a frame may have
         self._is_clear = False  # nothing waits, here or in the TAP, and something may leave
@@ -85,24 +86,21 @@ class Path:
 
     def run(self, now_ns: int) -> None:
         """Do what is due; afterwards `deadline_ns` and `wants_frames` say when to come again."""
-        self.deadline_ns = None
-        settings, discipline, sink = self._settings, self._discipline, self.sink
-        self._is_held = False
-        if settings is None or discipline is None or sink is None:
-            self.wants_frames = False
-            self._tally.publish(discipline, self._pending, settings.hz if settings else 1, now_ns)
-            return
         self._run_bytes = 0
-        first: list[bytes] = []
-        if self._is_clear:
-            now = now_ns * settings.hz // jiffies.NANOSECONDS
-            take = self._pass_one if now_ns - self._ran_ns > _PAUSE_NS else self._pass_batch
+        self._is_held = False
+        settings, discipline, sink = self._settings, self._discipline, self.sink
+        if settings is None or discipline is None or sink is None:
+            self.deadline_ns, self.wants_frames = None, False
+        elif not self._is_clear:
+            self._run_queue(discipline, settings, sink, [], now_ns)
+        else:
+            is_alone = now_ns - self._ran_ns > _PAUSE_NS
             self._ran_ns = now_ns
-            is_done, first = take(discipline, settings, sink, now)
-            if is_done:  # and still clear; epoll says whether more frames wait
-                self._tally.publish(discipline, self._pending, settings.hz, now_ns)
-                return
-        self._run_queue(discipline, settings, sink, first, now_ns)
+            pass_on = self._pass_one if is_alone else self._pass_batch
+            first = pass_on(discipline, settings, sink, now_ns)
+            if first is not None:
+                self._run_queue(discipline, settings, sink, first, now_ns)
+        self._tally.publish(discipline, self._pending, settings.hz if settings else 1, now_ns)
 
     def left_late(self, now_ns: int) -> None:
         """Be told the time after a run, when it is later than the run knew by some ticks."""
@@ -136,6 +134,7 @@ class Path:
             self.sink.close()
         self.sink = sink
         self._removed_bytes = sink.removed_bytes if sink is not None else 0
+        self._overhead_bytes = VNET_HEADER_BYTES + self._removed_bytes
         self.is_blocked = self._is_clear = False
 
     def flush(self) -> None:
@@ -163,50 +162,52 @@ class Path:
         self.source.close()
 
     def _pass_one(
-        self, discipline: Discipline, settings: Settings, sink: Sink, now: int
-    ) -> tuple[bool, list[bytes]]:
-        """Pass on a single frame; return whether it has left, and what is to be queued."""
-        batch = self.source.read(1)
-        if not batch:
-            return False, batch
-        data = batch[0]
+        self, discipline: Discipline, settings: Settings, sink: Sink, now_ns: int
+    ) -> list[bytes] | None:
+        """Pass on a single frame; return what is to be queued, None if there is no more to do."""
+        data = self.source.read_one()
+        if data is None:
+            return []
         if data[ETHERTYPE] == IPV4 and not data[1]:
-            wire_bytes, packets = len(data) - VNET_HEADER_BYTES - self._removed_bytes, 1
+            wire_bytes, packets = len(data) - self._overhead_bytes, 1
         elif is_neighbour_traffic(data):
-            return False, batch
+            return [data]
         else:
             wire_bytes, packets = measure(data, self._removed_bytes)
             if packets > 1 and wire_bytes > settings.unit_bytes:
-                return False, batch
-        if not discipline.pass_through(packets, wire_bytes, wire_bytes, now=now):
-            return False, batch
-        sent, outcome = sink.write(batch)
-        if not sent:
+                return [data]
+        now = now_ns * settings.hz // jiffies.NANOSECONDS
+        if not discipline.admit(wire_bytes, wire_bytes, now):
+            return [data]
+        outcome = sink.write_one(data)
+        discipline.passed(packets, now)
+        if outcome is not Outcome.SENT:
             self._pending = self._settle([Frame(data, wire_bytes, packets)], 0, outcome)
-            return False, []
+            return []
         self._count_sent(wire_bytes, packets)
-        return True, []
+        return None
 
     def _pass_batch(
-        self, discipline: Discipline, settings: Settings, sink: Sink, now: int
-    ) -> tuple[bool, list[bytes]]:
-        """Pass on what waits in the TAP; return whether all has left, and what is to be queued."""
-        source = self.source
-        batch = source.fill(self._limit(discipline, MAX_BATCH))
+        self, discipline: Discipline, settings: Settings, sink: Sink, now_ns: int
+    ) -> list[bytes] | None:
+        """Pass on what waits in the TAP; return as `_pass_one` does."""
+        batch = self.source.fill(self._limit(discipline, MAX_BATCH))
         size = batch.measure(self._removed_bytes) if batch.count else None
+        now = now_ns * settings.hz // jiffies.NANOSECONDS
         if (
             size is None
             or (size.largest_bytes > settings.unit_bytes and size.packets > batch.count)
-            or not discipline.pass_through(size.packets, size.wire_bytes, size.last_bytes, now=now)
+            or not discipline.admit(size.wire_bytes, size.last_bytes, now)
         ):
-            return False, batch.take()
+            return batch.take()
         sent, outcome = sink.write_batch(batch)
+        discipline.passed(size.packets, now)
         if sent < batch.count:
             frames, _ = parse_all(batch.take(), self._removed_bytes)
             self._pending = self._settle(frames, sent, outcome)
-            return False, []
+            return []
         self._count_sent(size.wire_bytes, size.packets)
-        return True, []
+        return None
 
     def _run_queue(
         self,
@@ -217,6 +218,7 @@ class Path:
         now_ns: int,
     ) -> None:
         """Send what is due, queue what has come, `first` of all, and send what is due then."""
+        self.deadline_ns = None
         self._shed_bytes = 0
         now = jiffies.from_ns(now_ns, settings.hz)
         room = self._send(discipline, sink, now, MAX_BATCH)
@@ -233,7 +235,6 @@ class Path:
             and not self._pending
             and settings.queue is not Queue.CLASSIC
         )
-        self._tally.publish(discipline, self._pending, settings.hz, now_ns)
 
     def _send(self, discipline: Discipline, sink: Sink, now: int, room: int) -> int:
         """Send at most `room` frames; return what is left of it, 0 when more may be due."""

@@ -71,6 +71,10 @@ class Source(Protocol):
         """
         ...
 
+    def read_one(self) -> bytes | None:
+        """Return one of those reads, or None if nothing waits."""
+        ...
+
     def fill(self, limit: int) -> Batch:
         """Return up to `limit` frames of those that wait."""
         ...
@@ -98,6 +102,10 @@ class Sink(Protocol):
 
         Returns how many were sent, and what became of the one after them; SENT if all were.
         """
+        ...
+
+    def write_one(self, data: bytes) -> Outcome:
+        """Send a single frame; return what became of it."""
         ...
 
     def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
@@ -146,6 +154,10 @@ class MemorySource:
         """Return the next frames put in."""
         return [self.frames.popleft() for _ in range(min(limit, len(self.frames)))]
 
+    def read_one(self) -> bytes | None:
+        """Return the next frame put in."""
+        return self.frames.popleft() if self.frames else None
+
     def fill(self, limit: int) -> MemoryBatch:
         """Return the next frames put in, as a batch."""
         return MemoryBatch(self.read(limit))
@@ -184,6 +196,10 @@ class MemorySink:
                 return sent, outcome
             self.frames.append(data)
         return len(batch), Outcome.SENT
+
+    def write_one(self, data: bytes) -> Outcome:
+        """Keep a frame if it is to be sent."""
+        return self.write([data])[1]
 
     def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
         """Keep the frames of a batch if they are to be sent."""
