@@ -18,7 +18,6 @@ from shaper.errors import (
     NoSuchMaster,
     NoSuchShaper,
     NotAttached,
-    ShaperError,
 )
 from shaper.kernel import counters
 from shaper.kernel.sysctl import reverse_path_warning
@@ -55,7 +54,7 @@ class Commands:
             if own is None or device.plan is None:
                 continue
             counts = self._supervisor.counters(device)
-            warnings = self._receiving_warnings(device)
+            warnings = _receiving_warnings(device.spec.master)
             if not counts["sent_packets"] and lookups > 0:
                 lookups -= 1
                 warnings += await self._route_warnings(device, device.plan)
@@ -80,16 +79,16 @@ class Commands:
                 raise NoSuchMaster(f"{master}: no such device (ip link lists those there are)")
             self._refuse_loop(device, link)
             check_burst(device.spec.options, link.mtu)
-            saving = await self._supervisor.change(device, replace(device.spec, master=master))
-            return saving + self._receiving_warnings(device)
+            saving = await self._supervisor.change(replace(device.spec, master=master))
+            return saving + _receiving_warnings(device.spec.master)
 
     async def detach(self, ifname: str) -> list[str]:
         """Unbind a shaper; it keeps its speed. Return warnings."""
         async with self._supervisor.lock:
             device = self._device(ifname)
             if device.spec.master is None:
-                raise NotAttached(f"{ifname} is not attached")
-            saving = await self._supervisor.change(device, replace(device.spec, master=None))
+                raise NotAttached(f"{ifname} is not attached (shapecfg show lists what is)")
+            saving = await self._supervisor.change(replace(device.spec, master=None))
             await device.flush()
             return saving
 
@@ -99,7 +98,7 @@ class Commands:
             device = self._device(ifname)
             rate_bits = checks.check_rate(rate_bits)
             options = replace(device.spec.options, rate_bits=rate_bits)
-            saving = await self._supervisor.change(device, replace(device.spec, options=options))
+            saving = await self._supervisor.change(replace(device.spec, options=options))
             return saving + _serving_warnings(options)
 
     async def set_options(
@@ -123,7 +122,7 @@ class Commands:
             )
             if device.plan is not None:
                 check_burst(options, device.plan.mtu)
-            saving = await self._supervisor.change(device, replace(device.spec, options=options))
+            saving = await self._supervisor.change(replace(device.spec, options=options))
             return saving + _serving_warnings(options)
 
     async def add(self, ifname: str | None) -> AddedObject:
@@ -132,13 +131,8 @@ class Commands:
             name = check_name(ifname) if ifname is not None else self._free_name()
             if name in self._supervisor.devices:
                 raise Busy(f"{name} is a shaper already")
-            device = await self._supervisor.create(Spec(name, options=Options(hz=self.hz)))
-            try:
-                await self._supervisor.reconcile(device)
-            except ShaperError:
-                await self._supervisor.discard(device)
-                raise
-            return AddedObject(ifname=name, warnings=self._supervisor.save())
+            warnings = await self._supervisor.change(Spec(name, options=Options(hz=self.hz)))
+            return AddedObject(ifname=name, warnings=warnings)
 
     async def delete(self, ifname: str) -> list[str]:
         """Remove a shaper, and its addresses and routes with it; return warnings."""
@@ -148,20 +142,20 @@ class Commands:
             self._supervisor.forget(device)
             return self._supervisor.save()
 
-    async def configure(self, specs: Iterable[Spec]) -> None:
-        """Make shapers be as a configuration file says; those it does not name stay.
+    async def configure(self, specs: Iterable[Spec]) -> list[str]:
+        """Make shapers be as a configuration file says, all or none; return what to warn of.
 
-        Raises ShaperError, with nothing changed, when one of them cannot be so.
+        Those it does not name stay. Raises ShaperError when one of them cannot be so: before
+        anything is changed where that can be seen, and with all put back where the kernel or a
+        forwarder refused. That a state cannot be saved is in the log already.
         """
         async with self._supervisor.lock:
             specs = tuple(specs)
             for spec in specs:
                 await self._check(spec)
-            for spec in specs:
-                device = self._supervisor.devices.get(spec.ifname)
-                if device is None:
-                    device = await self._supervisor.create(spec)
-                await self._supervisor.change(device, spec)
+            await self._supervisor.change(*specs)
+            masters = dict.fromkeys(spec.master for spec in specs)
+            return [warning for master in masters for warning in _receiving_warnings(master)]
 
     async def _check(self, spec: Spec) -> None:
         device = self._supervisor.devices.get(spec.ifname)
@@ -194,16 +188,16 @@ class Commands:
         if self._supervisor.would_loop(device, master):
             raise InvalidValue(f"{master.ifname} leads back to {ifname}: that would be a ring")
 
-    def _receiving_warnings(self, device: Device) -> list[str]:
-        master = device.spec.master
-        warning = reverse_path_warning(master) if master is not None else None
-        return [warning] if warning else []
-
     async def _route_warnings(self, device: Device, plan: Plan) -> list[str]:
         warning = route_warning(device.spec, plan.state)
         if warning is None or await self._supervisor.netlink.has_route_through(device.ifindex):
             return []
         return [warning]
+
+
+def _receiving_warnings(master: str | None) -> list[str]:
+    warning = reverse_path_warning(master) if master is not None else None
+    return [warning] if warning else []
 
 
 def _serving_warnings(options: Options) -> list[str]:

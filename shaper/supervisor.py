@@ -11,7 +11,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from shaper.device import Device
@@ -28,6 +29,8 @@ from shaper.watcher import Watcher
 
 # Chosen.
 _RETRY_SECONDS = 0.2  # after a part of a plan was refused; traffic is owed within a second
+_RELEASE_SECONDS = 15.0  # a forwarder that dies with 1000 TAPs was seen to close them for 12.6
+_LOOK_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -57,16 +60,23 @@ class Supervisor:
         self.lock = asyncio.Lock()
         self._has_started = False
 
-    async def start(self, specs: Iterable[Spec]) -> None:
+    async def start(self, specs: Iterable[Spec], inherited: Collection[str] = ()) -> None:
         """Create or adopt these shapers, and follow the kernel from now on.
 
         Raises ShaperError when one cannot be had; `abandon` is then to be called.
+
+        Args:
+            specs: what each should be.
+            inherited: names whose TAPs only a dying forwarder of our own can still hold; those
+                are waited for, `_RELEASE_SECONDS` for all of them together.
         """
         await self._pool.start(self._forwarder_replaced)
         await self._watcher.start()
+        release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         async with self.lock:
             for spec in specs:
-                await self._reconcile_or_retry(await self.create(spec))
+                device = await self.create(spec, release if spec.ifname in inherited else 0)
+                await self._reconcile_or_retry(device)
             self.save()
         self._has_started = True
 
@@ -97,13 +107,18 @@ class Supervisor:
         """Return once the whole daemon, forwarders included, has answered."""
         await self._pool.ping()
 
-    async def create(self, spec: Spec) -> Device:
-        """Make a TAP, or adopt the one that an earlier daemon left behind."""
+    async def create(self, spec: Spec, release: float = 0) -> Device:
+        """Make a TAP, or adopt the one that an earlier daemon left behind.
+
+        Args:
+            spec: what the shaper should be.
+            release: until when, in the event loop's time, whoever holds it may let go of it.
+        """
         alias = await self.alias(spec.ifname)
         self.refuse_foreign(spec.ifname, alias)
         slot = self._pool.take_slot()
         try:
-            tap = Tap(spec.ifname)
+            tap = await _open_tap(spec.ifname, release)
         except BaseException:
             self._pool.free_slot(slot)
             raise
@@ -120,7 +135,9 @@ class Supervisor:
         return device
 
     async def discard(self, device: Device) -> None:
-        """Undo `create`."""
+        """Undo `create`, unless somebody else has removed the device and it is forgotten."""
+        if self._by_index.get(device.ifindex) is not device:
+            return
         await (device.abandon() if device.was_adopted else device.remove())
         self.forget(device)
 
@@ -142,17 +159,32 @@ class Supervisor:
         if alias is not None and not alias.startswith(ALIAS_PREFIX):
             raise Busy(f"{ifname} exists already and is no shaper (choose another name)")
 
-    async def change(self, device: Device, spec: Spec) -> list[str]:
-        """Make a device be as `spec` says and save it, or leave all as it was; return warnings."""
-        before = device.spec
-        self._want(device, spec)
-        try:
-            await self.reconcile(device)
-        except ShaperError:
-            self._want(device, before)
-            self._watcher.mark(device.ifindex)
-            raise
+    async def change(self, *specs: Spec) -> list[str]:
+        """Make shapers be as these say, new ones too, and save it; return warnings.
+
+        Raises ShaperError when one of them cannot be so. Those that were made are then removed,
+        and the others are wanted as before, which is made true as after an event.
+        """
+        async with AsyncExitStack() as undoing:
+            undoing.callback(self.save)  # `reconcile` saves as well, where a device is gone
+            for spec in specs:
+                await self._change_one(spec, undoing)
+            undoing.pop_all()
         return self.save()
+
+    async def _change_one(self, spec: Spec, undoing: AsyncExitStack) -> None:
+        device = self.devices.get(spec.ifname)
+        if device is None:
+            device = await self.create(spec)
+            undoing.push_async_callback(self.discard, device)
+        else:
+            undoing.callback(self._put_back, device, device.spec)
+            self._want(device, spec)
+        await self.reconcile(device)
+
+    def _put_back(self, device: Device, before: Spec) -> None:
+        self._want(device, before)
+        self._watcher.mark(device.ifindex)
 
     def _want(self, device: Device, spec: Spec) -> None:
         """Set what a device should be; another master is looked for by its name."""
@@ -283,3 +315,19 @@ class Supervisor:
             _log.error("%s", warning)
             return [warning]
         return []
+
+
+async def _open_tap(ifname: str, release: float) -> Tap:
+    """Make or adopt a TAP; one that is held is tried again until `release`."""
+    loop = asyncio.get_running_loop()
+    is_told = False
+    while True:
+        try:
+            return Tap(ifname)
+        except Busy:
+            if loop.time() >= release:
+                raise
+        if not is_told:
+            _log.info("%s is still held by the forwarder before: waiting for it", ifname)
+            is_told = True
+        await asyncio.sleep(_LOOK_SECONDS)

@@ -118,7 +118,7 @@ async def test_detaching_keeps_the_speed_and_drops_what_waits(machine: Machine) 
         assert machine.forwarders[0].verbs() == ["unbind", "flush"]
         assert machine.state() == State.DETACHED
         assert machine.saved() == [DETACHED]
-        with pytest.raises(NotAttached):
+        with pytest.raises(NotAttached, match="shapecfg show lists what is"):
             await commands.detach("shaper0")
 
 
@@ -344,3 +344,43 @@ async def test_a_bad_configuration_changes_nothing(machine: Machine, bad: Spec) 
             await commands.configure([good, bad])
         assert machine.saved() == [SPEC, replace(DETACHED, ifname="shaper1")]
         assert machine.spec() == SPEC
+
+
+@pytest.mark.parametrize("verb", ["open", "bind"])
+@instantly
+async def test_a_configuration_that_is_refused_is_taken_back_whole(
+    machine: Machine, verb: str
+) -> None:
+    """What was changed before the refusal is as it was, what was made is gone, nothing saved."""
+    other = replace(SPEC, ifname="shaper1")
+    async with machine.running(SPEC, other) as commands:
+        await settle()
+        faster = Options(rate_bits=8000, queue=Queue.FIFO)
+        wanted = [
+            replace(SPEC, options=faster),
+            Spec("made"),
+            Spec("refused", "eth1", faster),
+            replace(other, options=faster),
+        ]
+        machine.forwarders[0].refusals[verb] = [REFUSAL]
+        with pytest.raises(KernelRefused):
+            await commands.configure(wanted)
+        await settle()
+        assert machine.saved() == [SPEC, other]
+        assert list(machine.supervisor.devices) == ["shaper0", "shaper1"]
+        names = {link.ifname for link in machine.kernel.devices.values()}
+        assert names == {"eth1", "shaper0", "shaper1"}
+        assert machine.kernel.aliases[machine.kernel.index_of("shaper0")].endswith("at 64Kbit")
+        await commands.configure(wanted)
+        assert machine.saved() == [wanted[0], wanted[3], wanted[1], wanted[2]]
+
+
+@instantly
+async def test_a_configuration_is_warned_about_once_a_master(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shapers on a master that filters strictly are one warning."""
+    monkeypatch.setattr("shaper.commands.reverse_path_warning", lambda master: f"{master} filters")
+    async with machine.running(SPEC) as commands:
+        specs = [SPEC, replace(SPEC, ifname="shaper1"), Spec("shaper2")]
+        assert await commands.configure(specs) == ["eth1 filters"]

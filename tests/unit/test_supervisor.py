@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shaper.errors import Busy, KernelRefused
+from shaper.kernel.memory import MemoryTap
 from shaper.model import Options, Queue, Spec, State
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1, SPEC, Machine
@@ -46,6 +49,61 @@ async def test_a_crash_leaves_the_devices(machine: Machine) -> None:
         await machine.supervisor.stop()
     assert index not in machine.kernel.devices
     assert machine.saved() == [SPEC]
+
+
+def letting_go(machine: Machine, ifname: str, at_seconds: float) -> Callable[[str], MemoryTap]:
+    """Return a class Tap for which somebody holds a TAP until then."""
+    loop = asyncio.get_running_loop()
+
+    def tap(name: str) -> MemoryTap:
+        if name == ifname and loop.time() < at_seconds:
+            raise Busy(f"{name} is held by another process")
+        return machine.tap(name)
+
+    return tap
+
+
+@instantly
+async def test_a_dying_forwarder_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TAP that the last forwarder has not closed yet is adopted once it has."""
+    async with machine.running(SPEC):
+        index = machine.kernel.index_of("shaper0")
+    monkeypatch.setattr("shaper.supervisor.Tap", letting_go(machine, "shaper0", 12.6))
+    supervisor = machine.again().supervisor
+    await supervisor.start([SPEC], inherited=["shaper0"])
+    assert 12.6 <= asyncio.get_running_loop().time() < 13
+    assert machine.kernel.index_of("shaper0") == index
+    await supervisor.stop()
+
+
+@instantly
+async def test_the_wait_for_all_of_them_is_bounded(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds spent on one are not there for the next, and the start then fails."""
+
+    def tap(name: str) -> MemoryTap:
+        return letting_go(machine, name, {"shaper0": 10, "shaper1": 20}[name])(name)
+
+    monkeypatch.setattr("shaper.supervisor.Tap", tap)
+    with pytest.raises(Busy, match="shaper1 is held"):
+        await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0", "shaper1"])
+    assert asyncio.get_running_loop().time() < 16
+    await machine.supervisor.abandon()
+
+
+@instantly
+async def test_whom_another_daemon_holds_is_not_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that no state of ours names is not one that we left behind."""
+    monkeypatch.setattr("shaper.supervisor.Tap", letting_go(machine, "shaper1", 1))
+    with pytest.raises(Busy, match="shaper1 is held"):
+        await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0"])
+    assert asyncio.get_running_loop().time() == 0
+    await machine.supervisor.abandon()
 
 
 @instantly
@@ -140,8 +198,7 @@ async def test_a_command_may_overtake_the_new_name(machine: Machine) -> None:
             machine.change_link(2, ifname="wan")
             await settle()
             options = replace(SPEC.options, rate_bits=8000)
-            device = machine.supervisor.devices["shaper0"]
-            await machine.supervisor.change(device, replace(SPEC, options=options))
+            await machine.supervisor.change(replace(SPEC, options=options))
             assert machine.state() == State.ACTIVE
         await until(lambda: machine.saved() == [Spec("shaper0", "wan", options)])
 
@@ -303,3 +360,15 @@ async def test_slots_are_given_back(machine: Machine) -> None:
             await machine.supervisor.create(OTHER)
         assert "shaper1" not in machine.supervisor.devices
         assert (await machine.supervisor.create(OTHER)).slot == 1
+
+
+@instantly
+async def test_what_is_gone_is_not_discarded_again(machine: Machine) -> None:
+    """Undoing what somebody else has undone must not close a descriptor twice."""
+    async with machine.running(SPEC):
+        device = await machine.supervisor.create(OTHER)
+        machine.kernel.take_away(device.ifindex)
+        await until(lambda: "shaper1" not in machine.supervisor.devices)
+        machine.forwarders[0].told.clear()
+        await machine.supervisor.discard(device)
+        assert machine.forwarders[0].told == []
