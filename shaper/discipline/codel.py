@@ -151,11 +151,23 @@ class Codel:
             return frame
         return self._go_on(frame, now) if self._is_dropping else self._begin(frame, now)
 
-    def drop_head(self) -> Frame:
-        """Take out the frame that came first, for want of room."""
-        frame, _ = self.frames.popleft()
-        self.backlog_bytes -= frame.wire_bytes
-        return frame
+    def drop_heads(self, packets: int, least_bytes: int) -> tuple[int, int]:
+        """Take out what came first, for want of room; return its wire bytes and wire frames.
+
+        At least one frame goes, then others until `packets` wire frames have gone, or no more
+        than `least_bytes` or a single frame is left.
+        """
+        frames = self.frames
+        lost_bytes = lost_packets = 0
+        most_bytes = self.backlog_bytes - least_bytes
+        while True:
+            _, wire_bytes, frame_packets = frames.popleft()[0]
+            lost_bytes += wire_bytes
+            lost_packets += frame_packets
+            if lost_packets >= packets or lost_bytes >= most_bytes or len(frames) < 2:
+                break
+        self.backlog_bytes -= lost_bytes
+        return lost_bytes, lost_packets
 
     def found_empty(self) -> None:
         """Note that the queue was asked for a frame when it had none (5.6)."""

@@ -154,6 +154,10 @@ class Ranking:
             else:
                 return flow
 
+    def runner_up_bytes(self) -> int:
+        """Return what no flow but the largest exceeds, once `largest` has been asked."""
+        return max([-negative for negative, _, _ in self._heap[1:3]], default=0)
+
     def _fill(self) -> None:
         self._heap: list[tuple[int, int, Flow]] = []
         for flow in self._flows():

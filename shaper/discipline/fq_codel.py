@@ -13,8 +13,9 @@ The law, after RFC 8290 and behind the bucket's (see `bucket`):
    waits behind what sends more, however long a round takes. This is not in RFC 8290, where such a
    flow waits out the round: four flows at 1 Mbit/s make that 48 ms. Nor does anybody gain by it:
    what may go first in a round is one quantum, all at once or not.
-5. When more than `limit_packets` wait, the flow with the most bytes loses its head as `limit`. Not
-   more is lost by that than came in, and a frame that is alone stays, whatever its size.
+5. When more than `limit_packets` wait, the flow with the most bytes loses its head as `limit`, and
+   so on. No more is lost by that than came in, and a frame that is alone stays, whatever its size.
+   Where a batch comes in, that is seen to once it is in.
 
 The quantum is the largest frame that may pass whole. For offload frames that is about a jiffy of
 the rate, so nobody's turn is longer than that by more than one frame, and after one turn everybody
@@ -113,9 +114,11 @@ class FqCodel:
         self.enqueue_batch([frame], now=now)
 
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
-        """Take each frame in turn."""
-        quantum, limit_packets = self._quantum, self._settings.limit_packets
+        """Join the tails of their flows; room is made when all have come."""
+        quantum, ranking = self._quantum, self._ranking
         find = self._table.get
+        came_packets = 0
+        grown: set[Flow] = set()
         if frames and not self.backlog_packets:
             self._bucket.rest(now)
         for frame in frames:
@@ -133,10 +136,13 @@ class FqCodel:
             flow.backlog_bytes += wire_bytes
             self.backlog_bytes += wire_bytes
             self.backlog_packets += packets
-            if self._ranking is not None:
-                self._rank(flow)
-            if self.backlog_packets > limit_packets:
-                self._make_room(packets)
+            came_packets += packets
+            if ranking is not None:
+                grown.add(flow)
+        for flow in grown:
+            self._rank(flow)
+        if self.backlog_packets > self._settings.limit_packets:
+            self._make_room(came_packets)
 
     def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
         """Pay for frames that leave at once, if the bucket allows it.
@@ -314,14 +320,19 @@ class FqCodel:
         """Drop as many wire frames as came in, or what is over the limit (RFC 8290, 4.1)."""
         if self._ranking is None:
             self._ranking = Ranking(self._listed)
-        limit_packets = self._settings.limit_packets
-        while packets > 0 and self.backlog_packets > limit_packets:
+        backlog_packets = self.backlog_packets
+        least_packets = max(self._settings.limit_packets, backlog_packets - packets)
+        while backlog_packets > least_packets:
             flow = self._ranking.largest()
-            if flow.frames[0][0].packets == self.backlog_packets:
-                return
-            frame = flow.drop_head()
-            packets -= frame.packets
-            self._lose(frame, "limit")
+            if flow.frames[0][0].packets == backlog_packets:
+                break
+            lost_bytes, lost_packets = flow.drop_heads(
+                backlog_packets - least_packets, self._ranking.runner_up_bytes()
+            )
+            backlog_packets -= lost_packets
+            self.backlog_bytes -= lost_bytes
+            self.dropped["limit"] += lost_packets
+        self.backlog_packets = backlog_packets
 
     def _drop(self, frame: Frame) -> None:
         self._lose(frame, "codel")

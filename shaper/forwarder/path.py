@@ -49,6 +49,8 @@ _STEPS_A_JIFFY = 4
 _SHED_FACTORS = {Queue.CLASSIC: 0, Queue.FIFO: 1, Queue.FQ_CODEL: 16}
 # After a run without a pause of this before it, more than one frame is expected.
 _PAUSE_NS = 50_000
+# How many frames may be read and dropped in a run: a flood takes half as long to read as to send.
+_MAX_SHED_BATCH = 2 * MAX_BATCH
 # More than a ring holds, so that a flush ends even if somebody goes on sending.
 _MAX_FLUSH_BATCHES = 256
 
@@ -75,6 +77,7 @@ class Path:
         self._removed_bytes = 0  # of each frame's header, which the master does not transmit
         self._overhead_bytes = VNET_HEADER_BYTES  # of each read, what is not on the wire
         self._step_ns = 1  # departures are rounded up to multiples of it
+        self._unit_bytes = _FULL_FRAME_BYTES  # the most a frame may have
         self._frame_packets = 1  # the most segments a frame may have
         self._is_clear = False  # nothing waits, here or in the TAP, and something may leave
         self._is_drained = False
@@ -86,7 +89,7 @@ class Path:
 
     def run(self, now_ns: int) -> None:
         """Do what is due; afterwards `deadline_ns` and `wants_frames` say when to come again."""
-        self._run_bytes = 0
+        self._run_bytes = self._shed_bytes = 0
         self._is_held = False
         settings, discipline, sink = self._settings, self._discipline, self.sink
         if settings is None or discipline is None or sink is None:
@@ -123,6 +126,7 @@ class Path:
                 self._tally.retire(old)
             self._step_ns = _step_ns(settings)
             self._shed_factor = _SHED_FACTORS[settings.queue]
+            self._unit_bytes = settings.unit_bytes
             self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
         self._settings = settings
         self._is_clear = False
@@ -219,7 +223,6 @@ class Path:
     ) -> None:
         """Send what is due, queue what has come, `first` of all, and send what is due then."""
         self.deadline_ns = None
-        self._shed_bytes = 0
         now = jiffies.from_ns(now_ns, settings.hz)
         room = self._send(discipline, sink, now, MAX_BATCH)
         self._read(discipline, first, now)
@@ -275,25 +278,26 @@ class Path:
         It ends when the TAP is empty, the discipline is full, or a batch has been moved.
         """
         self._is_drained = False
-        budget = MAX_BATCH
+        budget = MAX_BATCH if discipline.room > MAX_BATCH else _MAX_SHED_BATCH
         if batch:
             self._enqueue(discipline, batch, now)
             budget -= len(batch)
         while budget > 0 and not self._is_drained:
-            is_full = discipline.room <= 0
-            if is_full and self._shed_bytes <= 0:
+            room = discipline.room
+            if room <= 0 and self._shed_bytes <= 0:
                 return
             limit = self._limit(discipline, budget)
             batch = self.source.read(limit)
             self._is_drained = len(batch) < limit
             budget -= limit
             wire_bytes = self._enqueue(discipline, batch, now)
-            if is_full:
-                self._shed_bytes -= wire_bytes
+            if room < len(batch):
+                self._shed_bytes -= wire_bytes * (len(batch) - max(0, room)) // len(batch)
 
     def _limit(self, discipline: Discipline, budget: int) -> int:
-        """Return how many frames to read, so that all of them fit, whatever their size."""
-        return min(budget, max(1, discipline.room // self._frame_packets))
+        """Return how many frames to read: what fits, whatever their size, and what may be shed."""
+        fitting = discipline.room // self._frame_packets
+        return min(budget, max(1, fitting + self._shed_bytes // self._unit_bytes))
 
     def _enqueue(self, discipline: Discipline, batch: list[bytes], now: int) -> int:
         """Queue what was read; return its wire bytes."""

@@ -65,10 +65,10 @@ def test_a_flow_stays_where_it_waits() -> None:
     shared = find(table, "c", listed=2)
     fill(shared, 100)
     for flow in own:
-        flow.drop_head()
+        flow.drop_heads(1, 0)
         flow.is_new = False
     assert find(table, "c", listed=1) is shared
-    shared.drop_head()
+    shared.drop_heads(1, 0)
     shared.is_new = False
     assert find(table, "c", listed=0) is not shared
 
@@ -87,7 +87,7 @@ def test_the_largest_is_the_largest(seed: int) -> None:
             fill(flow, chance.choice([0, 60, 1514]))
             ranking.grew(flow)
         elif flow.frames:
-            flow.drop_head()
+            flow.drop_heads(1, 0)
             flow.is_new = bool(flow.frames) or chance.random() < 0.5
         if any(flow.frames for flow in flows):
             largest = ranking.largest()
@@ -106,6 +106,6 @@ def test_a_ranking_that_is_never_asked_stays_small() -> None:
         fill(flow, 100)
         ranking.grew(flow)
         if count % 7:
-            flow.drop_head()
+            flow.drop_heads(1, 0)
             flow.ranked_bytes = UNRANKED  # as when it leaves the round and comes back
     assert len(ranking) <= 2 * len(flows) + 64
