@@ -67,11 +67,12 @@ class Discipline(Protocol):
         """Take frames that arrived together, in order, as `enqueue` would take each."""
         ...
 
-    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Pay for frames that have just come, so that they leave at jiffy `now` without a queue.
 
-        To be asked only where nothing waits. False, and nothing paid, if the rate does not allow
-        all of them, the last one of `last_bytes`, to leave at once: they are to be enqueued then.
+        To be asked only where nothing is queued; `has_waited` if they have waited all the same,
+        elsewhere, since the last time. False, and nothing paid, if the rate does not allow all of
+        them, the last one of `last_bytes`, to leave at once: they are to be enqueued then.
         """
         ...
 

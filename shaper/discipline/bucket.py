@@ -124,14 +124,17 @@ class Bucket:
         self._balance -= tokens
         self._charged += tokens
 
-    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
-        """Pay for frames that leave now, where nothing has waited; or return False.
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
+        """Pay for frames that leave now without having been queued; or return False.
 
         Args:
             wire_bytes: of all of them.
             last_bytes: of the last one, which may leave if those before it are paid for.
             now: the current tick.
+            has_waited: frames have waited since the last call, and earned credit by that.
         """
+        if has_waited:
+            self.accrue(now)
         balance = self._balance
         if now > self._accrued_at:  # as `rest` does; a call more is a microsecond after a pause
             balance += (now - self._accrued_at) * self.rate_bits

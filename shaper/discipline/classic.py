@@ -118,7 +118,7 @@ class Classic(FirstComeFirstServed, OneByOne):
         self.busy_bytes += frame.wire_bytes
         return self._leave(frame)
 
-    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Return False: every frame is queued, as by the driver."""
         return False
 

@@ -71,9 +71,9 @@ class Fifo(FirstComeFirstServed):
                 self.backlog_packets += packets
             room -= packets
 
-    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Pay for frames that leave at once, if the bucket allows it."""
-        return self._bucket.admit(wire_bytes, last_bytes, now)
+        return self._bucket.admit(wire_bytes, last_bytes, now, has_waited=has_waited)
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
         """Join the tail, all of them: the queue drains to its limit."""

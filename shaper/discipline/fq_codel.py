@@ -144,12 +144,12 @@ class FqCodel:
         if self.backlog_packets > self._settings.limit_packets:
             self._make_room(came_packets)
 
-    def admit(self, wire_bytes: int, last_bytes: int, now: int) -> bool:
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Pay for frames that leave at once, if the bucket allows it.
 
         Where nothing waits nobody is kept waiting, so it does not matter whose they are.
         """
-        return self._bucket.admit(wire_bytes, last_bytes, now)
+        return self._bucket.admit(wire_bytes, last_bytes, now, has_waited=has_waited)
 
     def passed(self, packets: int, now: int) -> None:
         """Count frames that have not waited; who had waited before them has left long since."""

@@ -79,8 +79,8 @@ class Path:
         self._step_ns = 1  # departures are rounded up to multiples of it
         self._unit_bytes = _FULL_FRAME_BYTES  # the most a frame may have
         self._frame_packets = 1  # the most segments a frame may have
-        self._is_clear = False  # nothing waits, here or in the TAP, and something may leave
-        self._is_drained = False
+        self._is_clear = False  # nothing waits here, and something may leave
+        self._is_drained = False  # nor in the TAP, when it was read last
         self._is_held = False  # the master is down or gone: what waits is kept for a while
         self._shed_bytes = 0
         self._shed_factor = 1
@@ -97,8 +97,9 @@ class Path:
         elif not self._is_clear:
             self._run_queue(discipline, settings, sink, [], now_ns)
         else:
-            is_alone = now_ns - self._ran_ns > _PAUSE_NS
+            is_alone = self._is_drained and now_ns - self._ran_ns > _PAUSE_NS
             self._ran_ns = now_ns
+            self.deadline_ns, self.wants_frames = None, True
             pass_on = self._pass_one if is_alone else self._pass_batch
             first = pass_on(discipline, settings, sink, now_ns)
             if first is not None:
@@ -181,7 +182,7 @@ class Path:
             if packets > 1 and wire_bytes > settings.unit_bytes:
                 return [data]
         now = now_ns * settings.hz // jiffies.NANOSECONDS
-        if not discipline.admit(wire_bytes, wire_bytes, now):
+        if not discipline.admit(wire_bytes, wire_bytes, now, has_waited=False):
             return [data]
         outcome = sink.write_one(data)
         discipline.passed(packets, now)
@@ -195,13 +196,15 @@ class Path:
         self, discipline: Discipline, settings: Settings, sink: Sink, now_ns: int
     ) -> list[bytes] | None:
         """Pass on what waits in the TAP; return as `_pass_one` does."""
-        batch = self.source.fill(self._limit(discipline, MAX_BATCH))
+        limit = self._limit(discipline, MAX_BATCH)
+        batch = self.source.fill(limit)
+        has_waited, self._is_drained = not self._is_drained, batch.count < limit
         size = batch.measure(self._removed_bytes) if batch.count else None
         now = now_ns * settings.hz // jiffies.NANOSECONDS
         if (
             size is None
             or (size.largest_bytes > settings.unit_bytes and size.packets > batch.count)
-            or not discipline.admit(size.wire_bytes, size.last_bytes, now)
+            or not discipline.admit(size.wire_bytes, size.last_bytes, now, has_waited=has_waited)
         ):
             return batch.take()
         sent, outcome = sink.write_batch(batch)
@@ -224,16 +227,17 @@ class Path:
         """Send what is due, queue what has come, `first` of all, and send what is due then."""
         self.deadline_ns = None
         now = jiffies.from_ns(now_ns, settings.hz)
-        room = self._send(discipline, sink, now, MAX_BATCH)
+        self._send(discipline, sink, now, MAX_BATCH)
         self._read(discipline, first, now)
-        room = self._send(discipline, sink, now, room)
+        # A batch more than before, so that what waits is made up for and the short way is free.
+        room = self._send(discipline, sink, now, MAX_BATCH)
         self.wants_frames = False
         if self._is_held:
             self.deadline_ns = now_ns + _HOLD_NS
         elif not self.is_blocked:
             self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0)
         self._is_clear = (
-            self.wants_frames
+            (self.wants_frames or self.deadline_ns == now_ns)
             and not discipline.backlog_packets
             and not self._pending
             and settings.queue is not Queue.CLASSIC
