@@ -1,7 +1,9 @@
-"""The configuration file: what the daemon starts with, and shapers that are always to be.
+"""The configuration: what the daemon starts with, and shapers that are always to be.
 
-TOML. Everything is optional; command-line options win over the file, and the file over the state
-that earlier commands left:
+It comes from a file and from the command line, and is checked whole before anything is done.
+
+The file is TOML. Everything is optional; command-line options win over the file, and the file
+over the state that earlier commands left:
 
     hz = 1000
     shapers = 1
@@ -20,7 +22,7 @@ that earlier commands left:
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from shaper import checks
 from shaper.errors import InvalidValue
 from shaper.model import DEFAULT_HZ, Options, Spec
 from shaper.names import check_name
-from shaper.units import parse_rate, parse_size
+from shaper.units import ParsedRate, parse_rate, parse_size
 
 # Chosen.
 MAX_FORWARDERS = 64  # more than the cores a machine would give to shaping
@@ -47,25 +49,66 @@ _DEVICE = {
 
 @dataclass(frozen=True)
 class Config:
-    """The contents of a configuration file, checked."""
+    """What is configured, checked.
+
+    Attributes:
+        hz: ticks per second of new shapers.
+        shapers: how many there are at the start, at least.
+        forwarders: how many processes.
+        group: whose members may change things.
+        devices: shapers that are to be so.
+        warnings: what may have been meant otherwise.
+    """
 
     hz: int = DEFAULT_HZ
     shapers: int = 1
     forwarders: int = 1
     group: str = "shaper"
     devices: tuple[Spec, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says; None: left to the configuration file."""
+
+    socket: Path
+    state_directory: Path
+    config_path: Path
+    must_have_config: bool
+    hz: int | None
+    shapers: int | None
+    forwarders: int | None
+
+    def config(self) -> Config:
+        """Return the configuration with the command line's values over it.
+
+        Raises InvalidValue.
+        """
+        has_file = self.must_have_config or self.config_path.exists()
+        config = load(self.config_path) if has_file else Config()
+        if self.hz is not None:
+            config = replace(config, hz=checks.check_hz(self.hz))
+        if self.shapers is not None:
+            config = replace(config, shapers=_check_shapers(self.shapers))
+        if self.forwarders is not None:
+            config = replace(config, forwarders=_check_forwarders(self.forwarders))
+        return config
 
 
 def load(path: Path) -> Config:
     """Return the configuration in a file. Raises InvalidValue, naming the file and the fault."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InvalidValue(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise InvalidValue(f"cannot read {path}: {error}") from error
     try:
-        return parse(text)
+        config = parse(text)
     except InvalidValue as error:
         raise InvalidValue(f"{path}: {error}") from error
+    return replace(config, warnings=tuple(f"{path}: {each}" for each in config.warnings))
 
 
 def parse(text: str) -> Config:
@@ -76,46 +119,64 @@ def parse(text: str) -> Config:
         raise InvalidValue(f"is not TOML: {error}") from error
     _check_keys("", document, _TOP)
     hz = checks.check_hz(document.get("hz", DEFAULT_HZ))
+    warnings: list[str] = []
     return Config(
         hz=hz,
-        shapers=check_shapers(document.get("shapers", 1)),
-        forwarders=check_forwarders(document.get("forwarders", 1)),
+        shapers=_check_shapers(document.get("shapers", 1)),
+        forwarders=_check_forwarders(document.get("forwarders", 1)),
         group=document.get("group", "shaper"),
         devices=tuple(
-            _spec(ifname, device, hz) for ifname, device in document.get("device", {}).items()
+            _spec(ifname, device, hz, warnings)
+            for ifname, device in document.get("device", {}).items()
         ),
+        warnings=tuple(warnings),
     )
 
 
-def check_shapers(number: int) -> int:
-    """Return how many shapers to start with. Raises InvalidValue out of bounds."""
+def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:
+    """Return the shapers to start with: N of them, those saved, and those configured over them."""
+    specs = {
+        f"shaper{number}": Spec(f"shaper{number}", options=Options(hz=config.hz))
+        for number in range(config.shapers)
+    }
+    for spec in (*saved, *config.devices):
+        specs[spec.ifname] = spec
+    return list(specs.values())
+
+
+def _check_shapers(number: int) -> int:
     return checks.check_within("shapers", number, 0, MAX_INITIAL_SHAPERS, "devices")
 
 
-def check_forwarders(number: int) -> int:
-    """Return how many forwarders to start. Raises InvalidValue out of bounds."""
+def _check_forwarders(number: int) -> int:
     return checks.check_within("forwarders", number, 1, MAX_FORWARDERS, "processes")
 
 
-def _spec(ifname: str, device: Any, hz: int) -> Spec:
+def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
     where = f"device.{check_name(ifname)}"
     if not isinstance(device, dict):
         raise InvalidValue(f"{where} is not a table of settings")
     _check_keys(f"{where}.", device, _DEVICE)
     try:
-        options = checks.change(
-            Options(rate_bits=parse_rate(str(device["speed"])).rate_bits)
-            if "speed" in device
-            else Options(),
-            queue=device.get("queue"),
-            limit_packets=device.get("limit"),
-            burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
-            hz=device.get("hz", hz),
-        )
+        options, doubts = _options(device, hz)
     except InvalidValue as error:
         raise InvalidValue(f"{where}: {error}") from error
+    warnings += [f"{where}: {doubt}" for doubt in doubts if doubt]
     master = device.get("master")
     return Spec(ifname, None if master is None else check_name(master), options)
+
+
+def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]]:
+    """Return the options of a table, and what there is to warn of."""
+    speed = parse_rate(str(device["speed"])) if "speed" in device else ParsedRate(0, None)
+    options = checks.change(
+        Options(rate_bits=speed.rate_bits),
+        queue=device.get("queue"),
+        limit_packets=device.get("limit"),
+        burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
+        hz=device.get("hz", hz),
+    )
+    return options, [speed.warning, checks.classic_warning(options)]
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:

@@ -22,10 +22,12 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._status = ""  # the line that was told last
 
     def ready(self, status: str) -> None:
         """Say that start-up, or a reload, is complete."""
-        self._send(f"READY=1\nSTATUS={_line(status)}")
+        self._status = _line(status)
+        self._send(f"READY=1\nSTATUS={self._status}")
 
     def stopping(self) -> None:
         """Say that the daemon is on its way out."""
@@ -36,8 +38,10 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Set the line that `systemctl status` shows."""
-        self._send(f"STATUS={_line(text)}")
+        """Set the line that `systemctl status` shows; nothing is sent while it stays the same."""
+        if (line := _line(text)) != self._status:
+            self._status = line
+            self._send(f"STATUS={line}")
 
     def reloading(self, monotonic_usec: int) -> None:
         """Say that the configuration is being re-read; `ready` ends it.

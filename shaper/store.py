@@ -7,6 +7,8 @@ under another name and never overwritten; the daemon starts without it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper import checks
-from shaper.errors import InvalidValue
+from shaper.errors import Busy, InvalidValue, KernelRefused
 from shaper.model import Options, Queue, Spec
 from shaper.names import check_name
 
@@ -91,6 +93,32 @@ class Store:
         while (aside := self.path.with_name(f"{FILE_NAME}.damaged-{number}")).exists():
             number += 1
         return aside
+
+
+@contextlib.contextmanager
+def sole_owner(directory: Path) -> Iterator[None]:
+    """Hold the directory, making it if need be; two daemons would overwrite each other's state.
+
+    Raises Busy when another daemon holds it, and KernelRefused when it cannot be used.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise KernelRefused(
+            f"cannot use the state directory {directory}: {error.strerror}", error.errno or 0
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Busy(
+            f"another shaperd uses {directory} (stop it, or choose another --state-dir)"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def encode(specs: Iterable[Spec]) -> str:

@@ -20,7 +20,7 @@ from shaper.errors import Busy, KernelRefused, ShaperError
 from shaper.forwarders import Forwarder
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap
-from shaper.model import Link, Spec
+from shaper.model import Link, Spec, State
 from shaper.plan import ALIAS_PREFIX, make_plan
 from shaper.pool import Pool
 from shaper.store import Store
@@ -106,6 +106,12 @@ class Supervisor:
     async def ping(self) -> None:
         """Return once the whole daemon, forwarders included, has answered."""
         await self._pool.ping()
+
+    def summary(self) -> str:
+        """Return how many shapers there are, and how many of them pass traffic."""
+        plans = [device.plan for device in self.devices.values()]
+        active = sum(plan is not None and plan.state is State.ACTIVE for plan in plans)
+        return f"{len(plans)} shaper{'' if len(plans) == 1 else 's'}, {active} active"
 
     async def create(self, spec: Spec, release: float = 0) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind.

@@ -62,7 +62,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
 # shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.
 SLOW = ("asyncio", "asyncvarlink", "pyroute2", "rich", "scapy")
 # These hold the rest together, so nothing may lean on them but the one that starts it all.
-TOP = ("shaper.daemon", "shaper.commands", "shaper.supervisor")
+TOP = ("shaper.daemon", "shaper.lifecycle", "shaper.commands", "shaper.supervisor")
 MAY_IMPORT_TOP = TOP
 
 NAMES = sorted(modules())

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.config import Config, load, parse
-from shaper.daemon import initial_specs
+from shaper.config import Config, initial_specs, load, parse
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
 
@@ -75,10 +74,30 @@ def test_faults_are_named(text: str, fault: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("speed = '10mbps'", "device.shaper0: 10mbps is in bytes per second and was understood"),
+        ("speed = 9600\nqueue = 'classic'", "device.shaper0: the classic queue counts whole"),
+    ],
+)
+def test_what_may_have_been_meant_otherwise_is_warned_of(
+    tmp_path: Path, text: str, warning: str
+) -> None:
+    """The same warnings as on the command line, with the file and the device they are about."""
+    path = tmp_path / "shaper.toml"
+    path.write_text(f"[device.shaper0]\n{text}\n[device.slow]\nspeed = '10mbit'\n")
+    (found,) = load(path).warnings
+    assert found.startswith(f"{path}: {warning}")
+
+
 def test_the_file_is_named(tmp_path: Path) -> None:
     """A fault, or a file that is not there, is told with its path."""
     path = tmp_path / "shaper.toml"
-    with pytest.raises(InvalidValue, match=str(path)):
+    with pytest.raises(InvalidValue, match=f"^cannot read {path}: No such file or directory$"):
+        load(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(InvalidValue, match=f"^cannot read {path}: 'utf-8' codec"):
         load(path)
     path.write_text("hz = 0")
     with pytest.raises(InvalidValue, match=f"{path}: hz 0"):

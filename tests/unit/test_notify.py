@@ -43,6 +43,19 @@ def test_every_message_is_spelled_as_specified(manager: socket.socket, notifier:
     ]
 
 
+def test_a_status_that_stays_the_same_is_told_once(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    """Whoever looks every few seconds may tell every time, also what `ready` has told."""
+    notifier.ready("2 shapers")
+    for text in ("2 shapers", "1 shaper", "1 shaper", "2 shapers"):
+        notifier.status(text)
+    told = [manager.recv(256) for _ in range(3)]
+    assert told == [b"READY=1\nSTATUS=2 shapers", b"STATUS=1 shaper", b"STATUS=2 shapers"]
+    with pytest.raises(BlockingIOError):
+        manager.recv(256)
+
+
 def test_an_abstract_socket_is_reached() -> None:
     """A name that starts with @ is an address in the abstract namespace."""
     name = f"shaper-test-{os.getpid()}"

@@ -1,0 +1,142 @@
+"""The daemon's life: it starts, listens to signals, is watched, and stops.
+
+How it goes: the control socket is bound before any device is made, so that a second daemon finds
+out at once; it answers when all shapers are there, which is also when the service manager is told.
+A clean stop removes the devices; any other end leaves them, so that nothing leaves unshaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+
+from shaper import __version__
+from shaper.commands import Commands
+from shaper.config import Config, Settings, initial_specs
+from shaper.control.service import Service
+from shaper.errors import ShaperError
+from shaper.kernel.netlink import Netlink
+from shaper.notify import Notifier, watchdog_interval_ns
+from shaper.pool import Pool
+from shaper.store import Store
+from shaper.supervisor import Supervisor
+
+_NANOSECONDS = 1_000_000_000
+
+# Chosen.
+_PING_INTERVAL_NS = 5 * _NANOSECONDS  # where no service manager asks for another
+_PING_AGAIN_SECONDS = 0.5  # a forwarder that was replaced answers by then
+
+_log = logging.getLogger("shaperd")
+
+
+class Daemon:
+    """One run of shaperd.
+
+    Args:
+        settings: the command line.
+        config: the configuration it starts with.
+    """
+
+    def __init__(self, settings: Settings, config: Config) -> None:
+        self._settings = settings
+        self._config = config
+        self._notifier = Notifier(os.environ)
+        self._has_started = asyncio.Event()
+        self._is_stopping = asyncio.Event()
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
+        store = Store(self._settings.state_directory)
+        async with Netlink() as netlink:
+            supervisor = Supervisor(store, Pool(self._config.forwarders), netlink)
+            commands = Commands(supervisor, self._config.hz)
+            service = Service(self._settings.socket, self._config.group, commands)
+            service.listen()
+            self._catch_signals(supervisor, commands, service)
+            try:
+                await self._start(supervisor, store)
+                service.accept()
+                await self._serve(supervisor)
+            except BaseException:
+                # Whatever went wrong, traffic must not start to leave unshaped because of it.
+                await supervisor.abandon()
+                raise
+            else:
+                await supervisor.stop()
+            finally:
+                service.close()
+
+    async def _start(self, supervisor: Supervisor, store: Store) -> None:
+        saved = store.load()
+        # The state directory is ours alone, so whoever still holds one of these has no daemon.
+        inherited = {spec.ifname for spec in saved}
+        await supervisor.start(initial_specs(self._config, saved), inherited)
+
+    def _catch_signals(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
+        """Let signals wait from now on; one that comes during start-up is obeyed after it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._is_stopping.set)
+
+        def reload() -> None:
+            task = loop.create_task(self._reload(supervisor, commands, service))
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+
+    async def _serve(self, supervisor: Supervisor) -> None:
+        watchdog = asyncio.get_running_loop().create_task(self._feed_watchdog(supervisor))
+        self._notifier.ready(supervisor.summary())
+        self._has_started.set()
+        print(f"shaperd {__version__} listens on {self._settings.socket}", flush=True)
+        await self._is_stopping.wait()
+        self._notifier.stopping()
+        for task in (watchdog, *self._reloads):
+            task.cancel()
+
+    async def _reload(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
+        await self._has_started.wait()
+        self._notifier.reloading(time.monotonic_ns() // 1000)
+        try:
+            await self._configure(commands, service)
+        except ShaperError as error:
+            _log.error("configuration refused, the old one stays: %s", error)
+        except Exception:
+            _log.exception("configuration refused, the old one stays")
+        self._notifier.ready(supervisor.summary())
+
+    async def _configure(self, commands: Commands, service: Service) -> None:
+        """Read the configuration again. Raises ShaperError; the old one is then kept."""
+        config = self._settings.config()
+        for warning in (*config.warnings, *await commands.configure(config.devices)):
+            _log.warning("%s", warning)
+        if config.forwarders != self._config.forwarders:
+            _log.warning("a new number of forwarders needs a restart")
+        commands.hz = config.hz
+        service.group = config.group
+        self._config = replace(config, forwarders=self._config.forwarders)
+        _log.info("configuration read again")
+
+    async def _feed_watchdog(self, supervisor: Supervisor) -> None:
+        """Ask every forwarder whether it lives, and tell the service manager if all do.
+
+        One that does not answer is replaced, with or without a service manager.
+        """
+        interval_ns = watchdog_interval_ns(os.environ) or _PING_INTERVAL_NS
+        while True:
+            self._notifier.status(supervisor.summary())
+            try:
+                await supervisor.ping()
+            except ShaperError as error:
+                _log.error("watchdog not fed: %s", error)
+                await asyncio.sleep(_PING_AGAIN_SECONDS)
+            else:
+                self._notifier.watchdog()
+                await asyncio.sleep(interval_ns / _NANOSECONDS)

@@ -1,0 +1,169 @@
+"""The daemon's life, with its signals and its socket, on a machine in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shaper.config import Settings
+from shaper.errors import Busy
+from shaper.kernel.memory import MemoryTap
+from shaper.lifecycle import Daemon
+from shaper.model import Options, Queue, Spec
+from shaper.store import sole_owner
+from tests.unit.instantly import instantly, settle, until
+from tests.unit.machine import Machine
+
+GOOD = "[device.shaper0]\nmaster = 'eth1'\nspeed = '64kbit'\nqueue = 'fifo'\n"
+
+
+class Life:
+    """A daemon, the file it reads, and what it tells the service manager."""
+
+    def __init__(self, machine: Machine, directory: Path, manager: socket.socket) -> None:
+        self.machine = machine
+        self.config = directory / "shaper.toml"
+        self.config.write_text(GOOD)
+        self._socket = directory / "org.shaper"
+        self._manager = manager
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the daemon until it has stopped as SIGTERM makes it."""
+        state = self.machine.state_directory
+        settings = Settings(self._socket, state, self.config, True, None, None, None)
+        task = asyncio.get_running_loop().create_task(Daemon(settings, settings.config()).run())
+        await until(self._socket.exists)
+        await settle()
+        yield
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+
+    def told(self) -> list[str]:
+        """Return what the service manager was told since it was asked last, but for pings."""
+        told = ""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told += self._manager.recv(256).decode() + "\n"
+        return [line for line in told.splitlines() if not line.startswith(("MONOTONIC", "WATCH"))]
+
+
+@pytest.fixture
+def life(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
+    """Return a daemon that does not run yet, with a service manager that listens."""
+    monkeypatch.setattr("shaper.lifecycle.Netlink", lambda: contextlib.nullcontext(machine.kernel))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
+        yield Life(machine, tmp_path, manager)
+
+
+async def reload(life: Life, text: str) -> None:
+    """Have the daemon read this."""
+    life.config.write_text(text)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await settle()
+
+
+@instantly
+async def test_the_service_manager_is_told_how_many_pass_traffic(life: Life) -> None:
+    """At the start and when it changes, which is found out within seconds."""
+    async with life.running():
+        assert life.told() == ["READY=1", "STATUS=1 shaper, 0 active"]
+        life.machine.change_link(life.machine.kernel.index_of("shaper0"), is_up=True)
+        await asyncio.sleep(20)
+        assert life.told().count("STATUS=1 shaper, 1 active") == 1
+    assert life.told()[-1] == "STOPPING=1"
+    assert "shaper0" not in {link.ifname for link in life.machine.kernel.devices.values()}
+
+
+@instantly
+async def test_a_reload_is_told_and_warned_of(
+    life: Life, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was understood of a speed, and what the master would do, is in the log."""
+    monkeypatch.setattr("shaper.commands.reverse_path_warning", lambda master: f"{master} filters")
+    async with life.running():
+        life.told()
+        await reload(life, GOOD.replace("64kbit", "10mbps"))
+        assert life.told() == ["RELOADING=1", "READY=1", "STATUS=1 shaper, 0 active"]
+    assert "10mbps is in bytes per second and was understood as 80Mbit" in caplog.text
+    assert "eth1 filters" in caplog.text
+    (saved,) = life.machine.saved()
+    assert saved.options.rate_bits == 80_000_000
+
+
+@pytest.mark.parametrize("text", ["nonsense = [", GOOD.replace("eth1", "shaper0")])
+@instantly
+async def test_a_refused_reload_is_told_and_nothing_else(
+    life: Life, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    """The log says why; shapers and state are as they were, and the daemon serves on."""
+    caplog.set_level("INFO")
+    async with life.running():
+        await reload(life, text)
+        assert "configuration refused, the old one stays" in caplog.text
+        assert life.told()[-2] == "READY=1"
+        await reload(life, GOOD)
+    assert "configuration read again" in caplog.text
+    assert life.machine.saved() == [
+        Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
+    ]
+
+
+@instantly
+async def test_a_reload_waits_for_the_start(life: Life) -> None:
+    """SIGHUP to a daemon that is still making its shapers is obeyed once they are there."""
+    gate = life.machine.kernel.gates["links"] = asyncio.Event()
+    async with life.running():
+        await reload(life, GOOD.replace("64kbit", "1mbit"))
+        assert life.told() == []
+        gate.set()
+        await settle()
+        assert [each for each in life.told() if each.endswith("=1")] == [
+            "READY=1",
+            "RELOADING=1",
+            "READY=1",
+        ]
+    (saved,) = life.machine.saved()
+    assert saved.options.rate_bits == 1_000_000
+
+
+@instantly
+async def test_what_was_saved_may_still_be_held(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The TAPs of the state file are waited for: nobody but a dying forwarder can hold them."""
+    async with life.running():
+        pass
+    loop = asyncio.get_running_loop()
+    released_at = loop.time() + 3
+
+    def tap(ifname: str) -> MemoryTap:
+        if loop.time() < released_at:
+            raise Busy(f"{ifname} is held by another process")
+        return life.machine.tap(ifname)
+
+    monkeypatch.setattr("shaper.supervisor.Tap", tap)
+    life.told()
+    async with life.running():
+        assert life.told() == []
+        await asyncio.sleep(3)
+        assert life.told()[0] == "READY=1"
+
+
+def test_a_state_directory_has_one_owner(tmp_path: Path) -> None:
+    """A second daemon on it is refused by name, and taken once the first is gone."""
+    directory = tmp_path / "state"
+    with sole_owner(directory), pytest.raises(Busy, match=str(directory)), sole_owner(directory):
+        pass
+    with sole_owner(directory):
+        pass
