@@ -115,6 +115,14 @@ class Device:
             await self._open()
         await self._flush_if_downed(own)
         self.plan = plan
+        await self._realize_link(plan, changed, own)
+        await self._realize_queue(plan, changed, own)
+        await self._realize_binding(plan, changed, master)
+        self._done = plan
+        self.last_refusal = ""
+
+    async def _realize_link(self, plan: Plan, changed: set[str], own: Link) -> None:
+        """Make the device look as it should."""
         if "ring_frames" in changed:
             self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
         await self._set_link(plan, changed, own)
@@ -124,24 +132,28 @@ class Device:
             await self._netlink.remove_kernel_link_local(self.ifindex)
         if "speed_mbit" in changed:
             self._show_speed(plan.speed_mbit)
+
+    async def _realize_queue(self, plan: Plan, changed: set[str], own: Link) -> None:
+        """Make frames wait where, and be as large, as they should."""
         if "offload_bytes" in changed:
             self._tap.set_offload(is_on=plan.offload_bytes > 0)
         if "settings" in changed:
             await self._configure(plan)
-        if self._may_hold_frames and "ring_frames" in changed:
+        if "ring_frames" in changed and self._may_hold_frames:
             await self._set_ring(plan.ring_frames, own)
+
+    async def _realize_binding(self, plan: Plan, changed: set[str], master: Link | None) -> None:
+        """Lead frames to the master, if it can take them, and show carrier only then."""
         master_index = master.ifindex if master is not None else None
         is_moved = self.master_index != master_index
         self.master_index = master_index
-        if is_moved or "has_carrier" in changed:
-            await self._bind(plan, master)
+        if not is_moved and "has_carrier" not in changed:
+            return
+        await self._bind(plan, master)
         if "has_carrier" in changed:
             self._had_carrier |= plan.has_carrier
             self._tap.set_carrier(is_on=plan.has_carrier)
-        if is_moved or "has_carrier" in changed:
-            await self._neighbours.resolve_all(self.ifindex)
-        self._done = plan
-        self.last_refusal = ""
+        await self._neighbours.resolve_all(self.ifindex)
 
     def follow(self, own: Link) -> None:
         """Take over what was changed with `ip link`: the name, and txqueuelen as the limit.
