@@ -64,9 +64,10 @@ _PRINTED_PREFIXES = ("", "K", "M", "G", "T")
 
 # Chosen.
 MAX_SIZE_BYTES = 2**32 - 1  # what tc's own sizes hold
+_MAX_EXPONENT = 99  # of ten: far beyond every limit, and still a number that is quick to build
 _MAX_TEXT = 64  # characters: the longest value anyone means, and int() is slow beyond
 
-_NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:e([+-]?[0-9]{1,2}))?", re.IGNORECASE)
+_NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:e([+-]?[0-9]+))?", re.IGNORECASE)
 _ALMOST_A_SUFFIX = re.compile(
     r"(?P<prefix>(?:[kmgt]i?)?)(?:(?P<said_bits>bit.*)|b?(?:/s)?)", re.DOTALL
 )
@@ -187,6 +188,11 @@ def _split(text: str, *, noun: str, example: str) -> _Number:
     is_hexadecimal = text[:2].lower() == "0x"
     if match is None or not whole + fraction or len(text) > _MAX_TEXT or is_hexadecimal:
         _refuse_number(text, noun, example)
+    if abs(int(exponent or 0)) > _MAX_EXPONENT:
+        raise InvalidValue(
+            f"{_shown(text)} is not a {noun}, its exponent goes to {_MAX_EXPONENT} at most: "
+            f"write it as {example}"
+        )
     power_of_ten = int(exponent or 0) - len(fraction)
     suffix = text[match.end() :].lower()
     return _Number(int(whole + fraction), power_of_ten, match.group(), suffix)
