@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHON PREFIX DESTDIR
 
-.PHONY: run bench bench-quick bench-latency test lint install uninstall clean
+.PHONY: help run bench bench-quick bench-latency test lint install uninstall clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q -e '.[dev,bench]' && touch $@
@@ -24,7 +27,7 @@ bench-latency: $(VENV)/.installed ## what waits behind what, and what a bucket i
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed ## ruff, its formatting, and mypy --strict
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 install: ## the daemon, the command and the service, below PREFIX (/usr/local), staged in DESTDIR
@@ -33,5 +36,5 @@ install: ## the daemon, the command and the service, below PREFIX (/usr/local), 
 uninstall: ## remove what install put there; configuration and state are kept
 	packaging/uninstall.sh
 
-clean:
+clean: ## remove what running, building and testing left in the checkout
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
