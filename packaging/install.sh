@@ -78,8 +78,9 @@ put() {
 
 install_manual() {
     rm -rf "$root$manual"
-    mkdir -p "$root$manual"
-    cp "$checkout"/README.md "$checkout"/docs/*.md "$root$manual"
+    mkdir -p "$root$manual/docs"
+    cp "$checkout"/README.md "$checkout"/CHANGELOG.md "$checkout"/LICENSE "$root$manual"
+    cp "$checkout"/docs/*.md "$root$manual/docs"
 }
 
 tell_systemd() {

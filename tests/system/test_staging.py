@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ PLACES = {
     f"{UNITS}/sysusers.d/shaper.conf",
     f"{UNITS}/tmpfiles.d/shaper.conf",
 }
+LINK = re.compile(r"\]\(([\w./-]+)[#)]")  # of another page or file, not of a place elsewhere
 OWN_TREES = ("opt/shaping/lib/shaper/", "opt/shaping/share/doc/shaper/")
 
 
@@ -89,7 +91,20 @@ def test_unit_starts_the_daemon_below_the_prefix(stage: Path) -> None:
     """No placeholder is left in the unit."""
     unit = (stage / UNITS / "systemd/system/shaper.service").read_text(encoding="utf-8")
     assert f"ExecStart={PREFIX}/sbin/shaperd\n" in unit
+    assert f"ExecReload={PREFIX}/sbin/shaperd --check\n" in unit
     assert "PREFIX" not in unit
+
+
+def test_links_of_the_documents_lead_somewhere(stage: Path) -> None:
+    """Every file that an installed page links to is installed, at that place."""
+    pages = [*(stage / PREFIX[1:] / "share/doc/shaper").rglob("*.md")]
+    links = {
+        (page, target)
+        for page in pages
+        for target in LINK.findall(page.read_text(encoding="utf-8"))
+    }
+    assert {target for page, target in links if page.name == "README.md"} >= {"docs/design.md"}
+    assert [link for link in links if not (link[0].parent / link[1]).exists()] == []
 
 
 def test_only_what_runs_is_installed(stage: Path) -> None:
