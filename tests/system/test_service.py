@@ -146,13 +146,24 @@ def test_restart_keeps_master_and_speed(shaping: Machine) -> None:
 
 
 def test_reload_with_a_bad_configuration_changes_nothing(shaping: Machine) -> None:
-    """A configuration that cannot be read is refused, and the daemon goes on as it was."""
+    """One that cannot be read fails the reload, and the daemon goes on as it was."""
     daemon = shaping.main_pid()
     shaping.container.shell("echo 'nonsense = [' >/etc/shaper/shaper.toml")
-    shaping.systemctl("reload", "shaper")
+    refused = shaping.container.try_run("systemctl", "reload", "shaper")
     shaping.container.shell("rm /etc/shaper/shaper.toml")
-    assert shaping.main_pid() == daemon
+    assert refused.returncode != 0
+    assert (shaping.main_pid(), shaping.property("ActiveState")) == (daemon, "active")
     assert_shapes(shaping)
+
+
+def test_reload_with_a_good_configuration_applies_it(shaping: Machine) -> None:
+    """The speed of the file comes to hold, and the status line tells of the shaper."""
+    text = '[device.shaper0]\\nmaster = "eth1"\\nspeed = "3mbit"\\n'
+    shaping.container.shell(f"printf '{text}' >/etc/shaper/shaper.toml")
+    shaping.systemctl("reload", "shaper")
+    wait_until(lambda: shaping.show()["options"]["rate_bits"] == 3_000_000, "the new speed")
+    shaping.container.shell("rm /etc/shaper/shaper.toml")
+    wait_until(lambda: shaping.property("StatusText") == "1 shaper, 1 active", "the status")
 
 
 def test_watchdog_is_fed_only_while_the_forwarder_answers(shaping: Machine) -> None:
