@@ -80,6 +80,24 @@ def test_an_idle_bucket_saves_what_it_may_and_no_more() -> None:
     assert not one.is_open
 
 
+def test_what_comes_to_an_idle_bucket_is_admitted_as_far_as_it_may_leave() -> None:
+    """Nothing saved: the first frame, and no second before it is paid for; a refusal is free."""
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    assert not one.admit(1600, 800, 10**6, has_waited=False)
+    assert one.admit(800, 800, 10**6, has_waited=False)
+    assert not one.admit(800, 800, 10**6 + 99, has_waited=False)
+    assert one.admit(800, 800, 10**6 + 100, has_waited=False)
+    assert one.busy_bytes == 1600
+
+
+def test_frames_that_waited_elsewhere_have_earned_the_surplus() -> None:
+    """As if they had been queued: up to the surplus, and the rest is lost and counted."""
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    assert one.admit(1600, 800, 150, has_waited=True)
+    assert not one.admit(1, 1, 150, has_waited=True)
+    assert one.busy_ns == (1600 + 400) * 8 * 10**9 // 64_000
+
+
 def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
     """A new rate pays an old debt at the new speed, and a saved surplus is not carried over."""
     indebted = bucket(64_000)
