@@ -138,7 +138,7 @@ def test_pure_modules_are_those_that_are_held() -> None:
     """The design names as pure what is held to be, and who may know the supervisor."""
     text = " ".join(read(DESIGN).split())
     pure = re.search(r"((?:`\w+`(?:, | and )?)+) are pure", text)
-    top = re.search(r"Only ((?:`\w+`(?: and )?)+) know the supervisor", text)
+    top = re.search(r"Only ((?:`\w+`(?:, | and )?)+) know the supervisor", text)
     assert pure is not None
     assert top is not None
     assert {f"shaper.{name}" for name in code(pure[1])} == set(PURE)
@@ -243,7 +243,7 @@ def test_samples_of_show_have_the_defaults_of_today(sample: re.Match[str]) -> No
 
 
 def test_sizes_are_those_that_are_planned() -> None:
-    """The design's table of buckets, limits and offload frames is what the code computes."""
+    """The design's table of buckets, credit, limits and offload frames is what is computed."""
     table = rows(DESIGN, "rate", "largest frame", "B")
     assert len(table) == 7
     for rate, *stated in table:
@@ -255,6 +255,16 @@ def test_sizes_are_those_that_are_planned() -> None:
         assert stated == [
             f"{settings.unit_bytes} B",
             f"{settings.burst_bytes} B",
+            f"{settings.idle_bytes} B",
             str(settings.limit_packets),
             f"{offload} B" if offload else "none",
         ]
+
+
+def test_offload_begins_where_the_design_says() -> None:
+    """At the rate named there are offload frames, and a hundredth of a megabit below it none."""
+    stated = re.search(r"begins at ([\d.]+) Mbit/s", read(DESIGN))
+    assert stated is not None
+    rate_bits = parse_rate(f"{stated[1]}mbit").rate_bits
+    assert offload_bytes(Options(rate_bits), MTU) > 0
+    assert offload_bytes(Options(rate_bits - 10_000), MTU) == 0
