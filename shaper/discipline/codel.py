@@ -11,9 +11,10 @@ The rules, after RFC 8289:
 4. A standing queue that soon comes back meets the rate of drops that got rid of it (5.5).
 5. A frame that can be marked is marked instead of being dropped, and leaves (RFC 8290, 5.2.6).
 
-How it works. Time is in jiffies, as everywhere. The control law needs finer steps than that: a
-jiffy of 10 ms is a tenth of the interval, which is the step of the hundredth drop already. So the
-time of the next drop is kept in ticks, of which a jiffy has 1024, and a step is the exact
+How it works. Time is in jiffies of the discipline's clock (see `jiffies`), which may be as coarse
+as 10 ms. The control law needs finer steps than that: it is a tenth of the interval, which is the
+step of the hundredth drop already. So the time of the next drop is kept in ticks, of which a jiffy
+has 1024, and a step is the exact
 floor(interval / sqrt(count)), by an integer square root.
 
 Limits. Delays are those of this queue alone; the TAP's ring before it and the master's queue after

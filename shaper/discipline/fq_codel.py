@@ -17,9 +17,9 @@ The law, after RFC 8290 and behind the bucket's (see `bucket`):
    so on. No more is lost by that than came in, and a frame that is alone stays, whatever its size.
    Where a batch comes in, that is seen to once it is in.
 
-The quantum is the largest frame that may pass whole. For offload frames that is about a jiffy of
-the rate, so nobody's turn is longer than that by more than one frame, and after one turn everybody
-has something to spend again: a frame costs the same work however many flows there are. A frame too
+The quantum is the largest frame that may pass whole. For offload frames that is about half a jiffy
+of the rate, so nobody's turn is longer than that by more than one frame, and after one turn all
+have something to spend again: a frame costs the same work however many flows there are. A frame too
 large for the rate is cut into its segments, as fifo does.
 
 Limits. A change of HZ changes the unit of all times: CoDel and the histogram start anew then.

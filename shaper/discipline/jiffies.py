@@ -1,4 +1,8 @@
-"""Time in jiffies: integer ticks of a monotonic clock, HZ of them a second.
+"""Time in jiffies: integer steps of a monotonic clock, `hz` of them a second.
+
+Every discipline counts in such steps, and each is told how long they are. The classic queue counts
+in the jiffies of 1996, HZ of them a second; the others in microseconds, so that only the moments
+of waking up are as coarse as HZ makes them.
 
 The clock itself is read by the forwarder's loop; here are only the two conversions, and the
 directions in which they round. Both round so that nothing leaves early: an instant belongs to

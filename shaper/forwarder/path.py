@@ -7,16 +7,17 @@ again. A run sends what is due, reads what waits, and sends what became due by t
 (`MAX_BATCH`), so that no shaper starves another, and ends by saying when it wants to run next.
 
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
-alone when that is at most a jiffy away, so a busy shaper wakes at most HZ times a second; and one
-whose discipline is full does not read at all, so that a flood fills the TAP's ring and is dropped
-by the kernel at no cost. Not quite at all: for every byte sent some more may be read and dropped
+alone when that is at most a jiffy away, so a busy shaper wakes about twice a jiffy; and one whose
+discipline is full does not read at all, so that a flood fills the TAP's ring and is dropped by the
+kernel at no cost. Not quite at all: for every byte sent some more may be read and dropped
 (`_SHED_FACTORS`). Traffic that responds to loss overshoots by no more than that, so it meets its
 losses here, where they are counted, and the ring, whose delay adds to ours, stays short.
 
-The shortcut. Where nothing waits and the rate allows what has come to leave at once, it does, and
+The short way. Where nothing waits and the rate allows what has come to leave at once, it does, and
 is never queued. After a pause that is a single frame, looked for and sent with as little as can be
 done before: what is not in the processor's cache is slow, and after a pause nothing is. When more
-frames follow they are read and sent as a batch.
+frames follow they are read and sent as a batch. That includes frames that have waited in the TAP,
+where the forwarder, and not the rate, kept them waiting.
 """
 
 from __future__ import annotations

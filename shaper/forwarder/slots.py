@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 from array import array
 
@@ -34,7 +35,8 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        memory = bytearray(MAX_BATCH * SLOT_BYTES)  # pages that are not touched cost nothing
+        # Not a bytearray: of a mapping, only the pages that frames reach cost memory.
+        memory = mmap.mmap(-1, MAX_BATCH * SLOT_BYTES)
         self.count = 0
         self._lengths: list[int] = []
         self._view = memoryview(memory)
