@@ -19,8 +19,8 @@ The law, after RFC 8290 and behind the bucket's (see `bucket`):
 
 The quantum is the largest frame that may pass whole. For offload frames that is about half a jiffy
 of the rate, so nobody's turn is longer than that by more than one frame, and after one turn all
-have something to spend again: a frame costs the same work however many flows there are. A frame too
-large for the rate is cut into its segments, as fifo does.
+have something to spend again: a frame costs the same work however many flows there are. A frame
+too large for the rate is cut into its segments, as fifo does.
 
 Limits. A change of HZ changes the unit of all times: CoDel and the histogram start anew then.
 
