@@ -105,8 +105,8 @@ class PacketSink:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._socket = socket.socket(fileno=descriptor)
         self._messages = Messages(MAX_BATCH)
+        self._socket = socket.socket(fileno=descriptor)  # last: from here on it closes it
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -148,9 +148,9 @@ class HeaderlessSink:
     removed_bytes = _ETHERNET_HEADER_BYTES
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
         self._libc = ctypes.CDLL(None, use_errno=True)
-        (self._ifindex,) = struct.unpack_from("=i", self._sockname(), 4)
+        (self._ifindex,) = struct.unpack_from("=i", self._sockname(descriptor), 4)
+        self._socket = socket.socket(fileno=descriptor)  # last: from here on it closes it
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -188,10 +188,10 @@ class HeaderlessSink:
         """Close the socket."""
         self._socket.close()
 
-    def _sockname(self) -> bytes:
+    def _sockname(self, descriptor: int) -> bytes:
         address = ctypes.create_string_buffer(_SOCKADDR_LL.size)
         length = ctypes.c_uint32(_SOCKADDR_LL.size)
-        if self._libc.getsockname(self._socket.fileno(), address, ctypes.byref(length)) != 0:
+        if self._libc.getsockname(descriptor, address, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return address.raw

@@ -6,6 +6,7 @@ has outlived is recognised by no longer being that path's deadline, and is passe
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import select
@@ -134,10 +135,18 @@ class Loop:
             self._apply(message, descriptor, now_ns)
         except Exception as error:  # the supervisor decides what to make of it
             answer["failed"] = str(error) or repr(error)
+            if descriptor is not None and not self._has_taken(descriptor):
+                with contextlib.suppress(OSError):  # a sink that no path took has
+                    os.close(descriptor)
         try:
             channel.send(self._end, answer)
         except OSError:
             self._is_running = False
+
+    def _has_taken(self, descriptor: int) -> bool:
+        """Whether a path uses a descriptor, although what came after in its message failed."""
+        edges = (edge for path in self._paths.values() for edge in (path.source, path.sink))
+        return any(edge is not None and edge.fileno() == descriptor for edge in edges)
 
     def _apply(self, message: channel.Message, descriptor: int | None, now_ns: int) -> None:
         verb = message["verb"]

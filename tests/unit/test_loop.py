@@ -283,6 +283,23 @@ def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(
     assert wire.received(1) == [frame(1)]
 
 
+@pytest.mark.parametrize(
+    ("verb", "fields"),
+    [("trace", {"slot": 0}), ("bind", {"slot": 3, "has_header": True}), ("open", {})],
+)
+def test_a_refused_descriptor_is_closed(rig: Rig, verb: str, fields: dict[str, Any]) -> None:
+    """Whoever holds the other end sees end of file; what a path uses stays open."""
+    wire = rig.path()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(SECONDS)
+    with ours:
+        with theirs:
+            assert rig.ask(verb, theirs.fileno(), **fields)
+        assert ours.recv(1) == b""
+    wire.tap.send(frame(1))
+    assert wire.received(1) == [frame(1)]
+
+
 def test_a_lost_descriptor_is_named(rig: Rig) -> None:
     """Too many descriptors is what an administrator can do something about."""
     assert "ulimit -n" in str(rig.ask("open", slot=0))
