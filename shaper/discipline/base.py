@@ -29,6 +29,7 @@ class Discipline(Protocol):
         dropped: wire frames lost, by reason.
         ecn_marks: wire frames marked instead of dropped (RFC 3168).
         flows: how many flows have a place in the round, where the discipline tells them apart.
+        tells_delays: whether `delay_now` and `delay_percentile` say anything.
         delay_now: how long the frame handed out last had waited, in jiffies.
         room: wire frames that fit without a drop; at 0 the TAP is better left unread.
         busy_bytes: wire bytes handed out since the rate was last set.
@@ -42,6 +43,7 @@ class Discipline(Protocol):
     dropped: dict[str, int]
     ecn_marks: int
     flows: int
+    tells_delays: bool
     delay_now: int
 
     @property
@@ -76,8 +78,8 @@ class Discipline(Protocol):
         """
         ...
 
-    def passed(self, packets: int, now: int) -> None:
-        """Be told that so many wire frames left at jiffy `now` without being queued."""
+    def passed(self, frames: int, now: int) -> None:
+        """Be told that so many reads of the TAP left at jiffy `now` without being queued."""
         ...
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
@@ -126,8 +128,9 @@ class FirstComeFirstServed:
     ecn_marks = 0
     flows = 0
     delay_now = 0
+    tells_delays = False
 
-    def passed(self, packets: int, now: int) -> None:
+    def passed(self, frames: int, now: int) -> None:
         """Count nothing: there are no delays to be told."""
 
     def delay_percentile(self, percent: int, *, now: int) -> int | None:

@@ -173,6 +173,8 @@ class Bucket:
         Debts move along and credit does not: a change grants no burst. The caller has let
         this bucket accrue up to the moment of the change.
         """
-        bucket = Bucket.make(settings, now=now)
+        # It may have accrued beyond `now`, for frames that left late in the same round.
+        accrued_at = -(-self._accrued_at * settings.hz // self.hz)
+        bucket = Bucket.make(settings, now=max(now, accrued_at))
         bucket._balance = min(self._balance, 0) * settings.hz // self.hz
         return bucket

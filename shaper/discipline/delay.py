@@ -13,7 +13,7 @@ _WINDOW_SECONDS = 10
 EXACT = 32  # jiffies that have cells of their own
 _OCTAVE_CELLS = 16
 _SHIFT = _OCTAVE_CELLS.bit_length() - 1
-_MAX_BITS = 24  # four hours at HZ 1000; what is longer is counted as this
+_MAX_BITS = 34  # four hours of microseconds; what is longer is counted as this
 _CELLS = (_MAX_BITS - _SHIFT + 1) * _OCTAVE_CELLS
 
 

@@ -79,6 +79,7 @@ class FqCodel:
         self.dropped: dict[str, int] = {"limit": 0, "codel": 0}
         self.ecn_marks = 0
         self.delay_now = 0
+        self.tells_delays = True
         self._settings = settings
         self._quantum = settings.unit_bytes
         self._law = Law(setpoints(settings), self._drop, self._mark)
@@ -139,6 +140,8 @@ class FqCodel:
             came_packets += packets
             if ranking is not None:
                 grown.add(flow)
+        if self._ranking is not ranking:
+            self._ranking = None  # made for the segments of one that was split, and lacks others
         for flow in grown:
             self._rank(flow)
         if self.backlog_packets > self._settings.limit_packets:
@@ -151,7 +154,7 @@ class FqCodel:
         """
         return self._bucket.admit(wire_bytes, last_bytes, now, has_waited=has_waited)
 
-    def passed(self, packets: int, now: int) -> None:
+    def passed(self, frames: int, now: int) -> None:
         """Count frames that have not waited; who had waited before them has left long since."""
         if self.flows:
             self._end_round()
@@ -159,7 +162,7 @@ class FqCodel:
         delays = self._delays
         if now >= delays.turns_at:
             delays.turn(now)
-        delays.cells[0] += packets
+        delays.cells[0] += frames
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
         """Take each frame in turn, as if it came now."""

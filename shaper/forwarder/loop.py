@@ -21,8 +21,8 @@ from shaper.forwarder.path import Path
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
 
-# Chosen: a round takes less, unless the processor was lost in it.
-_LATE_NS = 1_000_000
+# Chosen: a run takes less, unless it is a long one or the processor was lost in it.
+_LATE_NS = 250_000
 
 _VERBS_WITH_DESCRIPTOR = ("board", "open", "bind")
 
@@ -183,7 +183,7 @@ class Loop:
         if verb == "configure":
             path.configure(channel.unpack_settings(message["settings"]), now_ns)
         elif verb == "absorb":
-            path.source.absorb()
+            path.absorb()
         elif verb == "flush":
             path.flush()
         elif verb in ("bind", "unbind"):

@@ -44,6 +44,7 @@ _FULL_FRAME_BYTES = 1514
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
 _STEPS_A_JIFFY = 4
+_LEAST_STEP_NS = 10_000  # no timer here is more exact than that
 # How many bytes may be read and dropped for each that is sent while the queue is full. A fifo's
 # drops hit everybody alike, here or in the ring. Those of fq_codel hit whom they should, so it is
 # to meet a flood of many times the rate itself; beyond this the kernel drops, at no cost to us.
@@ -106,11 +107,13 @@ class Path:
             if first is not None:
                 self._run_queue(discipline, settings, sink, first, now_ns)
         self._tally.publish(discipline, self._pending, settings.hz if settings else 1, now_ns)
+        if self.deadline_ns is None:
+            self.deadline_ns = self._tally.due_ns
 
     def left_late(self, now_ns: int) -> None:
         """Be told the time after a run, when it is later than the run knew by some ticks."""
         settings, discipline = self._settings, self._discipline
-        if settings is None or discipline is None:
+        if settings is None or discipline is None or not self._run_bytes:
             return
         now = jiffies.from_ns(now_ns, settings.hz)
         discipline.left_late(self._run_bytes, now=now)
@@ -143,11 +146,17 @@ class Path:
         self._overhead_bytes = VNET_HEADER_BYTES + self._removed_bytes
         self.is_blocked = self._is_clear = False
 
+    def absorb(self) -> None:
+        """Read the TAP's ring empty, before it is made shorter; what was in it goes first."""
+        self.source.absorb()
+        self._is_clear = False
+
     def flush(self) -> None:
         """Drop everything that waits, what the TAP still holds included."""
         for _ in range(_MAX_FLUSH_BATCHES):
             batch = self.source.read(MAX_BATCH)
-            frames, _ = parse_all(batch)
+            frames, neighbours = parse_all(batch)
+            self._tally.lose("neighbour", neighbours)
             self._tally.lose("flush", sum(frame.packets for frame in frames))
             if len(batch) < MAX_BATCH:
                 break
@@ -186,7 +195,7 @@ class Path:
         if not discipline.admit(wire_bytes, wire_bytes, now, has_waited=False):
             return [data]
         outcome = sink.write_one(data)
-        discipline.passed(packets, now)
+        discipline.passed(1, now)
         if outcome is not Outcome.SENT:
             self._pending = self._settle([Frame(data, wire_bytes, packets)], 0, outcome)
             return []
@@ -197,9 +206,10 @@ class Path:
         self, discipline: Discipline, settings: Settings, sink: Sink, now_ns: int
     ) -> list[bytes] | None:
         """Pass on what waits in the TAP; return as `_pass_one` does."""
-        limit = self._limit(discipline, MAX_BATCH)
-        batch = self.source.fill(limit)
-        has_waited, self._is_drained = not self._is_drained, batch.count < limit
+        batch = self.source.fill(self._limit(discipline, MAX_BATCH))
+        has_waited, self._is_drained = not self._is_drained, batch.is_drained
+        self.wants_frames = self._is_drained
+        self.deadline_ns = None if self._is_drained else now_ns
         size = batch.measure(self._removed_bytes) if batch.count else None
         now = now_ns * settings.hz // jiffies.NANOSECONDS
         if (
@@ -209,7 +219,7 @@ class Path:
         ):
             return batch.take()
         sent, outcome = sink.write_batch(batch)
-        discipline.passed(size.packets, now)
+        discipline.passed(batch.count, now)
         if sent < batch.count:
             frames, _ = parse_all(batch.take(), self._removed_bytes)
             self._pending = self._settle(frames, sent, outcome)
@@ -296,7 +306,7 @@ class Path:
             self._is_drained = len(batch) < limit
             budget -= limit
             wire_bytes = self._enqueue(discipline, batch, now)
-            if room < len(batch):
+            if batch and room < len(batch):
                 self._shed_bytes -= wire_bytes * (len(batch) - max(0, room)) // len(batch)
 
     def _limit(self, discipline: Discipline, budget: int) -> int:
@@ -342,4 +352,5 @@ def _step_ns(settings: Settings) -> int:
         return 1
     surplus_bytes = settings.burst_bytes - settings.unit_bytes
     surplus_ns = surplus_bytes * 8 * jiffies.NANOSECONDS // settings.rate_bits
-    return max(1, min(settings.jiffy_ns // _STEPS_A_JIFFY, surplus_ns // _STEPS_A_JIFFY))
+    step_ns = min(settings.jiffy_ns, surplus_ns) // _STEPS_A_JIFFY
+    return max(_LEAST_STEP_NS, step_ns)

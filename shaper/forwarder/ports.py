@@ -44,6 +44,7 @@ class Batch(Protocol):
     """
 
     count: int
+    is_drained: bool  # nothing more waited
 
     def measure(self, header_bytes_removed: int) -> Measure | None:
         """Return its size; None if some of it may not leave. There must be a frame in it."""
@@ -120,8 +121,9 @@ class Sink(Protocol):
 class MemoryBatch:
     """A batch of frames put in by a test."""
 
-    def __init__(self, frames: list[bytes]) -> None:
+    def __init__(self, frames: list[bytes], *, is_drained: bool) -> None:
         self.count = len(frames)
+        self.is_drained = is_drained
         self._frames = frames
 
     def measure(self, header_bytes_removed: int) -> Measure | None:
@@ -160,7 +162,8 @@ class MemorySource:
 
     def fill(self, limit: int) -> MemoryBatch:
         """Return the next frames put in, as a batch."""
-        return MemoryBatch(self.read(limit))
+        frames = self.read(limit)
+        return MemoryBatch(frames, is_drained=len(frames) < limit)
 
     def absorb(self) -> None:
         """Keep what was put in, for which there is always room."""

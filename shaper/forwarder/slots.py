@@ -32,12 +32,14 @@ class Slots:
 
     Attributes:
         count: how many frames it holds.
+        is_drained: nothing more waited when it was read.
     """
 
     def __init__(self) -> None:
         # Not a bytearray: of a mapping, only the pages that frames reach cost memory.
         memory = mmap.mmap(-1, MAX_BATCH * SLOT_BYTES)
         self.count = 0
+        self.is_drained = False
         self._lengths: list[int] = []
         self._view = memoryview(memory)
         self._slots = [
@@ -51,10 +53,7 @@ class Slots:
         )
 
     def fill(self, descriptor: int, limit: int) -> int:
-        """Read at most `limit` frames; return the errno that ended it, 0 if it is full.
-
-        EAGAIN says that nothing more waits.
-        """
+        """Read at most `limit` frames; return the errno that ended it, 0 if it is full."""
         lengths = self._lengths = []
         append, readv = lengths.append, os.readv
         total = number = 0
@@ -68,6 +67,7 @@ class Slots:
         except OSError as error:
             number = error.errno or errno.EIO
         self.count = len(lengths)
+        self.is_drained = number != 0
         return number
 
     def measure(self, header_bytes_removed: int) -> Measure | None:

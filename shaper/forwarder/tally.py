@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from struct import Struct
-
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline, Frame
 from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIELDS, FIRST_DROP
 
 # Chosen. Reading a percentile costs as much as a batch, so it is not done at every run.
 _PERCENTILE_NS = 250_000_000
+_FORGOTTEN_NS = 11_000_000_000  # after ten seconds without traffic, in which nothing was asked
 
-_EVERY_RUN = Struct("@10Q")  # the fields before the percentile; native, so each is stored whole
+_FLOWS = FIELDS.index("flows")
+_DELAY = FIELDS.index("delay_ns")
 _PERCENTILE = FIELDS.index("delay_p99_ns")
 
 
@@ -25,6 +25,7 @@ class Tally:
         sent_bytes: wire bytes that the master took.
         sent_packets: wire frames that the master took.
         refused_bytes: wire bytes that it refused since the rate was last set.
+        due_ns: when to publish again though nothing happens; None: not before it does.
     """
 
     def __init__(self, row: memoryview) -> None:
@@ -37,6 +38,8 @@ class Tally:
         self.refused_bytes = 0
         self._ecn_marks = row[ECN_MARKS]
         self._percentile_at_ns = 0
+        self._told_packets = self.sent_packets  # when the percentile was last published
+        self.due_ns: int | None = None
 
     def lose(self, reason: str, packets: int) -> None:
         """Count wire frames that are lost."""
@@ -47,6 +50,7 @@ class Tally:
         """Keep the counts of a discipline that is replaced."""
         if discipline is None:
             return
+        self._percentile_at_ns = 0
         self._overlimits += discipline.overlimits
         self._ecn_marks += discipline.ecn_marks
         for reason, packets in discipline.dropped.items():
@@ -63,31 +67,38 @@ class Tally:
             hz: ticks a second of the queue's clock.
             now_ns: the time.
         """
+        row = self._row
+        row[0] = self.sent_bytes
+        row[1] = self.sent_packets
         if discipline is None:
-            mine = (self.sent_bytes, self.sent_packets, self._overlimits, *[0] * 4)
-            _EVERY_RUN.pack_into(self._row, 0, *mine, self._ecn_marks, 0, 0)
+            row[2] = self._overlimits
+            for index in range(3, FIRST_DROP):
+                row[index] = 0
+            row[ECN_MARKS] = self._ecn_marks
             self._publish_drops({})
+            self.due_ns = None
             return
-        _EVERY_RUN.pack_into(
-            self._row,
-            0,
-            self.sent_bytes,
-            self.sent_packets,
-            self._overlimits + discipline.overlimits,
-            discipline.backlog_bytes + sum([frame[1] for frame in pending]),
-            discipline.backlog_packets + sum([frame[2] for frame in pending]),
-            max(0, discipline.busy_bytes - self.refused_bytes),
-            discipline.busy_ns,
-            self._ecn_marks + discipline.ecn_marks,
-            discipline.flows,
-            jiffies.to_ns(discipline.delay_now, hz),
-        )
+        row[2] = self._overlimits + discipline.overlimits
+        row[3] = discipline.backlog_bytes + sum([frame[1] for frame in pending])
+        row[4] = discipline.backlog_packets + sum([frame[2] for frame in pending])
+        row[5] = max(0, discipline.busy_bytes - self.refused_bytes)
+        row[6] = discipline.busy_ns
+        row[ECN_MARKS] = self._ecn_marks + discipline.ecn_marks
+        row[_FLOWS] = discipline.flows
+        row[_DELAY] = jiffies.to_ns(discipline.delay_now, hz)
         if sum(discipline.dropped.values()) != self._dropped_packets:
             self._publish_drops(discipline.dropped)
         if now_ns >= self._percentile_at_ns:
-            self._percentile_at_ns = now_ns + _PERCENTILE_NS
-            delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
-            self._row[_PERCENTILE] = jiffies.to_ns(delay or 0, hz)
+            self._publish_percentile(discipline, hz, now_ns)
+        elif discipline.tells_delays and self.sent_packets != self._told_packets:
+            self.due_ns = self._percentile_at_ns
+
+    def _publish_percentile(self, discipline: Discipline, hz: int, now_ns: int) -> None:
+        delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
+        self._row[_PERCENTILE] = jiffies.to_ns(delay or 0, hz)
+        self._told_packets = self.sent_packets
+        self._percentile_at_ns = now_ns + _PERCENTILE_NS
+        self.due_ns = now_ns + _FORGOTTEN_NS if delay else None
 
     def _publish_drops(self, theirs: dict[str, int]) -> None:
         self._dropped_packets = sum(theirs.values())

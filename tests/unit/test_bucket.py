@@ -111,6 +111,15 @@ def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
     assert not after.is_open
 
 
+def test_a_successor_does_not_earn_again_what_was_earned_ahead() -> None:
+    """After frames that left late, at jiffy 8, a change at jiffy 3 starts at 8 as well."""
+    one = bucket(64_000, burst_bytes=FRAME + 400)
+    one.charge(800)
+    one.left_late(800, 8)
+    after = one.successor(settings(64_000, hz=1000), now=3)
+    assert after.opens_at() == one.opens_at()
+
+
 def test_frames_that_left_late_are_granted_no_credit_twice() -> None:
     """The time until they left counts only as far as the bucket had room before they did.
 

@@ -330,3 +330,25 @@ def test_the_largest_flow_is_looked_for_only_while_there_is_need() -> None:
         queue.dequeue(now=queue.deadline() or 0)
     queue.enqueue(frame(1), now=10**4)
     assert queue._ranking is None
+
+
+def test_a_train_that_is_split_at_the_limit_leaves_the_largest_to_be_found() -> None:
+    """Its segments fill the queue within a batch; what joins after them is ranked as well."""
+    queue = make(replace(SETTINGS, limit_packets=10))
+    train = parse(offload(Train(payload_bytes=12 * 1448)))
+    queue.enqueue_batch([train, *[frame(7, name) for name in range(25)]], now=0)
+    for name in range(25, 50):
+        queue.enqueue(frame(7, name), now=0)
+    assert queue.backlog_packets == 10
+    assert queue.dropped["limit"] == 12 + 50 - 10
+
+
+def test_delays_are_those_of_frames_on_either_way() -> None:
+    """A train weighs as one frame whether it waited or passed."""
+    queue = make(replace(SETTINGS, rate_bits=10**9, unit_bytes=20_000, burst_bytes=40_000))
+    train = parse(offload(Train(payload_bytes=12 * 1448)))
+    queue.passed(1, now=0)
+    queue.enqueue(train, now=0)
+    assert queue.dequeue(now=5) == train
+    assert queue.delay_percentile(50, now=5) == 0
+    assert queue.delay_percentile(51, now=5) == 5

@@ -147,3 +147,68 @@ def test_a_small_bucket_is_served_more_finely() -> None:
     rig.run(0)
     assert rig.path.deadline_ns is not None
     assert rig.path.deadline_ns <= 101 * US
+
+
+def test_a_pause_after_a_full_batch_earns_nothing() -> None:
+    """A batch as long as the limit is not taken for one of many: idling is no credit."""
+    rig = Rig(replace(FAST, hz=1_000_000, idle_bytes=0))
+    rig.run(0)
+    rig.source.frames.extend([FRAME])
+    rig.run(1 * MS)
+    for start_ns in (2 * MS, 3_600_000 * MS):
+        rig.source.frames.extend([FRAME] * 64)
+        for round_number in range(3):
+            rig.run(start_ns + round_number * US)
+        rig.run_to(start_ns + 500 * MS)
+    assert rig.count("sent_packets") == 129
+    assert rig.count("busy_ns") < 2 * MS
+
+
+def test_a_late_run_that_sent_nothing_earns_nothing() -> None:
+    """Told of a late end after ARP alone, the bucket does not take the pause for work."""
+    rig = Rig(replace(FAST, hz=1_000_000))
+    rig.run(0)
+    rig.source.frames.append(ARP)
+    rig.run(3_600_000 * MS)
+    rig.path.left_late(3_600_002 * MS)
+    assert rig.count("busy_ns") == 0
+    rig.source.frames.append(FRAME)
+    rig.run(3_600_003 * MS)
+    assert rig.count("busy_ns") == 800 * 8
+
+
+def test_the_last_delays_are_told_and_forgotten() -> None:
+    """Frames that waited 100 ms show in p99 soon after, without traffic, and not for ever."""
+    rig = Rig(replace(SETTINGS, queue=Queue.FQ_CODEL, hz=1_000_000))
+    rig.run(0)
+    rig.source.frames.extend([FRAME] * 2)
+    rig.run(1 * MS)
+    rig.run(1 * MS + US)
+    rig.run_to(102 * MS)
+    assert rig.count("sent_packets") == 2
+    rig.run_to(400 * MS)
+    assert rig.count("delay_p99_ns") > 90 * MS
+    rig.run_to(20_000 * MS)
+    assert rig.count("delay_p99_ns") == 0
+    assert rig.path.deadline_ns is None
+
+
+def test_what_was_read_ahead_goes_first() -> None:
+    """Frames taken in before the ring is made shorter are not overtaken by later ones."""
+    rig = Rig(FAST)
+    rig.run(0)
+    rig.path.absorb()
+    assert not rig.path._is_clear
+    rig.source.frames.extend([FRAME] * 3)
+    rig.run(1 * MS)
+    assert rig.sink.frames == [FRAME] * 3
+
+
+def test_a_limit_below_the_backlog_does_no_harm() -> None:
+    """With more waiting than fits, and something sent, an empty TAP is read like any other."""
+    rig = Rig(replace(SETTINGS, limit_packets=100, burst_bytes=3000))
+    rig.source.frames.extend([FRAME] * 60)
+    rig.run(0)
+    rig.path.configure(replace(SETTINGS, limit_packets=5, burst_bytes=3000), 1 * MS)
+    rig.run_to(10_000 * MS)
+    assert rig.count("sent_packets") == 60
