@@ -22,7 +22,8 @@ ETHERNET_ADDRESS_BYTES = 6
 _MAX_GSO_BYTES = 65_536
 _MAX_TAP_MTU = 65_521  # drivers/net/tun.c: less than the 65536 of loopback
 _TCP_IPV6_HEADER_BYTES = 60  # the largest headers without options that a segment repeats
-_MAX_TCP_HEADER_BYTES = 320  # what the kernel sets aside of gso_max_size (net/core/sock.c)
+_TCP_IPV4_HEADER_BYTES = 40  # the smallest
+_MAX_TCP_HEADER_BYTES = 321  # what the kernel sets aside of gso_max_size (net/core/sock.c)
 
 # Chosen.
 ALIAS_PREFIX = "shaper"  # of ours: a device of another alias is never taken over
@@ -142,17 +143,19 @@ def check_burst(options: Options, mtu: int) -> None:
 def offload_bytes(options: Options, mtu: int) -> int:
     """Return the largest offload frame this rate may carry, as gso_max_size; 0: none at all.
 
-    About half a jiffy of the rate, and never more than half of a bucket that was set.
+    Half a jiffy of the rate in whole segments, so that the next one is paid for in time to leave
+    half a jiffy later; and never more than half of a bucket that was set.
     """
     if options.queue is Queue.CLASSIC or not options.rate_bits:
         return 0
     unit_bytes = options.rate_bits // (8 * options.hz * _OFFLOAD_FRAMES_A_JIFFY)
     if options.burst_bytes is not None:
         unit_bytes = min(unit_bytes, options.burst_bytes // 2)
-    limit = min(unit_bytes, _MAX_GSO_BYTES)
-    if limit < _MIN_OFFLOAD_FRAMES * (mtu + ETHERNET_HEADER_BYTES):
+    segments = unit_bytes // (mtu + ETHERNET_HEADER_BYTES)
+    if segments < _MIN_OFFLOAD_FRAMES:
         return 0
-    return min(limit + _MAX_TCP_HEADER_BYTES, _MAX_GSO_BYTES)
+    payload = segments * (mtu - _TCP_IPV4_HEADER_BYTES)
+    return min(payload + _MAX_TCP_HEADER_BYTES, _MAX_GSO_BYTES)
 
 
 def _offload_wire_bytes(options: Options, mtu: int) -> int:
