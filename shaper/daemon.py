@@ -11,10 +11,10 @@ from typing import NoReturn
 import click
 
 from shaper import __version__
-from shaper.config import Settings
+from shaper.desired.config import Settings
+from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
-from shaper.lifecycle import Daemon
-from shaper.store import sole_owner
+from shaper.supervisor.lifecycle import Daemon
 
 DEFAULT_SOCKET = Path("/run/shaper/org.shaper")
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/shaper")

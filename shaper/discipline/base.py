@@ -8,15 +8,9 @@ jiffy for the classic queue and in most tests; here all are called jiffies.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-
-class Frame(NamedTuple):
-    """One read of the TAP: a virtio-net header and a frame, which may be an offload frame."""
-
-    data: bytes  # 10 bytes of virtio_net_hdr, then the frame from its link-layer header on
-    wire_bytes: int  # what it occupies on the wire to the master, each segment with its headers
-    packets: int  # frames on the wire: 1, or the number of segments
+from shaper.packet.frame import Frame
 
 
 class Discipline(Protocol):

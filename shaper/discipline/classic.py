@@ -33,8 +33,9 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from shaper.discipline.base import FirstComeFirstServed, Frame, OneByOne
+from shaper.discipline.base import FirstComeFirstServed, OneByOne
 from shaper.discipline.jiffies import NANOSECONDS
+from shaper.packet.frame import Frame
 
 # Specified by the driver.
 LATENCY_SECONDS = 5  # how far ahead of now a clock may lie

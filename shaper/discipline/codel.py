@@ -29,9 +29,9 @@ from collections.abc import Callable
 from math import isqrt
 from typing import NamedTuple
 
-from shaper.discipline.base import Frame
 from shaper.discipline.jiffies import NANOSECONDS
 from shaper.model import Settings
+from shaper.packet.frame import Frame
 
 # Specified: RFC 8289, 4.3 and 4.4.
 _TARGET_MS = 5

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 
 from shaper.discipline import jiffies
-from shaper.discipline.base import FirstComeFirstServed, Frame
+from shaper.discipline.base import FirstComeFirstServed
 from shaper.discipline.bucket import Bucket
-from shaper.discipline.segment import split
 from shaper.model import Settings
+from shaper.packet.frame import Frame
+from shaper.packet.segment import split
 
 
 class Fifo(FirstComeFirstServed):

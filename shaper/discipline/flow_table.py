@@ -26,7 +26,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import TypeVar
 
 from shaper.discipline.codel import Codel, Law
-from shaper.discipline.flow import shared_index
+from shaper.packet.flow import shared_index
 
 # Chosen: entries that flows have outgrown may make up half of the heap, and a few more.
 _MIN_HEAP_ENTRIES = 64

@@ -34,15 +34,16 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
-from shaper.discipline import ecn, jiffies
-from shaper.discipline.base import Frame
+from shaper.discipline import jiffies
 from shaper.discipline.bucket import Bucket
 from shaper.discipline.codel import Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
-from shaper.discipline.flow import identify
 from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
-from shaper.discipline.segment import split
 from shaper.model import Settings
+from shaper.packet import ecn
+from shaper.packet.flow import identify
+from shaper.packet.frame import Frame
+from shaper.packet.segment import split
 
 # Specified: RFC 8290, 5.2.5.
 _FLOWS = 1024

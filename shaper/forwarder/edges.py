@@ -11,10 +11,10 @@ import os
 import socket
 import struct
 
-from shaper.discipline.frame import strip_link_header
-from shaper.forwarder.messages import Messages
 from shaper.forwarder.ports import MAX_BATCH, Batch, Outcome
+from shaper.forwarder.sendmmsg import Messages
 from shaper.forwarder.slots import SLOT_BYTES, Slots
+from shaper.packet.frame import strip_link_header
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
 _ETHERNET_HEADER_BYTES = 14

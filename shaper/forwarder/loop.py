@@ -14,8 +14,8 @@ import socket
 import time
 from itertools import count
 
-from shaper.forwarder import channel
-from shaper.forwarder.board import Board
+from shaper.channel import messages
+from shaper.channel.board import Board
 from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path
 from shaper.forwarder.slots import Slots
@@ -123,7 +123,7 @@ class Loop:
 
     def _obey(self, now_ns: int) -> None:
         try:
-            received = channel.receive(self._end)
+            received = messages.receive(self._end)
         except OSError:
             received = None
         if received is None:
@@ -139,7 +139,7 @@ class Loop:
                 with contextlib.suppress(OSError):  # a sink that no path took has
                     os.close(descriptor)
         try:
-            channel.send(self._end, answer)
+            messages.send(self._end, answer)
         except OSError:
             self._is_running = False
 
@@ -148,7 +148,7 @@ class Loop:
         edges = (edge for path in self._paths.values() for edge in (path.source, path.sink))
         return any(edge is not None and edge.fileno() == descriptor for edge in edges)
 
-    def _apply(self, message: channel.Message, descriptor: int | None, now_ns: int) -> None:
+    def _apply(self, message: messages.Message, descriptor: int | None, now_ns: int) -> None:
         verb = message["verb"]
         if verb == "ping":
             return
@@ -177,11 +177,11 @@ class Loop:
         path.close()
 
     def _change(
-        self, verb: str, message: channel.Message, descriptor: int | None, now_ns: int
+        self, verb: str, message: messages.Message, descriptor: int | None, now_ns: int
     ) -> None:
         path = self._paths[message["slot"]]
         if verb == "configure":
-            path.configure(channel.unpack_settings(message["settings"]), now_ns)
+            path.configure(messages.unpack_settings(message["settings"]), now_ns)
         elif verb == "absorb":
             path.absorb()
         elif verb == "flush":
@@ -200,7 +200,7 @@ class Loop:
             self._set_interest(path.sink.fileno(), 0, path)
 
 
-def _sink(message: channel.Message, descriptor: int | None) -> PacketSink | HeaderlessSink | None:
+def _sink(message: messages.Message, descriptor: int | None) -> PacketSink | HeaderlessSink | None:
     if descriptor is None:
         return None
     return PacketSink(descriptor) if message["has_header"] else HeaderlessSink(descriptor)

@@ -23,19 +23,20 @@ where the forwarder, and not the rate, kept them waiting.
 from __future__ import annotations
 
 from shaper.discipline import jiffies
-from shaper.discipline.base import Discipline, Frame
-from shaper.discipline.frame import (
+from shaper.discipline.base import Discipline
+from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
+from shaper.forwarder.queues import make_discipline
+from shaper.forwarder.stats import Tally
+from shaper.model import Queue, Settings
+from shaper.packet.frame import (
     ETHERTYPE,
     IPV4,
     VNET_HEADER_BYTES,
+    Frame,
     is_neighbour_traffic,
     measure,
     parse_all,
 )
-from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
-from shaper.forwarder.queues import make_discipline
-from shaper.forwarder.tally import Tally
-from shaper.model import Queue, Settings
 
 # Specified: the frame of the commonest MTU; a frame has at most so many segments as of these fit.
 _FULL_FRAME_BYTES = 1514

@@ -9,7 +9,7 @@ from collections import deque
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from shaper.discipline.frame import parse_all
+from shaper.packet.frame import parse_all
 
 # Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms; larger ones
 # save nothing that can be measured.

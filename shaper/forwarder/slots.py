@@ -15,9 +15,9 @@ import mmap
 import os
 from array import array
 
-from shaper.discipline.frame import VNET_HEADER_BYTES, are_plain, is_neighbour_traffic, measure
-from shaper.forwarder.messages import Headers
 from shaper.forwarder.ports import MAX_BATCH, Measure
+from shaper.forwarder.sendmmsg import Headers
+from shaper.packet.frame import VNET_HEADER_BYTES, are_plain, is_neighbour_traffic, measure
 
 # The virtio-net header, and the largest offload frame with its headers (gso_max_size is 64 kB);
 # a multiple of a cache line.

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from shaper.device import Device
-from shaper.kernel.memory import MemoryNetlink, MemoryTap
+from shaper.desired.plan import make_plan
 from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
-from shaper.plan import make_plan
+from shaper.supervisor.device import Device
+from shaper.testing.kernel import MemoryNetlink, MemoryTap
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
 
@@ -28,8 +28,8 @@ class Rig:
         self.kernel.devices[ETH1.ifindex] = ETH1
         self.neighbours = Neighbours(self.kernel)
         self.forwarder = MemoryForwarder()
-        patch.setattr("shaper.device.open_packet_socket", self.kernel.packet_socket)
-        patch.setattr("shaper.device.set_speed", self.kernel.set_speed)
+        patch.setattr("shaper.supervisor.device.open_packet_socket", self.kernel.packet_socket)
+        patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
 
     async def make(
         self, spec: Spec = SPEC, master: Link | None = ETH1, *, was_adopted: bool = False

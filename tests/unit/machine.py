@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from shaper.commands import Commands
+from shaper.channel.board import Board
+from shaper.desired.store import Store
 from shaper.errors import ShaperError
-from shaper.forwarder.board import Board
-from shaper.kernel.memory import MemoryNetlink, MemoryTap
 from shaper.model import Link, Options, Queue, Spec
-from shaper.pool import Pool
-from shaper.store import Store
-from shaper.supervisor import Supervisor
+from shaper.supervisor.commands import Commands
+from shaper.supervisor.pool import Pool
+from shaper.supervisor.reconciler import Supervisor
+from shaper.testing.kernel import MemoryNetlink, MemoryTap
 
 ETH1 = Link(
     ifindex=2,
@@ -100,14 +100,14 @@ class Machine:
         self.next_refusals: dict[str, list[ShaperError]] = {}
         self.state_directory = state_directory
         self.again()
-        patch.setattr("shaper.watcher.Monitor", self.kernel.monitor)
-        patch.setattr("shaper.pool.Forwarder", self._forwarder)
-        patch.setattr("shaper.supervisor.Tap", self.tap)
+        patch.setattr("shaper.supervisor.watcher.Monitor", self.kernel.monitor)
+        patch.setattr("shaper.supervisor.pool.Forwarder", self._forwarder)
+        patch.setattr("shaper.supervisor.reconciler.Tap", self.tap)
         patch.setattr("socket.if_nametoindex", self.kernel.index_of)
-        patch.setattr("shaper.device.open_packet_socket", self.kernel.packet_socket)
-        patch.setattr("shaper.device.set_speed", self.kernel.set_speed)
-        patch.setattr("shaper.commands.reverse_path_warning", lambda _: None)
-        patch.setattr("shaper.commands.counters.tx_dropped", lambda: {"shaper0": 7})
+        patch.setattr("shaper.supervisor.device.open_packet_socket", self.kernel.packet_socket)
+        patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
+        patch.setattr("shaper.supervisor.commands.reverse_path_warning", lambda _: None)
+        patch.setattr("shaper.supervisor.commands.counters.tx_dropped", lambda: {"shaper0": 7})
 
     def again(self) -> Machine:
         """Put a new daemon, which has not started, in the place of the last one."""

@@ -12,14 +12,14 @@ import select
 import socket
 from dataclasses import dataclass, replace
 
-from shaper.discipline.frame import measure
-from shaper.forwarder.board import DROP_REASONS, FIELDS, SLOT_WORDS, WORD_BYTES
+from shaper.channel.board import DROP_REASONS, FIELDS, SLOT_WORDS, WORD_BYTES
+from shaper.desired.plan import make_settings
 from shaper.forwarder.edges import PacketSink, TapSource
 from shaper.forwarder.path import Path
 from shaper.forwarder.ports import MemorySink, MemorySource, Outcome
 from shaper.forwarder.slots import Slots
 from shaper.model import Options, Queue, Settings
-from shaper.plan import make_settings
+from shaper.packet.frame import measure
 from tests.unit.strategies import Train, offload
 
 MTU = 1500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shaper.forwarder.board import Board
+from shaper.channel.board import Board
 from shaper.forwarder.path import Path
 from shaper.forwarder.ports import MemorySink, MemorySource
 from shaper.model import Queue, Settings

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper.discipline.base import Frame
 from shaper.discipline.classic import Classic
+from shaper.packet.frame import Frame
 from tests.unit.oracles.classic import Driver
 
 FULL = 1514

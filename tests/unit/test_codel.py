@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline.base import Frame
 from shaper.discipline.codel import TICKS, Codel, Law, Setpoints, setpoints
 from shaper.model import Queue, Settings
+from shaper.packet.frame import Frame
 from tests.unit.oracles.codel import CodelQueue
 
 FULL = 1514

@@ -380,7 +380,9 @@ async def test_a_configuration_is_warned_about_once_a_master(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two shapers on a master that filters strictly are one warning."""
-    monkeypatch.setattr("shaper.commands.reverse_path_warning", lambda master: f"{master} filters")
+    monkeypatch.setattr(
+        "shaper.supervisor.commands.reverse_path_warning", lambda master: f"{master} filters"
+    )
     async with machine.running(SPEC) as commands:
         specs = [SPEC, replace(SPEC, ifname="shaper1"), Spec("shaper2")]
         assert await commands.configure(specs) == ["eth1 filters"]

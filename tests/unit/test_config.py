@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.config import Config, initial_specs, load, parse
+from shaper.desired.config import Config, initial_specs, load, parse
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
 

@@ -8,10 +8,10 @@ from socket import AF_INET6
 
 import pytest
 
-from shaper.device import Device
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.memory import MemoryTap
 from shaper.model import Link, Spec
+from shaper.supervisor.device import Device
+from shaper.testing.kernel import MemoryTap
 from tests.unit.device_rig import Rig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder

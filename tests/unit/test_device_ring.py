@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from shaper.desired.plan import make_plan
 from shaper.errors import KernelRefused
 from shaper.model import Options, Queue
-from shaper.plan import make_plan
 from tests.unit.device_rig import Rig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC

@@ -10,9 +10,9 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from shaper.discipline.ecn import mark
-from shaper.discipline.frame import parse
-from shaper.discipline.segment import split
+from shaper.packet.ecn import mark
+from shaper.packet.frame import parse
+from shaper.packet.segment import split
 from tests.unit.strategies import Train, offload, virtio
 
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline import jiffies
-from shaper.discipline.base import Frame
 from shaper.discipline.fifo import Fifo
 from shaper.model import Queue, Settings
+from shaper.packet.frame import Frame
 
 FRAME_BYTES = 1514
 SETTINGS = Settings(

@@ -21,7 +21,7 @@ from scapy.layers.ipsec import AH, ESP
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from shaper.discipline.flow import identify, shared_index
+from shaper.packet.flow import identify, shared_index
 from tests.unit.strategies import Train, offload, segments, trains, virtio
 
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

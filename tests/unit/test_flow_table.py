@@ -7,9 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline.base import Frame
 from shaper.discipline.codel import Law, Setpoints
 from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
+from shaper.packet.frame import Frame
 
 LAW = Law(Setpoints(5, 100, 1514), lambda _: None, lambda _: None)
 

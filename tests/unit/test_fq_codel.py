@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline.base import Frame
 from shaper.discipline.fq_codel import FqCodel
-from shaper.discipline.frame import parse
 from shaper.model import Queue, Settings
+from shaper.packet.frame import Frame, parse
 from tests.unit.simulation.frames import make_frame, read_frame
 from tests.unit.simulation.link import settings_for
 from tests.unit.strategies import Train, offload

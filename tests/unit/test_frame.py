@@ -30,7 +30,7 @@ from scapy.layers.ipsec import AH
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from shaper.discipline.frame import (
+from shaper.packet.frame import (
     ETHERNET_HEADER_BYTES,
     VNET_HEADER_BYTES,
     find_layout,

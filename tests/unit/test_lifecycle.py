@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from shaper.config import Settings
+from shaper.desired.config import Settings
+from shaper.desired.store import sole_owner
 from shaper.errors import Busy
-from shaper.kernel.memory import MemoryTap
-from shaper.lifecycle import Daemon
 from shaper.model import Options, Queue, Spec
-from shaper.store import sole_owner
+from shaper.supervisor.lifecycle import Daemon
+from shaper.testing.kernel import MemoryTap
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import Machine
 
@@ -58,7 +58,9 @@ class Life:
 @pytest.fixture
 def life(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """Return a daemon that does not run yet, with a service manager that listens."""
-    monkeypatch.setattr("shaper.lifecycle.Netlink", lambda: contextlib.nullcontext(machine.kernel))
+    monkeypatch.setattr(
+        "shaper.supervisor.lifecycle.Netlink", lambda: contextlib.nullcontext(machine.kernel)
+    )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
@@ -90,7 +92,9 @@ async def test_a_reload_is_told_and_warned_of(
     life: Life, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was understood of a speed, and what the master would do, is in the log."""
-    monkeypatch.setattr("shaper.commands.reverse_path_warning", lambda master: f"{master} filters")
+    monkeypatch.setattr(
+        "shaper.supervisor.commands.reverse_path_warning", lambda master: f"{master} filters"
+    )
     async with life.running():
         life.told()
         await reload(life, GOOD.replace("64kbit", "10mbps"))
@@ -152,7 +156,7 @@ async def test_what_was_saved_may_still_be_held(
             raise Busy(f"{ifname} is held by another process")
         return life.machine.tap(ifname)
 
-    monkeypatch.setattr("shaper.supervisor.Tap", tap)
+    monkeypatch.setattr("shaper.supervisor.reconciler.Tap", tap)
     life.told()
     async with life.running():
         assert life.told() == []

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from shaper.kernel.links import Links
-from shaper.kernel.memory import link_message
 from shaper.model import Link
+from shaper.testing.kernel import link_message
 from tests.unit.machine import ETH1
 
 ETH2 = replace(ETH1, ifindex=3, ifname="eth2")

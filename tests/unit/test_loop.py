@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from shaper.forwarder import channel
-from shaper.forwarder.board import Board
+from shaper.channel import messages
+from shaper.channel.board import Board
 from shaper.forwarder.loop import Loop
 from shaper.model import Queue, Settings
 
@@ -57,7 +57,7 @@ class Rig:
     """A loop in a thread, and the supervisor's end of its channel."""
 
     def __init__(self) -> None:
-        self.end, self._theirs = channel.pair()
+        self.end, self._theirs = messages.pair()
         self.end.settimeout(SECONDS)
         self.board = Board.create(4)
         self.loop = Loop(self._theirs)
@@ -87,8 +87,8 @@ class Rig:
     def ask(self, verb: str, descriptor: int | None = None, **fields: Any) -> str | None:
         """Have a message obeyed; return why it was not, or None."""
         self._serial += 1
-        channel.send(self.end, {"verb": verb, "serial": self._serial, **fields}, descriptor)
-        received = channel.receive(self.end)
+        messages.send(self.end, {"verb": verb, "serial": self._serial, **fields}, descriptor)
+        received = messages.receive(self.end)
         assert received is not None
         answer, _ = received
         assert answer["serial"] == self._serial
@@ -112,7 +112,7 @@ class Rig:
 
     def configure(self, settings: Settings | None, slot: int = 0) -> str | None:
         """Change the settings of a path."""
-        return self.ask("configure", slot=slot, settings=channel.pack_settings(settings))
+        return self.ask("configure", slot=slot, settings=messages.pack_settings(settings))
 
     def bind(self, wire: Wire, slot: int = 0) -> str | None:
         """Let a path send to the master of this wire."""
@@ -368,6 +368,6 @@ def test_the_end_of_the_channel_ends_the_loop(rig: Rig) -> None:
 def test_a_supervisor_that_does_not_wait_for_its_answer(rig: Rig) -> None:
     """It went with a question under way: the loop ends without a traceback."""
     for serial in range(100, 110):
-        channel.send(rig.end, {"verb": "ping", "serial": serial})
+        messages.send(rig.end, {"verb": "ping", "serial": serial})
     rig.end.close()
     rig.wait_for_end()

@@ -11,8 +11,8 @@ from socket import AF_INET, AF_INET6
 import pytest
 
 from shaper.errors import KernelRefused
-from shaper.kernel.memory import MemoryMessage, MemoryNetlink
 from shaper.kernel.neighbours import Neighbours
+from shaper.testing.kernel import MemoryMessage, MemoryNetlink
 from tests.unit.instantly import instantly, until
 from tests.unit.machine import ETH1
 

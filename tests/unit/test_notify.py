@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.notify import Notifier, watchdog_interval_ns
+from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 
 
 @pytest.fixture

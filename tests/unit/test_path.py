@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shaper.forwarder.board import FIELDS, SLOT_WORDS, Board
+from shaper.channel.board import FIELDS, SLOT_WORDS, Board
 from shaper.forwarder.path import Path
 from shaper.forwarder.ports import MemorySink, MemorySource, Outcome
 from shaper.model import Queue

@@ -8,10 +8,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper.discipline.frame import measure, parse_all
 from shaper.forwarder.ports import Measure, Outcome
 from shaper.forwarder.slots import Slots
 from shaper.model import Options, Queue
+from shaper.packet.frame import measure, parse_all
 from tests.unit.path_history import (
     KINDS,
     SECOND_NS,

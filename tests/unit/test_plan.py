@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shaper.desired.plan import check_burst, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
 from shaper.model import Link, Options, Queue, Spec, State
-from shaper.plan import check_burst, make_plan, make_settings, offload_bytes
 
 ARPHRD_NONE = 0xFFFE
 OWN = Link(

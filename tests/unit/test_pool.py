@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from shaper.errors import KernelRefused
-from shaper.pool import MAX_SHAPERS, Pool
+from shaper.supervisor.pool import MAX_SHAPERS, Pool
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import MemoryForwarder
 
@@ -51,9 +51,9 @@ class Rig:
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Return a pool that has not started, whose clock is that of the event loop."""
     rig = Rig()
-    monkeypatch.setattr("shaper.pool.Forwarder", rig.make)
+    monkeypatch.setattr("shaper.supervisor.pool.Forwarder", rig.make)
     clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
-    monkeypatch.setattr("shaper.pool.time", clock)
+    monkeypatch.setattr("shaper.supervisor.pool.time", clock)
     return rig
 
 

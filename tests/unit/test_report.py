@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import ShaperObject
-from shaper.forwarder.board import DROP_REASONS, FIELDS
+from shaper.desired.plan import make_plan
 from shaper.model import Options, Queue, Spec, State
-from shaper.plan import make_plan
-from shaper.report import report, route_warning
+from shaper.supervisor.report import report, route_warning
 from tests.unit.machine import ETH1, SPEC
 
 OWN = replace(ETH1, ifindex=3, ifname="shaper0", mtu=1400, operstate="LOWERLAYERDOWN")

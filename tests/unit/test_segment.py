@@ -12,8 +12,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from shaper.discipline.frame import ETHERNET_HEADER_BYTES, parse
-from shaper.discipline.segment import split
+from shaper.packet.frame import ETHERNET_HEADER_BYTES, parse
+from shaper.packet.segment import split
 from tests.unit.strategies import GSO_TYPES, Train, completed, offload, segments, trains, virtio
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from shaper.discipline.frame import parse_all
 from shaper.forwarder.ports import MAX_BATCH, Measure
 from shaper.forwarder.slots import Slots
+from shaper.packet.frame import parse_all
 from tests.unit.strategies import Train, offload
 
 VNET = bytes(10)

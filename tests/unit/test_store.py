@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shaper.desired.store import Store, decode, encode
 from shaper.model import Options, Queue, Spec
-from shaper.store import Store, decode, encode
 
 SPECS = [
     Spec("shaper0", "eth1", Options(rate_bits=64_000)),

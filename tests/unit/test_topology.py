@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shaper.topology import would_loop
+from shaper.desired.topology import would_loop
 
 ETH, ONE, TWO, MACVLAN, BRIDGE = 2, 3, 4, 5, 6
 BELOW = {MACVLAN: [ONE], BRIDGE: [ETH, ONE]}

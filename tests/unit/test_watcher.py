@@ -13,8 +13,8 @@ import pytest
 
 from shaper.errors import KernelRefused
 from shaper.kernel.links import parse_link
-from shaper.kernel.memory import MemoryMessage, MemoryNetlink, link_message
-from shaper.watcher import Watcher
+from shaper.supervisor.watcher import Watcher
+from shaper.testing.kernel import MemoryMessage, MemoryNetlink, link_message
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1
 
@@ -51,7 +51,7 @@ class Rig:
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Return a watcher that has not started."""
     rig = Rig()
-    monkeypatch.setattr("shaper.watcher.Monitor", rig.kernel.monitor)
+    monkeypatch.setattr("shaper.supervisor.watcher.Monitor", rig.kernel.monitor)
     return rig
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from shaper.discipline.base import Frame
+from shaper.packet.frame import Frame
 
 ECT = 2
 CE = 3

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from shaper.desired.plan import make_settings
 from shaper.discipline.base import Discipline
 from shaper.model import Options, Settings
-from shaper.plan import make_settings
 from tests.unit.simulation.frames import Sent, read_frame
 from tests.unit.simulation.sources import Source
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from shaper.discipline.base import Frame
+from shaper.packet.frame import Frame
 from tests.unit.simulation.frames import Sent, make_frame
 
 FRAME_BYTES = 1514

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shaper.discipline.base import Frame
 from shaper.discipline.fq_codel import FqCodel
 from shaper.model import Settings
+from shaper.packet.frame import Frame
 from tests.unit.simulation.frames import make_frame, read_frame
 from tests.unit.simulation.link import settings_for, simulate
 from tests.unit.simulation.sources import Tcp, Unresponsive

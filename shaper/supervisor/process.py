@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from shaper.channel import messages
+from shaper.channel.board import Board
 from shaper.errors import KernelRefused
-from shaper.forwarder import channel
-from shaper.forwarder.board import Board
 
 # Chosen.
 _ANSWER_SECONDS = 5.0  # a forwarder answers within a round; one that does not is stuck
@@ -41,7 +41,7 @@ class Forwarder:
         self._on_death = on_death
         self._answers: dict[int, asyncio.Future[None]] = {}
         self._serial = 0
-        self._end, theirs = channel.pair()
+        self._end, theirs = messages.pair()
         self._end.setblocking(False)
         with theirs:
             self._process = _spawn(theirs.fileno())
@@ -66,7 +66,7 @@ class Forwarder:
         serial = self._serial
         answer = self._answers[serial] = asyncio.get_running_loop().create_future()
         try:
-            channel.send(self._end, {"verb": verb, "serial": serial, **fields}, descriptor)
+            messages.send(self._end, {"verb": verb, "serial": serial, **fields}, descriptor)
             await asyncio.wait_for(answer, _ANSWER_SECONDS)
         except TimeoutError as error:
             _log.error("forwarder %d does not answer: replacing it", self.pid)
@@ -88,7 +88,7 @@ class Forwarder:
 
     def _on_readable(self) -> None:
         try:
-            received = channel.receive(self._end)
+            received = messages.receive(self._end)
         except BlockingIOError:
             return
         except OSError:

@@ -13,7 +13,7 @@ RFC 8200, 7 (the traffic class).
 
 from __future__ import annotations
 
-from shaper.discipline import frame as wire
+from shaper.packet import frame as wire
 
 # Specified: RFC 3168, 5.
 _ECN = 0b11

@@ -15,17 +15,17 @@ from collections.abc import Collection, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from shaper.device import Device
+from shaper.desired.plan import ALIAS_PREFIX, make_plan
+from shaper.desired.store import Store
+from shaper.desired.topology import would_loop
 from shaper.errors import Busy, KernelRefused, ShaperError
-from shaper.forwarders import Forwarder
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap
 from shaper.model import Link, Spec, State
-from shaper.plan import ALIAS_PREFIX, make_plan
-from shaper.pool import Pool
-from shaper.store import Store
-from shaper.topology import would_loop
-from shaper.watcher import Watcher
+from shaper.supervisor.device import Device
+from shaper.supervisor.pool import Pool
+from shaper.supervisor.process import Forwarder
+from shaper.supervisor.watcher import Watcher
 
 # Chosen.
 _RETRY_SECONDS = 0.2  # after a part of a plan was refused; traffic is owed within a second

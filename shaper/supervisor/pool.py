@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from shaper.channel.board import Board
 from shaper.errors import KernelRefused, ShaperError
-from shaper.forwarder.board import Board
-from shaper.forwarders import Forwarder
+from shaper.supervisor.process import Forwarder
 
 # Chosen.
 MAX_SHAPERS = 4096  # a megabyte of board

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from shaper.channel import messages
+from shaper.channel.board import Board
 from shaper.errors import KernelRefused
-from shaper.forwarder import channel
-from shaper.forwarder.board import Board
-from shaper.forwarders import Forwarder
+from shaper.supervisor.process import Forwarder
 from tests.unit.instantly import instantly, until
 
 
@@ -43,7 +43,7 @@ class Process:
 
     def answer(self, serial: int, **fields: str) -> None:
         """Answer a message."""
-        channel.send(self.end, {"serial": serial, **fields})
+        messages.send(self.end, {"serial": serial, **fields})
 
     def die(self) -> None:
         """Let go of the channel, as the kernel does for the dead."""
@@ -65,7 +65,7 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def _on_readable(self) -> None:
-        received = channel.receive(self.end)
+        received = messages.receive(self.end)
         if received is None:
             self.die()
             return
@@ -105,7 +105,7 @@ class Rig:
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """Return what no forwarder has been started on."""
     rig = Rig()
-    monkeypatch.setattr("shaper.forwarders._spawn", rig.spawn)
+    monkeypatch.setattr("shaper.supervisor.process._spawn", rig.spawn)
     yield rig
     for process in rig.processes:
         process.end.close()

@@ -15,15 +15,15 @@ import time
 from dataclasses import replace
 
 from shaper import __version__
-from shaper.commands import Commands
-from shaper.config import Config, Settings, initial_specs
 from shaper.control.service import Service
+from shaper.desired.config import Config, Settings, initial_specs
+from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.kernel.netlink import Netlink
-from shaper.notify import Notifier, watchdog_interval_ns
-from shaper.pool import Pool
-from shaper.store import Store
-from shaper.supervisor import Supervisor
+from shaper.supervisor.commands import Commands
+from shaper.supervisor.notify import Notifier, watchdog_interval_ns
+from shaper.supervisor.pool import Pool
+from shaper.supervisor.reconciler import Supervisor
 
 _NANOSECONDS = 1_000_000_000
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from shaper.discipline import frame as wire
+from shaper.packet import frame as wire
 
 # Specified: protocol numbers whose header begins with what tells flows apart, in four bytes.
 _ESP = 50  # its SPI (RFC 4303, 2.1)

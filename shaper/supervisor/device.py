@@ -10,16 +10,16 @@ import contextlib
 import logging
 from dataclasses import fields, replace
 
+from shaper.channel import messages
+from shaper.desired.plan import ALIAS_PREFIX, Plan
 from shaper.errors import KernelRefused
-from shaper.forwarder import channel
-from shaper.forwarders import Forwarder
 from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.packet_socket import open_packet_socket
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Link, Queue, Spec
-from shaper.plan import ALIAS_PREFIX, Plan
+from shaper.supervisor.process import Forwarder
 
 # Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_NOARP = 0x80
@@ -241,7 +241,7 @@ class Device:
         if plan.settings is None and not self._is_configured:
             return
         self._is_configured = True
-        await self._tell("configure", settings=channel.pack_settings(plan.settings))
+        await self._tell("configure", settings=messages.pack_settings(plan.settings))
 
     async def _bind(self, plan: Plan, master: Link | None) -> None:
         """Open the master's socket for the forwarder, or take it away."""

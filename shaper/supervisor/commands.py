@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from shaper import checks
 from shaper.control.interface import AddedObject, ShaperObject
-from shaper.device import Device
+from shaper.desired import bounds
+from shaper.desired.plan import Plan, check_burst
 from shaper.errors import (
     Busy,
     InvalidValue,
@@ -23,9 +23,9 @@ from shaper.kernel import counters
 from shaper.kernel.sysctl import reverse_path_warning
 from shaper.model import Link, Options, Spec
 from shaper.names import check_name
-from shaper.plan import Plan, check_burst
-from shaper.report import report, route_warning
-from shaper.supervisor import Supervisor
+from shaper.supervisor.device import Device
+from shaper.supervisor.reconciler import Supervisor
+from shaper.supervisor.report import report, route_warning
 
 # Chosen.
 _MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
@@ -96,7 +96,7 @@ class Commands:
         """Set the rate; return warnings."""
         async with self._supervisor.lock:
             device = self._device(ifname)
-            rate_bits = checks.check_rate(rate_bits)
+            rate_bits = bounds.check_rate(rate_bits)
             options = replace(device.spec.options, rate_bits=rate_bits)
             saving = await self._supervisor.change(replace(device.spec, options=options))
             return saving + _serving_warnings(options)
@@ -113,7 +113,7 @@ class Commands:
         """Change what is not None, 0 meaning the default; return warnings."""
         async with self._supervisor.lock:
             device = self._device(ifname)
-            options = checks.change(
+            options = bounds.change(
                 device.spec.options,
                 queue=queue,
                 limit_packets=limit_packets,
@@ -201,5 +201,5 @@ def _receiving_warnings(master: str | None) -> list[str]:
 
 
 def _serving_warnings(options: Options) -> list[str]:
-    warning = checks.classic_warning(options)
+    warning = bounds.classic_warning(options)
     return [warning] if warning else []

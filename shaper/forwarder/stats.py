@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from shaper.channel.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIELDS, FIRST_DROP
 from shaper.discipline import jiffies
-from shaper.discipline.base import Discipline, Frame
-from shaper.forwarder.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIELDS, FIRST_DROP
+from shaper.discipline.base import Discipline
+from shaper.packet.frame import Frame
 
 # Chosen. Reading a percentile costs as much as a batch, so it is not done at every run.
 _PERCENTILE_NS = 250_000_000

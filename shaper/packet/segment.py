@@ -20,9 +20,8 @@ from __future__ import annotations
 
 from struct import pack_into, unpack_from
 
-from shaper.discipline import frame as wire
-from shaper.discipline.base import Frame
-from shaper.discipline.frame import Layout
+from shaper.packet import frame as wire
+from shaper.packet.frame import Frame, Layout
 
 _FIN_PSH = 0x09  # TCP flags that belong to the last byte sent
 _CWR = 0x80  # a TCP flag that is sent once

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shaper.forwarder.messages import Messages
+from shaper.forwarder.sendmmsg import Messages
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shaper import checks
+from shaper.desired import bounds
 from shaper.errors import InvalidValue
 from shaper.model import DEFAULT_HZ, Options, Spec
 from shaper.names import check_name
@@ -88,7 +88,7 @@ class Settings:
         has_file = self.must_have_config or self.config_path.exists()
         config = load(self.config_path) if has_file else Config()
         if self.hz is not None:
-            config = replace(config, hz=checks.check_hz(self.hz))
+            config = replace(config, hz=bounds.check_hz(self.hz))
         if self.shapers is not None:
             config = replace(config, shapers=_check_shapers(self.shapers))
         if self.forwarders is not None:
@@ -118,7 +118,7 @@ def parse(text: str) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise InvalidValue(f"is not TOML: {error}") from error
     _check_keys("", document, _TOP)
-    hz = checks.check_hz(document.get("hz", DEFAULT_HZ))
+    hz = bounds.check_hz(document.get("hz", DEFAULT_HZ))
     warnings: list[str] = []
     return Config(
         hz=hz,
@@ -145,11 +145,11 @@ def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:
 
 
 def _check_shapers(number: int) -> int:
-    return checks.check_within("shapers", number, 0, MAX_INITIAL_SHAPERS, "devices")
+    return bounds.check_within("shapers", number, 0, MAX_INITIAL_SHAPERS, "devices")
 
 
 def _check_forwarders(number: int) -> int:
-    return checks.check_within("forwarders", number, 1, MAX_FORWARDERS, "processes")
+    return bounds.check_within("forwarders", number, 1, MAX_FORWARDERS, "processes")
 
 
 def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
@@ -169,14 +169,14 @@ def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
 def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]]:
     """Return the options of a table, and what there is to warn of."""
     speed = parse_rate(str(device["speed"])) if "speed" in device else ParsedRate(0, None)
-    options = checks.change(
+    options = bounds.change(
         Options(rate_bits=speed.rate_bits),
         queue=device.get("queue"),
         limit_packets=device.get("limit"),
         burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
         hz=device.get("hz", hz),
     )
-    return options, [speed.warning, checks.classic_warning(options)]
+    return options, [speed.warning, bounds.classic_warning(options)]
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from shaper.channel.board import DROP_REASONS
 from shaper.control.interface import OptionsObject, ShaperObject, StatsObject
-from shaper.forwarder.board import DROP_REASONS
+from shaper.desired.plan import Plan
 from shaper.model import Link, Queue, Spec, State
-from shaper.plan import Plan
 
 
 def report(

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shaper import checks
+from shaper.desired import bounds
 from shaper.errors import Busy, InvalidValue, KernelRefused
 from shaper.model import Options, Queue, Spec
 from shaper.names import check_name
@@ -171,7 +171,7 @@ def _spec(shaper: dict[str, Any]) -> Spec:
             burst_bytes=_whole_or_none(shaper["burst_bytes"]),
             queue=Queue(shaper["queue"]),
             limit_packets=_whole_or_none(shaper["limit_packets"]),
-            hz=checks.check_hz(_whole(shaper["hz"])),
+            hz=bounds.check_hz(_whole(shaper["hz"])),
         ),
     )
 
@@ -179,7 +179,7 @@ def _spec(shaper: dict[str, Any]) -> Spec:
 def _rate_or_zero(value: object) -> int:
     """Return a rate within its bounds; 0 says that none was set."""
     rate_bits = _whole(value)
-    return checks.check_rate(rate_bits) if rate_bits else 0
+    return bounds.check_rate(rate_bits) if rate_bits else 0
 
 
 def _whole(value: object) -> int:

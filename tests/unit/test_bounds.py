@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shaper import checks
+from shaper.desired import bounds
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue
 
@@ -15,21 +15,21 @@ CLASSIC = Options(rate_bits=64_000, queue=Queue.CLASSIC, hz=100)
 def test_rates_out_of_bounds(rate_bits: int) -> None:
     """From 8 bit/s to 10^15 bit/s; the message names the value."""
     with pytest.raises(InvalidValue, match=f"rate {rate_bits} "):
-        checks.check_rate(rate_bits)
+        bounds.check_rate(rate_bits)
 
 
 @pytest.mark.parametrize("rate_bits", [8, 64_000, 10**15])
 def test_rates_in_bounds(rate_bits: int) -> None:
     """Both ends are included."""
-    assert checks.check_rate(rate_bits) == rate_bits
+    assert bounds.check_rate(rate_bits) == rate_bits
 
 
 def test_none_keeps_and_zero_restores_the_default() -> None:
     """Only what is given changes."""
-    options = checks.change(Options(), limit_packets=5, burst_bytes=3000)
+    options = bounds.change(Options(), limit_packets=5, burst_bytes=3000)
     assert (options.limit_packets, options.burst_bytes) == (5, 3000)
-    assert checks.change(options) == options
-    assert checks.change(options, limit_packets=0, burst_bytes=0) == Options()
+    assert bounds.change(options) == options
+    assert bounds.change(options, limit_packets=0, burst_bytes=0) == Options()
 
 
 @pytest.mark.parametrize(
@@ -46,18 +46,18 @@ def test_none_keeps_and_zero_restores_the_default() -> None:
 def test_bad_options(changes: dict[str, object], fault: str) -> None:
     """Each refusal names the option and the value."""
     with pytest.raises(InvalidValue, match=fault):
-        checks.change(Options(), **changes)  # type: ignore[arg-type]
+        bounds.change(Options(), **changes)  # type: ignore[arg-type]
 
 
 def test_classic_has_nothing_to_set() -> None:
     """The 1996 queue has its own limit and no bucket: setting one would be silently ignored."""
     with pytest.raises(InvalidValue, match="classic"):
-        checks.change(CLASSIC, limit_packets=5)
+        bounds.change(CLASSIC, limit_packets=5)
 
 
 def test_classic_is_warned_of_where_it_rounds_away() -> None:
     """At HZ 1000 9600 bit/s is one byte a tick, 8000 bit/s; at HZ 100 it is 12, exactly 9600."""
     coarse = Options(rate_bits=9600, queue=Queue.CLASSIC, hz=1000)
-    assert "serves 8000 of 9600" in (checks.classic_warning(coarse) or "")
-    assert checks.classic_warning(Options(rate_bits=9600, queue=Queue.CLASSIC, hz=100)) is None
-    assert checks.classic_warning(Options(rate_bits=9600)) is None
+    assert "serves 8000 of 9600" in (bounds.classic_warning(coarse) or "")
+    assert bounds.classic_warning(Options(rate_bits=9600, queue=Queue.CLASSIC, hz=100)) is None
+    assert bounds.classic_warning(Options(rate_bits=9600)) is None

@@ -1,0 +1,1 @@
+"""The contract between supervisor and forwarder: counters in shared memory, and messages."""

@@ -1,0 +1,1 @@
+"""What a frame is on the wire. Pure."""

@@ -1,0 +1,1 @@
+"""The process that holds the privileges: it makes the kernel be as is wanted."""
