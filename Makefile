@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 30
 export PYTHON PREFIX DESTDIR
 
-.PHONY: help run bench bench-quick bench-latency test lint install uninstall clean
+.PHONY: help run bench bench-quick bench-latency test ordeal lint install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -26,6 +27,9 @@ bench-latency: $(VENV)/.installed ## what waits behind what, and what a bucket i
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest
+
+ordeal: $(VENV)/.installed ## faults by the thousand, for half an hour: CAMPAIGNS='name[=count] ...' MINUTES=30
+	$(BIN)/python -m tests.ordeal --minutes $(MINUTES) $(CAMPAIGNS)
 
 lint: $(VENV)/.installed ## ruff, its formatting, and mypy --strict
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
