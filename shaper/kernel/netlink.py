@@ -119,17 +119,17 @@ class Netlink:
     async def link(self, ifindex: int) -> list[Message]:
         """Return a message for one device."""
         what = f"look at device {ifindex}"
-        return self._ask(what, RTM_GETLINK, _NLM_F_ACK, _filled(ifinfmsg(), index=ifindex))
+        return self._ask(what, RTM_GETLINK, _NLM_F_ACK, filled(ifinfmsg(), index=ifindex))
 
     async def neighbours(self, ifindex: int) -> list[Message]:
         """Return a message for every neighbour entry of a device."""
         what = f"list the neighbours of device {ifindex}"
-        request = _filled(ndmsg(), NDA_IFINDEX=ifindex)
+        request = filled(ndmsg(), NDA_IFINDEX=ifindex)
         return self._ask(what, RTM_GETNEIGH, _NLM_F_DUMP, request)
 
     async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
         """Return the entry of a device for one address, or None when it has none."""
-        request = _filled(ndmsg(), ifindex=ifindex, family=family, NDA_DST=destination)
+        request = filled(ndmsg(), ifindex=ifindex, family=family, NDA_DST=destination)
         try:
             entries = self._ask(f"look up {destination}", RTM_GETNEIGH, _NLM_F_ACK, request)
         except KernelRefused as error:
@@ -145,7 +145,7 @@ class Netlink:
         """
         for family in (socket.AF_INET, socket.AF_INET6):
             what = f"list the routes through device {ifindex}"
-            request = _filled(rtmsg(), family=family, RTA_OIF=ifindex)
+            request = filled(rtmsg(), family=family, RTA_OIF=ifindex)
             messages = self._ask(what, RTM_GETROUTE, _NLM_F_DUMP, request)
             if any(_leads_somewhere(message) for message in messages):
                 return True
@@ -154,12 +154,12 @@ class Netlink:
     async def set_link(self, ifindex: int, **attributes: object) -> None:
         """Change attributes of a device, in one request."""
         what = f"set {', '.join(attributes)} of device {ifindex}"
-        request = _filled(ifinfmsg(), index=ifindex, **attributes)
+        request = filled(ifinfmsg(), index=ifindex, **attributes)
         self._ask(what, RTM_SETLINK, _NLM_F_ACK, request)
 
     async def replace_neighbour(self, **attributes: object) -> None:
         """Add or change a neighbour entry."""
-        request = _filled(ndmsg(), **attributes)
+        request = filled(ndmsg(), **attributes)
         self._ask("set a neighbour", RTM_NEWNEIGH, _NLM_F_REPLACE, request)
 
     async def has_link_local(self, ifindex: int) -> bool:
@@ -174,7 +174,7 @@ class Netlink:
         for message in self._ipv6_addresses(ifindex):
             if message.get_attr("IFA_PROTO") == _IFAPROT_KERNEL_LL:
                 address = message.get_attr("IFA_ADDRESS")
-                request = _filled(
+                request = filled(
                     ifaddrmsg(),
                     family=socket.AF_INET6,
                     index=ifindex,
@@ -192,7 +192,7 @@ class Netlink:
         parameters = [("NDTPA_IFINDEX", ifindex)]
         parameters += [(f"NDTPA_{name.upper()}", value) for name, value in probes.items()]
         table = "arp_cache" if family == socket.AF_INET else "ndisc_cache"
-        request = _filled(
+        request = filled(
             ndtmsg(), family=family, NDTA_NAME=table, NDTA_PARMS={"attrs": parameters}
         )
         what = f"set the neighbour probes of device {ifindex}"
@@ -200,20 +200,25 @@ class Netlink:
 
     def _ipv6_addresses(self, ifindex: int) -> list[Message]:
         what = f"list the addresses of device {ifindex}"
-        request = _filled(ifaddrmsg(), family=socket.AF_INET6, index=ifindex)
+        request = filled(ifaddrmsg(), family=socket.AF_INET6, index=ifindex)
         return self._ask(what, RTM_GETADDR, _NLM_F_DUMP, request)
 
     def _ask(self, what: str, kind: int, flags: int, request: Message) -> list[Message]:
-        try:
-            return self._wire.ask(kind, flags, request)
-        except PermissionError as error:
-            raise NotPermitted(f"may not {what}: CAP_NET_ADMIN is needed") from error
-        except OSError as error:
-            number = error.errno or errno.ETIMEDOUT
-            raise KernelRefused(f"cannot {what}: {os.strerror(number)}", number) from error
+        return ask(self._wire, what, kind, flags, request)
 
 
-def _filled(request: Message, **values: object) -> Message:
+def ask(wire: Wire, what: str, kind: int, flags: int, request: Message) -> list[Message]:
+    """Return the messages of an answer. Raises KernelRefused or NotPermitted, saying `what`."""
+    try:
+        return wire.ask(kind, flags, request)
+    except PermissionError as error:
+        raise NotPermitted(f"may not {what}: CAP_NET_ADMIN is needed") from error
+    except OSError as error:
+        number = error.errno or errno.ETIMEDOUT
+        raise KernelRefused(f"cannot {what}: {os.strerror(number)}", number) from error
+
+
+def filled(request: Message, **values: object) -> Message:
     """Return a request with these fields and attributes, an attribute as `mtu` or `IFLA_MTU`."""
     fields = {name for name, _ in request.fields}
     for name, value in values.items():

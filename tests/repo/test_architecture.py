@@ -8,12 +8,17 @@ from tests.repo.sources import imports, is_own, is_standard, is_within, modules,
 
 PURE = (
     "shaper.desired.bounds",
+    "shaper.desired.declared",
+    "shaper.desired.ip_route",
+    "shaper.desired.ip_rule",
+    "shaper.desired.ip_words",
     "shaper.desired.plan",
     "shaper.desired.topology",
     "shaper.discipline",
     "shaper.errors",
     "shaper.model",
     "shaper.names",
+    "shaper.network",
     "shaper.packet",
     "shaper.units",
 )
@@ -37,10 +42,11 @@ IMPURE = {
 # Package: the project's own modules it may import beside itself, and what else beside the
 # standard library. The most specific entry counts. `shaper` alone is the version.
 EVERYTHING = {"shaper"}
-WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.units"}
+WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.network", "shaper.units"}
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.errors": (set(), set()),
-    "shaper.model": ({"shaper.errors"}, set()),
+    "shaper.model": ({"shaper.errors", "shaper.network"}, set()),
+    "shaper.network": (set(), set()),
     "shaper.names": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.units": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.packet": (set(), set()),
@@ -56,8 +62,11 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
-    "shaper.kernel": ({"shaper.errors", "shaper.model"}, {"pyroute2"}),
-    "shaper.testing": ({"shaper.kernel", "shaper.errors", "shaper.model"}, set()),
+    "shaper.kernel": ({"shaper.errors", "shaper.model", "shaper.network"}, {"pyroute2"}),
+    "shaper.testing": (
+        {"shaper.kernel", "shaper.errors", "shaper.model", "shaper.network"},
+        set(),
+    ),
     "shaper.desired": (WORDS, set()),
     "shaper.supervisor": (
         {

@@ -1,0 +1,165 @@
+"""What is declared beside a shaper (addresses, routes, rules), and what follows from it.
+
+A declared route leads through the shaper. Beside it stands its **guard**: an `unreachable` route
+to the same prefix, less preferred than any other. Where the route is gone (the kernel flushes it
+with its address, its next hop or its device) the guard answers, and nothing leaves unshaped by a
+shorter prefix.
+
+A `default` of the main table is written as its two halves, 0.0.0.0/1 and 128.0.0.0/1. They are
+preferred to every default route whatever its metric, so the machine's own are never touched, and
+they have guards, which a default beside the machine's own could not have: a guard that is less
+preferred than the machine's default answers nothing. Without a metric an IPv6 route gets one that
+is preferred to the kernel's 1024: two routes of the same metric would share the traffic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from shaper.desired.ip_route import parse_address, parse_route
+from shaper.desired.ip_rule import parse_rule
+from shaper.errors import InvalidValue
+from shaper.network import (
+    GUARD_METRIC,
+    MAIN_TABLE,
+    IpAddress,
+    IpInterface,
+    Network,
+    Route,
+    RouteKind,
+)
+
+# Chosen: preferred to the default metric of IPv6, 1024, and to that of most DHCP clients.
+_IPV6_METRIC = 512
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """Where a default route leads.
+
+    Attributes:
+        gateway: None on a link without gateways (ppp, tun).
+        source: the preferred source address.
+    """
+
+    gateway: IpAddress | None
+    source: IpAddress | None
+
+
+@dataclass(frozen=True)
+class MasterNetwork:
+    """What a shaper may follow of its master.
+
+    Attributes:
+        addresses: global and lasting ones, in the kernel's order.
+        next_hops: of its most preferred default route, by IP version.
+    """
+
+    addresses: tuple[IpInterface, ...] = ()
+    next_hops: dict[int, NextHop] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What should be in the kernel because of one shaper's declaration.
+
+    Attributes:
+        addresses: with their prefix lengths; copies of the master's have full length.
+        routes: through the shaper.
+        guards: through no device.
+    """
+
+    addresses: tuple[IpInterface, ...] = ()
+    routes: tuple[Route, ...] = ()
+    guards: tuple[Route, ...] = ()
+
+
+def presence(network: Network, master: MasterNetwork) -> Presence:
+    """Return what should be, given what is seen of the master.
+
+    A route that follows the master is left out while the master has none to follow; its guard
+    is not.
+    """
+    unicast = [route for route in network.routes if route.kind is RouteKind.UNICAST]
+    others = [route for route in network.routes if route.kind is not RouteKind.UNICAST]
+    halves = [half for route in unicast for half in _halves(route)]
+    followed = [_followed(route, master) for route in halves]
+    return Presence(
+        addresses=_addresses(network, master),
+        routes=tuple(route for route in followed if route is not None),
+        guards=tuple(dict.fromkeys([*map(_guard, halves), *others])),
+    )
+
+
+def _addresses(network: Network, master: MasterNetwork) -> tuple[IpInterface, ...]:
+    if not network.follows_master:
+        return network.addresses
+    return tuple(parse_address(str(each.ip)) for each in master.addresses)
+
+
+def _halves(route: Route) -> list[Route]:
+    metric = _IPV6_METRIC if route.version == 6 and route.metric is None else route.metric
+    route = replace(route, metric=metric)
+    is_default = route.destination.prefixlen == 0
+    if not is_default or route.table != MAIN_TABLE:
+        return [route]
+    return [replace(route, destination=half) for half in route.destination.subnets()]
+
+
+def _followed(route: Route, master: MasterNetwork) -> Route | None:
+    if not route.follows_master:
+        return route
+    hop = master.next_hops.get(route.version)
+    if hop is None:
+        return None
+    return replace(
+        route,
+        follows_master=False,
+        gateway=hop.gateway,
+        is_onlink=hop.gateway is not None,
+        source=route.source or hop.source,
+    )
+
+
+def _guard(route: Route) -> Route:
+    return Route(route.destination, RouteKind.UNREACHABLE, table=route.table, metric=GUARD_METRIC)
+
+
+def is_guard(route: Route) -> bool:
+    """Whether a route of ours is a guard, and not something that was declared."""
+    return route.kind is RouteKind.UNREACHABLE and route.metric == GUARD_METRIC
+
+
+def parse_network(
+    ifname: str,
+    *,
+    is_up: bool | None,
+    addresses: list[str] | str,
+    routes: list[str],
+    rules: list[str],
+    tables: dict[str, int] | None = None,
+) -> Network:
+    """Return what a configuration declares for a shaper. Raises InvalidValue.
+
+    A shaper for which something is declared is brought up, unless `is_up` is False.
+
+    Args:
+        ifname: the shaper.
+        is_up: whether it is to be up; None: not said.
+        addresses: each with its prefix length, or "master".
+        routes: as `ip route` writes them.
+        rules: as `ip rule` writes them.
+        tables: numbers of tables by name.
+    """
+    follows_master = addresses == "master"
+    if isinstance(addresses, str) and not follows_master:
+        raise InvalidValue(f'addresses = {addresses!r} is neither "master" nor a list')
+    network = Network(
+        follows_master=follows_master,
+        addresses=() if follows_master else tuple(parse_address(each) for each in addresses),
+        routes=tuple(parse_route(each, ifname, tables) for each in routes),
+        rules=tuple(parse_rule(each, tables) for each in rules),
+    )
+    if is_up is None and not network.is_empty:
+        is_up = True
+    return replace(network, is_up=is_up)

@@ -1,0 +1,177 @@
+"""Addresses, routes and rules of this network namespace: listed, added and removed.
+
+Every method raises KernelRefused, with the kernel's errno, or NotPermitted. Adding what exists and
+removing what is gone is no error: the outcome is what was asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    RTM_GETRULE,
+    RTM_NEWADDR,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
+)
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from shaper.errors import KernelRefused
+from shaper.kernel.netlink import ask, filled
+from shaper.kernel.route_messages import (
+    FAMILIES,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    RTPROT_KERNEL,
+    SeenAddress,
+    SeenRoute,
+    SeenRule,
+    address_request,
+    own_address,
+    route_request,
+    rule_request,
+    seen_address,
+    seen_route,
+    seen_rule,
+)
+from shaper.kernel.wire import Message, Wire
+from shaper.network import (
+    PROTOCOL,
+    IpAddress,
+    IpInterface,
+    Route,
+    Rule,
+)
+
+# Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_addr.h, fib_rules.h.
+_NLM_F_ACK = 0x1 | 0x4  # of a request
+_NLM_F_DUMP = 0x1 | 0x300
+_NLM_F_CREATE = 0x400
+_NLM_F_EXCL = 0x200
+_GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
+
+
+class Routing:
+    """Requests about addresses, routes and rules.
+
+    Args:
+        wire: an open rtnetlink socket; it is not closed here.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def addresses(self, ifindex: int) -> list[SeenAddress]:
+        """Return the addresses of a device, IPv4 first, in the kernel's order."""
+        found = []
+        for family in FAMILIES.values():
+            request = filled(ifaddrmsg(), family=family, index=ifindex)
+            what = f"list the addresses of device {ifindex}"
+            found += [seen_address(each) for each in self._dump(what, RTM_GETADDR, request)]
+        return found
+
+    def holders(self, address: IpAddress) -> set[int]:
+        """Return the indices of the devices that have an address."""
+        request = filled(ifaddrmsg(), family=FAMILIES[address.version])
+        messages = self._dump(f"look for {address}", RTM_GETADDR, request)
+        return {each["index"] for each in messages if own_address(each) == str(address)}
+
+    def routes_through(self, ifindex: int) -> list[SeenRoute]:
+        """Return the unicast routes of all tables that leave through a device.
+
+        What the kernel made itself, from an address, is not among them.
+        """
+        what = f"list the routes through device {ifindex}"
+        found = self._routes(what, RTA_OIF=ifindex)
+        return [each for each in found if each.protocol != RTPROT_KERNEL]
+
+    def own_routes(self) -> list[SeenRoute]:
+        """Return every route that bears our protocol."""
+        return self._routes("list the routes of shapers", proto=PROTOCOL)
+
+    def rules(self) -> list[SeenRule]:
+        """Return all policy rules."""
+        found = []
+        for family in FAMILIES.values():
+            messages = self._dump("list the rules", RTM_GETRULE, filled(fibmsg(), family=family))
+            found += [seen for each in messages if (seen := seen_rule(each)) is not None]
+        return found
+
+    def add_address(self, ifindex: int, address: IpInterface, *, is_copy: bool) -> None:
+        """Give a device an address.
+
+        Args:
+            ifindex: the device.
+            address: with its prefix length.
+            is_copy: it is another device's as well: no route to its prefix comes with it.
+        """
+        flags = IFA_F_NODAD if address.version == 6 else 0
+        flags |= IFA_F_NOPREFIXROUTE if is_copy else 0
+        request = address_request(ifindex, address)
+        request = filled(request, IFA_FLAGS=flags, IFA_PROTO=PROTOCOL)
+        kind = _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL
+        self._change(f"add {address}", RTM_NEWADDR, kind, request, {errno.EEXIST})
+
+    def remove_address(self, ifindex: int, address: IpInterface) -> None:
+        """Take an address from a device."""
+        request = address_request(ifindex, address)
+        self._change(f"remove {address}", RTM_DELADDR, _NLM_F_ACK, request, _GONE)
+
+    def add_route(self, route: Route, ifindex: int | None) -> None:
+        """Add a route, before others of its prefix and metric, which stay.
+
+        Args:
+            route: what to add.
+            ifindex: through which device; None where its kind needs none.
+        """
+        what = f"add the route {route.destination}"
+        request = route_request(route, ifindex)
+        self._change(what, RTM_NEWROUTE, _NLM_F_ACK | _NLM_F_CREATE, request, {errno.EEXIST})
+
+    def remove_route(self, route: Route, ifindex: int | None) -> None:
+        """Remove a route of ours."""
+        what = f"remove the route {route.destination}"
+        request = route_request(route, ifindex)
+        self._change(what, RTM_DELROUTE, _NLM_F_ACK, request, _GONE)
+
+    def add_rule(self, rule: Rule) -> None:
+        """Add a policy rule."""
+        flags = _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL
+        self._change("add a rule", RTM_NEWRULE, flags, rule_request(rule), {errno.EEXIST})
+
+    def remove_rule(self, rule: Rule) -> None:
+        """Remove a policy rule of ours."""
+        self._change("remove a rule", RTM_DELRULE, _NLM_F_ACK, rule_request(rule), _GONE)
+
+    def _routes(self, what: str, **filters: object) -> list[SeenRoute]:
+        found = []
+        for family in FAMILIES.values():
+            request = filled(rtmsg(), family=family, **filters)
+            messages = self._dump(what, RTM_GETROUTE, request)
+            found += [seen for each in messages if (seen := seen_route(each)) is not None]
+        return found
+
+    def _dump(self, what: str, kind: int, request: Message) -> list[Message]:
+        try:
+            return ask(self._wire, what, kind, _NLM_F_DUMP, request)
+        except KernelRefused as error:
+            if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT):
+                return []  # no IPv6, or no such table
+            raise
+
+    def _change(
+        self, what: str, kind: int, flags: int, request: Message, harmless: Iterable[int]
+    ) -> None:
+        try:
+            ask(self._wire, what, kind, flags, request)
+        except KernelRefused as error:
+            if error.errno not in harmless:
+                raise
