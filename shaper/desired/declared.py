@@ -15,6 +15,7 @@ is preferred to the kernel's 1024: two routes of the same metric would share the
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 
 from shaper.desired.ip_route import parse_address, parse_route
 from shaper.desired.ip_rule import parse_rule
@@ -86,7 +87,9 @@ def presence(network: Network, master: MasterNetwork) -> Presence:
     followed = [_followed(route, master) for route in halves]
     return Presence(
         addresses=_addresses(network, master),
-        routes=tuple(route for route in followed if route is not None),
+        routes=tuple(
+            dict.fromkeys(each for route in followed if route for each in _with_way(route))
+        ),
         guards=tuple(dict.fromkeys([*map(_guard, halves), *others])),
     )
 
@@ -119,6 +122,18 @@ def _followed(route: Route, master: MasterNetwork) -> Route | None:
         is_onlink=hop.gateway is not None,
         source=route.source or hop.source,
     )
+
+
+def _with_way(route: Route) -> list[Route]:
+    """Return a route, behind one to its next hop where the kernel asks for that.
+
+    IPv6 refuses `onlink` for a next hop that the main table finds on another device, as it does
+    the master's (net/ipv6/route.c, ip6_route_check_nh_onlink).
+    """
+    gateway = route.gateway
+    if route.version == 4 or not route.is_onlink or gateway is None or gateway.is_link_local:
+        return [route]
+    return [Route(ip_network(gateway), metric=_IPV6_METRIC), route]
 
 
 def _guard(route: Route) -> Route:

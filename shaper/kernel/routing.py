@@ -105,16 +105,17 @@ class Routing:
             found += [seen for each in messages if (seen := seen_rule(each)) is not None]
         return found
 
-    def add_address(self, ifindex: int, address: IpInterface, *, is_copy: bool) -> None:
-        """Give a device an address.
+    def add_address(self, ifindex: int, address: IpInterface) -> None:
+        """Give a device an address, and with it the route to its prefix."""
+        self._add_address(ifindex, address, 0)
 
-        Args:
-            ifindex: the device.
-            address: with its prefix length.
-            is_copy: it is another device's as well: no route to its prefix comes with it.
-        """
-        flags = IFA_F_NODAD if address.version == 6 else 0
-        flags |= IFA_F_NOPREFIXROUTE if is_copy else 0
+    def add_copy(self, ifindex: int, address: IpInterface) -> None:
+        """Give a device an address of another device: no route to its prefix comes with it."""
+        self._add_address(ifindex, address, IFA_F_NOPREFIXROUTE)
+
+    def _add_address(self, ifindex: int, address: IpInterface, flags: int) -> None:
+        # A shaper receives nothing, so it could not find a duplicate.
+        flags |= IFA_F_NODAD if address.version == 6 else 0
         request = address_request(ifindex, address)
         request = filled(request, IFA_FLAGS=flags, IFA_PROTO=PROTOCOL)
         kind = _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL

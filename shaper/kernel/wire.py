@@ -96,7 +96,7 @@ class Wire:
         found: list[Message] = []
         while True:
             data = self._socket.recv(DATAGRAM_BYTES)
-            for kind, serial, start, end in _split(data):
+            for kind, serial, start, end in split(data):
                 if serial != self._serial:  # of a request whose answer was not waited for
                     continue
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
@@ -107,7 +107,7 @@ class Wire:
 
 def decode(data: bytes) -> Iterator[Message]:
     """Return the messages of a datagram that nobody asked for: events."""
-    for kind, _, start, end in _split(data):
+    for kind, _, start, end in split(data):
         yield from _decode(kind, data, start, end)
 
 
@@ -118,7 +118,7 @@ class LinkMessage(dict[str, Any]):
         family, ifi_type, index, flags, _ = _IFINFOMSG.unpack_from(data, start)
         event = "RTM_NEWLINK" if kind == RTM_NEWLINK else "RTM_DELLINK"
         super().__init__(event=event, family=family, ifi_type=ifi_type, index=index, flags=flags)
-        self._attributes = dict(_attributes(data, start + _IFINFOMSG.size, end))
+        self._attributes = dict(attributes(data, start + _IFINFOMSG.size, end))
 
     def get_attr(self, name: str) -> Any:
         """Return an attribute, or None if the message has none of it."""
@@ -127,7 +127,7 @@ class LinkMessage(dict[str, Any]):
         return None if value is None else read(value)
 
 
-def _split(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+def split(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Return type, serial number, and where it begins and ends behind its header, of each."""
     start = 0
     while start + _NLMSG_HEADER.size <= len(data):
@@ -136,7 +136,8 @@ def _split(data: bytes) -> Iterator[tuple[int, int, int, int]]:
         start += _aligned(max(length, _NLMSG_HEADER.size))
 
 
-def _attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Return type and value of each attribute between two places of a datagram."""
     while start + _ATTRIBUTE_HEADER.size <= end:
         length, kind = _ATTRIBUTE_HEADER.unpack_from(data, start)
         yield kind & _NLA_TYPE_MASK, data[start + _ATTRIBUTE_HEADER.size : start + length]

@@ -111,7 +111,7 @@ def test_addresses_are_as_they_were_added(routing: Routing, ifindex: int, pair: 
     for text in ("10.7.0.1/24", "fd07::1/64"):
         address = ip_interface(text)
         for _ in range(2):
-            routing.add_address(ifindex, address, is_copy=True)
+            routing.add_copy(ifindex, address)
         (seen,) = [each for each in routing.addresses(ifindex) if each.is_ours]
         assert (seen.address, seen.is_lasting) == (address, True)
         assert routing.holders(address.ip) == {ifindex}

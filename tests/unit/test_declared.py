@@ -71,6 +71,15 @@ def test_ipv6_is_preferred_to_a_router_advertisement() -> None:
     assert routes == [f"::/1 {hop}", f"8000::/1 {hop}", "2001:db8:1::/48 metric 512"]
 
 
+def test_ipv6_finds_the_way_to_a_global_next_hop() -> None:
+    """The kernel refuses `onlink` where the main table knows the next hop on another device."""
+    master = MasterNetwork(next_hops={6: NextHop(ip_address("2001:db8::1"), None)})
+    routes, guards = lines(presence(declared("inet6 default"), master))
+    assert routes[0] == "2001:db8::1/128 metric 512"
+    assert len(routes) == 3
+    assert len(guards) == 2
+
+
 def test_a_default_waits_for_one_to_follow_behind_its_guard() -> None:
     """A master without a default route: nothing leaves, neither shaped nor unshaped."""
     routes, guards = lines(presence(declared("default"), MasterNetwork()))

@@ -1,0 +1,242 @@
+"""Keeps declared addresses, routes and rules true.
+
+What should be is computed from what is declared and what is seen (`desired.declared`); what
+differs is added or removed. Any change of addresses, routes and rules in the kernel leads to a new
+look, and so does any change of a shaper; a look at nothing new changes nothing. Whatever is put
+into the kernel bears our protocol, and what does not bear it is never removed.
+
+Somebody who removes what is declared finds it restored; the log says so, once a minute for each
+thing at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVarTuple
+
+from shaper.desired.declared import MasterNetwork, NextHop, Presence, is_guard, presence
+from shaper.desired.ip_route import format_route
+from shaper.desired.ip_rule import format_rule
+from shaper.errors import ShaperError
+from shaper.kernel.routing import Routing
+from shaper.network import MAIN_TABLE, PROTOCOL, IpInterface, Network, Route, Rule
+
+# Chosen.
+_SETTLE_SECONDS = 0.02  # a lease or a link that comes back is several events
+_RETRY_SECONDS = 1.0  # after the kernel refused something
+_QUIET_SECONDS = 60.0  # the same thing is told once in so long
+
+_log = logging.getLogger(__name__)
+
+Values = TypeVarTuple("Values")
+Placed = tuple[Route, int | None]  # a route, and the device that it leads through
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A shaper as far as its declaration is concerned.
+
+    Attributes:
+        ifindex: None while it has no device.
+        can_route: it is up, so that the kernel takes routes through it.
+        master_index: None while it has no master.
+    """
+
+    ifname: str
+    network: Network
+    ifindex: int | None
+    can_route: bool
+    master_index: int | None
+
+
+class NetworkKeeper:
+    """Makes declarations true, and keeps them so.
+
+    Args:
+        routing: requests to the kernel.
+        subjects: returns every shaper there is now.
+    """
+
+    def __init__(self, routing: Routing, subjects: Callable[[], Collection[Subject]]) -> None:
+        self._routing = routing
+        self._subjects = subjects
+        self._has_work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._placed: set[str] = set()  # what has been true, so that its return is a restoration
+        self._own: set[Placed | Rule] = set()
+        self._has_looked = False
+        self._told_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Look from now on whenever `mark` is called."""
+        self._task = asyncio.get_running_loop().create_task(self._work())
+        self.mark()
+
+    async def stop(self) -> None:
+        """Stop looking; what is in the kernel stays."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def mark(self) -> None:
+        """Have everything looked at, soon."""
+        self._has_work.set()
+
+    def withdraw(self) -> None:
+        """Remove our routes and rules, guards last: for a clean stop, behind the devices."""
+        for seen in sorted(self._routing.own_routes(), key=lambda each: is_guard(each.route)):
+            self._attempt("", self._routing.remove_route, seen.route, seen.ifindex)
+        for rule in self._own_rules():
+            self._attempt("", self._routing.remove_rule, rule)
+        self._placed.clear()
+
+    def look(self) -> bool:
+        """Make everything true; return whether the kernel refused nothing."""
+        subjects = self._subjects()
+        wanted = {subject.ifname: self._presence(subject) for subject in subjects}
+        results = [
+            *self._make_addresses_true(subjects, wanted),
+            *self._make_routes_true(subjects, wanted),
+            *self._make_rules_true(subjects),
+        ]
+        self._has_looked = True
+        return all(results)
+
+    async def _work(self) -> None:
+        while True:
+            await self._has_work.wait()
+            await asyncio.sleep(_SETTLE_SECONDS)
+            self._has_work.clear()
+            try:
+                is_true = self.look()
+            except ShaperError as error:  # not even a list could be had
+                self._tell(logging.ERROR, str(error))
+                is_true = False
+            except Exception:
+                _log.exception("keeping declared routes; trying again")
+                is_true = False
+            if not is_true:
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.mark)
+
+    def _presence(self, subject: Subject) -> Presence:
+        network, master = subject.network, MasterNetwork()
+        follows = network.follows_master or any(route.follows_master for route in network.routes)
+        if follows and subject.master_index is not None:
+            master = self._master_network(subject.master_index)
+        return presence(network, master)
+
+    def _master_network(self, ifindex: int) -> MasterNetwork:
+        seen = [each for each in self._routing.addresses(ifindex) if each.is_lasting]
+        defaults = [
+            each.route
+            for each in self._routing.routes_through(ifindex)
+            if each.protocol != PROTOCOL
+            and each.route.destination.prefixlen == 0
+            and each.route.table == MAIN_TABLE
+        ]
+        sources = {each.address.version: each.address.ip for each in reversed(seen)}
+        hops = {}
+        for route in sorted(defaults, key=lambda each: each.metric or 0, reverse=True):
+            source = sources.get(4) if route.version == 4 else None
+            hops[route.version] = NextHop(route.gateway, route.source or source)
+        return MasterNetwork(tuple(each.address for each in seen), hops)
+
+    def _make_addresses_true(
+        self, subjects: Collection[Subject], wanted: dict[str, Presence]
+    ) -> Iterator[bool]:
+        for subject in subjects:
+            if subject.ifindex is not None:
+                addresses = wanted[subject.ifname].addresses
+                yield from self._make_addresses_of(subject, subject.ifindex, addresses)
+
+    def _make_addresses_of(
+        self, subject: Subject, ifindex: int, addresses: tuple[IpInterface, ...]
+    ) -> Iterator[bool]:
+        seen = self._routing.addresses(ifindex)
+        held = {each.address for each in seen}
+        add = (
+            self._routing.add_copy if subject.network.follows_master else self._routing.add_address
+        )
+        for address in addresses:
+            if address not in held:
+                yield self._add(f"{subject.ifname}: address {address}", add, ifindex, address)
+        for each in seen:
+            if each.is_ours and each.address not in addresses:
+                yield self._attempt("", self._routing.remove_address, ifindex, each.address)
+
+    def _make_routes_true(
+        self, subjects: Collection[Subject], wanted: dict[str, Presence]
+    ) -> Iterator[bool]:
+        names: dict[Placed, str] = {}
+        for subject in subjects:
+            seen = wanted[subject.ifname]
+            names |= {(route, None): subject.ifname for route in seen.guards}
+            if subject.can_route:
+                names |= {(route, subject.ifindex): subject.ifname for route in seen.routes}
+        present = {(each.route, each.ifindex) for each in self._routing.own_routes()}
+        self._own |= names.keys()
+        for placed, ifname in names.items():
+            if placed not in present:
+                what = f"{ifname}: route {format_route(placed[0])}"
+                yield self._add(what, self._routing.add_route, *placed)
+        # Guards last, so that nothing is open in between.
+        for placed in sorted(present - names.keys(), key=lambda each: is_guard(each[0])):
+            if self._is_ours(placed):
+                yield self._attempt("", self._routing.remove_route, *placed)
+
+    def _make_rules_true(self, subjects: Collection[Subject]) -> Iterator[bool]:
+        names = {rule: each.ifname for each in subjects for rule in each.network.rules}
+        present = self._own_rules()
+        self._own |= {replace(rule, priority=None) for rule in names}
+        for rule, ifname in names.items():
+            same = next((seen for seen in present if _is_same(rule, seen)), None)
+            if same is not None:
+                present.remove(same)
+                continue
+            what = f"{ifname}: rule {format_rule(rule)}"
+            yield self._add(what, self._routing.add_rule, rule)
+        for rule in present:
+            if self._is_ours(replace(rule, priority=None)):
+                yield self._attempt("", self._routing.remove_rule, rule)
+
+    def _is_ours(self, thing: Placed | Rule) -> bool:
+        """Whether something that bears our protocol was put there by this daemon.
+
+        The first look takes over what an earlier daemon left. Later ones leave to another daemon
+        of the same namespace what is its own.
+        """
+        return not self._has_looked or thing in self._own
+
+    def _own_rules(self) -> list[Rule]:
+        return [each.rule for each in self._routing.rules() if each.protocol == PROTOCOL]
+
+    def _add(self, what: str, add: Callable[[*Values], None], *values: *Values) -> bool:
+        """Add something; tell whether it could be, and in the log if it had been there."""
+        if not self._attempt(what, add, *values):
+            return False
+        if what in self._placed:
+            self._tell(logging.WARNING, f"{what} was gone: restored")
+        self._placed.add(what)
+        return True
+
+    def _attempt(self, what: str, change: Callable[[*Values], None], *values: *Values) -> bool:
+        try:
+            change(*values)
+        except ShaperError as error:
+            self._tell(logging.ERROR, f"{what}: {error}" if what else str(error))
+            return False
+        return True
+
+    def _tell(self, level: int, sentence: str) -> None:
+        now = time.monotonic()
+        if now - self._told_at.get(sentence, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            self._told_at[sentence] = now
+            _log.log(level, "%s", sentence)
+
+
+def _is_same(wanted: Rule, seen: Rule) -> bool:
+    return seen == wanted or replace(seen, priority=None) == wanted
