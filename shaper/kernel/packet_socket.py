@@ -3,18 +3,28 @@
 The socket receives nothing (protocol 0) and takes the virtio-net header that the TAP gave, so that
 an offload frame goes from TAP to master without being touched. The master's qdisc is not bypassed:
 the 1996 driver went through the master's queue too.
+
+Its holder cannot make it a listener either. Bound anew, to ETH_P_ALL, it would hear the wire, so a
+filter drops whatever would be received, and the filter is locked in place.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import socket
+import struct
 
 from shaper.errors import KernelRefused, NotPermitted
 
 # Specified: include/uapi/linux/if_packet.h.
 _SOL_PACKET = 263
 _PACKET_VNET_HDR = 15
+# Specified: include/uapi/asm-generic/socket.h, filter.h (struct sock_fprog, sock_filter).
+_SO_ATTACH_FILTER = 26
+_SO_LOCK_FILTER = 44
+_BPF_RET_K = 0x06
+_DROP_ALL = struct.pack("=HBBI", _BPF_RET_K, 0, 0, 0)  # accept 0 bytes of each frame
 
 
 def open_packet_socket(ifname: str) -> socket.socket:
@@ -30,6 +40,7 @@ def open_packet_socket(ifname: str) -> socket.socket:
         raise NotPermitted("may not open a packet socket: CAP_NET_RAW is needed") from error
     try:
         sock.setblocking(False)
+        _deafen(sock)
         sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         sock.bind((ifname, 0))
     except OSError as error:
@@ -38,3 +49,12 @@ def open_packet_socket(ifname: str) -> socket.socket:
             f"cannot send through {ifname}: {error.strerror}", error.errno or errno.EIO
         ) from error
     return sock
+
+
+def _deafen(sock: socket.socket) -> None:
+    """Let the socket receive nothing, whatever it is bound to, for as long as it is open."""
+    program = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
+    sock.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(program))
+    )
+    sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
