@@ -7,8 +7,10 @@ import pytest
 from tests.repo.sources import imports, is_own, is_standard, is_within, modules, reach
 
 PURE = (
+    "shaper.desired.alarms",
     "shaper.desired.bounds",
     "shaper.desired.declared",
+    "shaper.desired.history",
     "shaper.desired.ip_route",
     "shaper.desired.ip_rule",
     "shaper.desired.ip_words",
