@@ -18,6 +18,7 @@ PURE = (
     "shaper.desired.topology",
     "shaper.discipline",
     "shaper.errors",
+    "shaper.kernel.programs",
     "shaper.model",
     "shaper.names",
     "shaper.network",
