@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from shaper.network import Network
+
 # Specified by the interface.
 DEFAULT_HZ = 1000
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
@@ -72,6 +74,7 @@ class Spec:
     ifname: str
     master: str | None = None
     options: Options = field(default_factory=Options)
+    network: Network = field(default_factory=Network)
 
 
 @dataclass(frozen=True)

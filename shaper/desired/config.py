@@ -17,6 +17,10 @@ over the state that earlier commands left:
     limit = 100
     burst = "16k"
     hz = 1000
+    up = true
+    addresses = ["10.0.0.1/28"]  # or "master"
+    routes = ["10.1.0.0/24", "default table 100"]
+    rules = ["fwmark 7 table 100"]
 """
 
 from __future__ import annotations
@@ -27,9 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from shaper.desired import bounds
+from shaper.desired.declared import parse_network
+from shaper.desired.tables import table_names
 from shaper.errors import InvalidValue
 from shaper.model import DEFAULT_HZ, Options, Spec
 from shaper.names import check_name
+from shaper.network import Network
 from shaper.units import ParsedRate, parse_rate, parse_size
 
 # Chosen.
@@ -44,6 +51,10 @@ _DEVICE = {
     "limit": int,
     "burst": (str, int),
     "hz": int,
+    "up": bool,
+    "addresses": (str, list),
+    "routes": list,
+    "rules": list,
 }
 
 
@@ -163,7 +174,30 @@ def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
         raise InvalidValue(f"{where}: {error}") from error
     warnings += [f"{where}: {doubt}" for doubt in doubts if doubt]
     master = device.get("master")
-    return Spec(ifname, None if master is None else check_name(master), options)
+    return Spec(
+        ifname,
+        None if master is None else check_name(master),
+        options,
+        _network(where, ifname, device),
+    )
+
+
+def _network(where: str, ifname: str, device: dict[str, Any]) -> Network:
+    for key in ("addresses", "routes", "rules"):
+        for each in device.get(key, ()):
+            if not isinstance(each, str):
+                raise InvalidValue(f"{where}.{key}: {each!r} is not a text")
+    try:
+        return parse_network(
+            ifname,
+            is_up=device.get("up"),
+            addresses=device.get("addresses", []),
+            routes=device.get("routes", []),
+            rules=device.get("rules", []),
+            tables=table_names(),
+        )
+    except InvalidValue as error:
+        raise InvalidValue(f"{where}: {error}") from error
 
 
 def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]]:
@@ -183,5 +217,6 @@ def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> Non
     for key, value in table.items():
         if key not in known:
             raise InvalidValue(f"{where}{key} is unknown (known are: {', '.join(known)})")
-        if not isinstance(value, known[key]) or isinstance(value, bool):
+        is_misplaced = isinstance(value, bool) and known[key] is not bool
+        if not isinstance(value, known[key]) or is_misplaced:
             raise InvalidValue(f"{where}{key} = {value!r} is not of the right kind")

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from typing import Any
 
-from shaper.desired.ip_route import parse_address, parse_route
-from shaper.desired.ip_rule import parse_rule
+from shaper.desired.ip_route import format_address, format_route, parse_address, parse_route
+from shaper.desired.ip_rule import format_rule, parse_rule
 from shaper.errors import InvalidValue
 from shaper.network import (
     GUARD_METRIC,
@@ -143,6 +144,28 @@ def _guard(route: Route) -> Route:
 def is_guard(route: Route) -> bool:
     """Whether a route of ours is a guard, and not something that was declared."""
     return route.kind is RouteKind.UNREACHABLE and route.metric == GUARD_METRIC
+
+
+def write_network(network: Network) -> dict[str, object]:
+    """Return a declaration as plain values, which `read_network` takes."""
+    addresses = [format_address(each) for each in network.addresses]
+    return {
+        "up": network.is_up,
+        "addresses": "master" if network.follows_master else addresses,
+        "routes": [format_route(each) for each in network.routes],
+        "rules": [format_rule(each) for each in network.rules],
+    }
+
+
+def read_network(ifname: str, values: dict[str, Any]) -> Network:
+    """Return the declaration that `write_network` was given. Raises InvalidValue."""
+    return parse_network(
+        ifname,
+        is_up=values.get("up"),
+        addresses=values.get("addresses", []),
+        routes=values.get("routes", []),
+        rules=values.get("rules", []),
+    )
 
 
 def parse_network(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.desired import bounds
+from shaper.desired.declared import read_network, write_network
 from shaper.errors import Busy, InvalidValue, KernelRefused
 from shaper.model import Options, Queue, Spec
 from shaper.names import check_name
@@ -127,6 +128,7 @@ def encode(specs: Iterable[Spec]) -> str:
 
 
 def _encode_one(spec: Spec) -> str:
+    network = {} if spec.network.is_empty else {"network": write_network(spec.network)}
     return json.dumps(
         {
             "ifname": spec.ifname,
@@ -136,6 +138,7 @@ def _encode_one(spec: Spec) -> str:
             "queue": spec.options.queue,
             "limit_packets": spec.options.limit_packets,
             "hz": spec.options.hz,
+            **network,
         }
     )
 
@@ -173,6 +176,7 @@ def _spec(shaper: dict[str, Any]) -> Spec:
             limit_packets=_whole_or_none(shaper["limit_packets"]),
             hz=bounds.check_hz(_whole(shaper["hz"])),
         ),
+        network=read_network(shaper["ifname"], shaper.get("network", {})),
     )
 
 

@@ -19,9 +19,11 @@ from pyroute2.netlink.rtnl import (
     RTM_NEWADDR,
     RTM_NEWROUTE,
     RTM_NEWRULE,
+    RTM_SETLINK,
 )
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused
@@ -51,7 +53,8 @@ from shaper.network import (
     Rule,
 )
 
-# Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_addr.h, fib_rules.h.
+# Specified: include/uapi/linux/netlink.h, if.h.
+_IFF_UP = 0x1
 _NLM_F_ACK = 0x1 | 0x4  # of a request
 _NLM_F_DUMP = 0x1 | 0x300
 _NLM_F_CREATE = 0x400
@@ -104,6 +107,11 @@ class Routing:
             messages = self._dump("list the rules", RTM_GETRULE, filled(fibmsg(), family=family))
             found += [seen for each in messages if (seen := seen_rule(each)) is not None]
         return found
+
+    def bring_up(self, ifindex: int) -> None:
+        """Set a device up, as `ip link set up` does."""
+        request = filled(ifinfmsg(), index=ifindex, flags=_IFF_UP, change=_IFF_UP)
+        self._change(f"bring up device {ifindex}", RTM_SETLINK, _NLM_F_ACK, request, ())
 
     def add_address(self, ifindex: int, address: IpInterface) -> None:
         """Give a device an address, and with it the route to its prefix."""

@@ -49,10 +49,12 @@ class RoutingMonitor:
 
     Args:
         on_change: is called at most once for all that has happened by then.
-        devices: indices of the devices whose routes matter.
+        devices: returns the indices of the devices whose routes matter.
     """
 
-    def __init__(self, on_change: Callable[[], None], devices: Container[int]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], devices: Callable[[], Container[int]]
+    ) -> None:
         self._on_change = on_change
         self._devices = devices
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -85,17 +87,19 @@ class RoutingMonitor:
             self._on_change()
 
     def _matters(self, data: bytes) -> bool:
+        devices = self._devices()
         return any(
-            kind not in (_RTM_NEWROUTE, _RTM_DELROUTE) or self._concerns_us(data, start, end)
+            kind not in (_RTM_NEWROUTE, _RTM_DELROUTE) or _concerns(devices, data, start, end)
             for kind, _, start, end in split(data)
         )
 
-    def _concerns_us(self, data: bytes, start: int, end: int) -> bool:
-        """Whether a route is ours, a default route, or leads through a device of ours."""
-        _, prefix_bits, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(data, start)
-        if protocol == PROTOCOL or prefix_bits == 0:
-            return True
-        return any(
-            kind == _RTA_OIF and int.from_bytes(value, sys.byteorder) in self._devices
-            for kind, value in attributes(data, start + _RTMSG.size, end)
-        )
+
+def _concerns(devices: Container[int], data: bytes, start: int, end: int) -> bool:
+    """Whether a route is ours, a default route, or leads through one of these devices."""
+    _, prefix_bits, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(data, start)
+    if protocol == PROTOCOL or prefix_bits == 0:
+        return True
+    return any(
+        kind == _RTA_OIF and int.from_bytes(value, sys.byteorder) in devices
+        for kind, value in attributes(data, start + _RTMSG.size, end)
+    )

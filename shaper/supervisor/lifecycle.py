@@ -21,6 +21,7 @@ from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.kernel.netlink import Netlink
 from shaper.supervisor.commands import Commands
+from shaper.supervisor.network import kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
@@ -61,14 +62,17 @@ class Daemon:
             self._catch_signals(supervisor, commands, service)
             try:
                 await self._start(supervisor, store)
-                service.accept()
-                await self._serve(supervisor)
+                async with kept(supervisor) as keeper:
+                    keeper.start()
+                    service.accept()
+                    await self._serve(supervisor)
+                    await keeper.stop()
+                    await supervisor.stop()
+                    keeper.withdraw()
             except BaseException:
                 # Whatever went wrong, traffic must not start to leave unshaped because of it.
                 await supervisor.abandon()
                 raise
-            else:
-                await supervisor.stop()
             finally:
                 service.close()
 

@@ -12,18 +12,23 @@ thing at most.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVarTuple
+from typing import Protocol, TypeVarTuple
 
 from shaper.desired.declared import MasterNetwork, NextHop, Presence, is_guard, presence
 from shaper.desired.ip_route import format_route
 from shaper.desired.ip_rule import format_rule
 from shaper.errors import ShaperError
+from shaper.kernel.links import Links
 from shaper.kernel.routing import Routing
+from shaper.kernel.routing_monitor import RoutingMonitor
+from shaper.kernel.wire import Wire
 from shaper.network import MAIN_TABLE, PROTOCOL, IpInterface, Network, Route, Rule
+from shaper.supervisor.device import Device
 
 # Chosen.
 _SETTLE_SECONDS = 0.02  # a lease or a link that comes back is several events
@@ -36,20 +41,28 @@ Values = TypeVarTuple("Values")
 Placed = tuple[Route, int | None]  # a route, and the device that it leads through
 
 
+class Devices(Protocol):
+    """What the keeper asks of the supervisor."""
+
+    devices: dict[str, Device]
+    links: Links
+    on_reconciled: Callable[[], None]
+
+
 @dataclass(frozen=True)
 class Subject:
     """A shaper as far as its declaration is concerned.
 
     Attributes:
         ifindex: None while it has no device.
-        can_route: it is up, so that the kernel takes routes through it.
+        is_up: as an administrator sets it; without that the kernel takes no route through it.
         master_index: None while it has no master.
     """
 
     ifname: str
     network: Network
     ifindex: int | None
-    can_route: bool
+    is_up: bool
     master_index: int | None
 
 
@@ -99,6 +112,7 @@ class NetworkKeeper:
         subjects = self._subjects()
         wanted = {subject.ifname: self._presence(subject) for subject in subjects}
         results = [
+            *self._make_up(subjects),
             *self._make_addresses_true(subjects, wanted),
             *self._make_routes_true(subjects, wanted),
             *self._make_rules_true(subjects),
@@ -145,6 +159,12 @@ class NetworkKeeper:
             hops[route.version] = NextHop(route.gateway, route.source or source)
         return MasterNetwork(tuple(each.address for each in seen), hops)
 
+    def _make_up(self, subjects: Collection[Subject]) -> Iterator[bool]:
+        for subject in subjects:
+            if subject.ifindex is not None and subject.network.is_up and not subject.is_up:
+                what = f"{subject.ifname}: being up"
+                yield self._add(what, self._routing.bring_up, subject.ifindex)
+
     def _make_addresses_true(
         self, subjects: Collection[Subject], wanted: dict[str, Presence]
     ) -> Iterator[bool]:
@@ -175,7 +195,7 @@ class NetworkKeeper:
         for subject in subjects:
             seen = wanted[subject.ifname]
             names |= {(route, None): subject.ifname for route in seen.guards}
-            if subject.can_route:
+            if subject.is_up:
                 names |= {(route, subject.ifindex): subject.ifname for route in seen.routes}
         present = {(each.route, each.ifindex) for each in self._routing.own_routes()}
         self._own |= names.keys()
@@ -236,6 +256,39 @@ class NetworkKeeper:
         if now - self._told_at.get(sentence, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._told_at[sentence] = now
             _log.log(level, "%s", sentence)
+
+
+def subjects(supervisor: Devices) -> list[Subject]:
+    """Return every shaper there is, as far as its declaration is concerned."""
+    found = []
+    for device in supervisor.devices.values():
+        own = supervisor.links.index(device.ifindex)
+        found.append(
+            Subject(
+                device.spec.ifname,
+                device.spec.network,
+                None if own is None else own.ifindex,
+                is_up=own is not None and own.is_up,
+                master_index=device.master_index,
+            )
+        )
+    return found
+
+
+@contextlib.asynccontextmanager
+async def kept(supervisor: Devices) -> AsyncIterator[NetworkKeeper]:
+    """Keep declarations true, from when the supervisor has started on."""
+    with contextlib.closing(Wire()) as wire:
+        keeper = NetworkKeeper(Routing(wire), lambda: subjects(supervisor))
+        monitor = RoutingMonitor(
+            keeper.mark, lambda: {each.ifindex for each in supervisor.devices.values()}
+        )
+        with contextlib.closing(monitor):
+            supervisor.on_reconciled = keeper.mark
+            try:
+                yield keeper
+            finally:
+                await keeper.stop()
 
 
 def _is_same(wanted: Rule, seen: Rule) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -47,6 +47,7 @@ class Supervisor:
         devices: every shaper, by its name.
         lock: held by whoever changes one.
         links: all network devices.
+        on_reconciled: called after a shaper or what it depends on may have changed.
     """
 
     def __init__(self, store: Store, pool: Pool, netlink: Netlink) -> None:
@@ -58,6 +59,7 @@ class Supervisor:
         self.devices: dict[str, Device] = {}
         self._by_index: dict[int, Device] = {}
         self.lock = asyncio.Lock()
+        self.on_reconciled: Callable[[], None] = _nothing
         self._has_started = False
 
     async def start(self, specs: Iterable[Spec], inherited: Collection[str] = ()) -> None:
@@ -206,9 +208,11 @@ class Supervisor:
             await device.abandon()
             self.forget(device)
             self.save()
+            self.on_reconciled()
             return
         master = self._find_master(device)
         await device.realize(make_plan(device.spec, own, master), own, master)
+        self.on_reconciled()
 
     def _find_master(self, device: Device) -> Link | None:
         """Return the master: by index while it exists, however it is renamed, then by name."""
@@ -321,6 +325,10 @@ class Supervisor:
             _log.error("%s", warning)
             return [warning]
         return []
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 async def _open_tap(ifname: str, release: float) -> Tap:

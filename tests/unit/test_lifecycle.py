@@ -55,12 +55,31 @@ class Life:
         return [line for line in told.splitlines() if not line.startswith(("MONOTONIC", "WATCH"))]
 
 
+class IdleKeeper:
+    """A keeper of declared routes that has nothing to keep."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
+    def withdraw(self) -> None:
+        """Do nothing."""
+
+
+@contextlib.asynccontextmanager
+async def _unkept() -> AsyncIterator[IdleKeeper]:
+    yield IdleKeeper()
+
+
 @pytest.fixture
 def life(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """Return a daemon that does not run yet, with a service manager that listens."""
     monkeypatch.setattr(
         "shaper.supervisor.lifecycle.Netlink", lambda: contextlib.nullcontext(machine.kernel)
     )
+    monkeypatch.setattr("shaper.supervisor.lifecycle.kept", lambda _: _unkept())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
