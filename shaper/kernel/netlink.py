@@ -31,19 +31,18 @@ from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
-from shaper.kernel.wire import DATAGRAM_BYTES, Message, Wire, decode
+from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Message, Wire, decode
 
-# Specified: include/uapi/linux/rtnetlink.h, netlink.h, asm-generic/socket.h.
+# Specified: include/uapi/linux/rtnetlink.h, netlink.h, if_addr.h, asm-generic/socket.h.
 _RTMGRP_LINK = 0x1
 _RTMGRP_NEIGH = 0x4
 _SO_RCVBUFFORCE = 33
-_NLM_F_ACK = 0x1 | 0x4  # of a request
-_NLM_F_REPLACE = _NLM_F_ACK | 0x100 | 0x400  # or create
-_NLM_F_DUMP = 0x1 | 0x300
+_NLM_F_REPLACE = 0x100
+_NLM_F_CREATE = 0x400
 _RTN_UNICAST = 1
 _RT_SCOPE_LINK = 253
 _IFA_F_TENTATIVE = 0x40
-_IFAPROT_KERNEL_LL = 2  # include/uapi/linux/if_addr.h
+_IFAPROT_KERNEL_LL = 3
 
 # Chosen: a link message is about 2 kB in the kernel's accounting, so this is a few thousand.
 _RECEIVE_BUFFER_BYTES = 8 << 20
@@ -114,24 +113,24 @@ class Netlink:
 
     async def links(self) -> list[Message]:
         """Return a message for every device."""
-        return self._ask("list the devices", RTM_GETLINK, _NLM_F_DUMP, ifinfmsg())
+        return self._ask("list the devices", RTM_GETLINK, DUMP, ifinfmsg())
 
     async def link(self, ifindex: int) -> list[Message]:
         """Return a message for one device."""
         what = f"look at device {ifindex}"
-        return self._ask(what, RTM_GETLINK, _NLM_F_ACK, filled(ifinfmsg(), index=ifindex))
+        return self._ask(what, RTM_GETLINK, REQUEST, filled(ifinfmsg(), index=ifindex))
 
     async def neighbours(self, ifindex: int) -> list[Message]:
         """Return a message for every neighbour entry of a device."""
         what = f"list the neighbours of device {ifindex}"
         request = filled(ndmsg(), NDA_IFINDEX=ifindex)
-        return self._ask(what, RTM_GETNEIGH, _NLM_F_DUMP, request)
+        return self._ask(what, RTM_GETNEIGH, DUMP, request)
 
     async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
         """Return the entry of a device for one address, or None when it has none."""
         request = filled(ndmsg(), ifindex=ifindex, family=family, NDA_DST=destination)
         try:
-            entries = self._ask(f"look up {destination}", RTM_GETNEIGH, _NLM_F_ACK, request)
+            entries = self._ask(f"look up {destination}", RTM_GETNEIGH, REQUEST, request)
         except KernelRefused as error:
             if error.errno == errno.ENOENT:
                 return None
@@ -146,7 +145,7 @@ class Netlink:
         for family in (socket.AF_INET, socket.AF_INET6):
             what = f"list the routes through device {ifindex}"
             request = filled(rtmsg(), family=family, RTA_OIF=ifindex)
-            messages = self._ask(what, RTM_GETROUTE, _NLM_F_DUMP, request)
+            messages = self._ask(what, RTM_GETROUTE, DUMP, request)
             if any(_leads_somewhere(message) for message in messages):
                 return True
         return False
@@ -155,12 +154,14 @@ class Netlink:
         """Change attributes of a device, in one request."""
         what = f"set {', '.join(attributes)} of device {ifindex}"
         request = filled(ifinfmsg(), index=ifindex, **attributes)
-        self._ask(what, RTM_SETLINK, _NLM_F_ACK, request)
+        self._ask(what, RTM_SETLINK, REQUEST, request)
 
     async def replace_neighbour(self, **attributes: object) -> None:
         """Add or change a neighbour entry."""
         request = filled(ndmsg(), **attributes)
-        self._ask("set a neighbour", RTM_NEWNEIGH, _NLM_F_REPLACE, request)
+        self._ask(
+            "set a neighbour", RTM_NEWNEIGH, REQUEST | _NLM_F_REPLACE | _NLM_F_CREATE, request
+        )
 
     async def has_link_local(self, ifindex: int) -> bool:
         """Whether a device has a link-local IPv6 address that is not tentative any more."""
@@ -182,7 +183,7 @@ class Netlink:
                     IFA_ADDRESS=address,
                 )
                 what = f"remove {address} from device {ifindex}"
-                self._ask(what, RTM_DELADDR, _NLM_F_ACK, request)
+                self._ask(what, RTM_DELADDR, REQUEST, request)
 
     async def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
         """Set how often a device probes for neighbours: app_probes, ucast_probes, mcast_probes.
@@ -196,12 +197,12 @@ class Netlink:
             ndtmsg(), family=family, NDTA_NAME=table, NDTA_PARMS={"attrs": parameters}
         )
         what = f"set the neighbour probes of device {ifindex}"
-        self._ask(what, RTM_SETNEIGHTBL, _NLM_F_ACK, request)
+        self._ask(what, RTM_SETNEIGHTBL, REQUEST, request)
 
     def _ipv6_addresses(self, ifindex: int) -> list[Message]:
         what = f"list the addresses of device {ifindex}"
         request = filled(ifaddrmsg(), family=socket.AF_INET6, index=ifindex)
-        return self._ask(what, RTM_GETADDR, _NLM_F_DUMP, request)
+        return self._ask(what, RTM_GETADDR, DUMP, request)
 
     def _ask(self, what: str, kind: int, flags: int, request: Message) -> list[Message]:
         return ask(self._wire, what, kind, flags, request)

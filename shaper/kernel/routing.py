@@ -44,7 +44,7 @@ from shaper.kernel.route_messages import (
     seen_route,
     seen_rule,
 )
-from shaper.kernel.wire import Message, Wire
+from shaper.kernel.wire import DUMP, REQUEST, Message, Wire
 from shaper.network import (
     PROTOCOL,
     IpAddress,
@@ -55,8 +55,6 @@ from shaper.network import (
 
 # Specified: include/uapi/linux/netlink.h, if.h.
 _IFF_UP = 0x1
-_NLM_F_ACK = 0x1 | 0x4  # of a request
-_NLM_F_DUMP = 0x1 | 0x300
 _NLM_F_CREATE = 0x400
 _NLM_F_EXCL = 0x200
 _GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
@@ -111,7 +109,7 @@ class Routing:
     def bring_up(self, ifindex: int) -> None:
         """Set a device up, as `ip link set up` does."""
         request = filled(ifinfmsg(), index=ifindex, flags=_IFF_UP, change=_IFF_UP)
-        self._change(f"bring up device {ifindex}", RTM_SETLINK, _NLM_F_ACK, request, ())
+        self._change(f"bring up device {ifindex}", RTM_SETLINK, REQUEST, request, ())
 
     def add_address(self, ifindex: int, address: IpInterface) -> None:
         """Give a device an address, and with it the route to its prefix."""
@@ -126,13 +124,13 @@ class Routing:
         flags |= IFA_F_NODAD if address.version == 6 else 0
         request = address_request(ifindex, address)
         request = filled(request, IFA_FLAGS=flags, IFA_PROTO=PROTOCOL)
-        kind = _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL
+        kind = REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
         self._change(f"add {address}", RTM_NEWADDR, kind, request, {errno.EEXIST})
 
     def remove_address(self, ifindex: int, address: IpInterface) -> None:
         """Take an address from a device."""
         request = address_request(ifindex, address)
-        self._change(f"remove {address}", RTM_DELADDR, _NLM_F_ACK, request, _GONE)
+        self._change(f"remove {address}", RTM_DELADDR, REQUEST, request, _GONE)
 
     def add_route(self, route: Route, ifindex: int | None) -> None:
         """Add a route, before others of its prefix and metric, which stay.
@@ -143,22 +141,22 @@ class Routing:
         """
         what = f"add the route {route.destination}"
         request = route_request(route, ifindex)
-        self._change(what, RTM_NEWROUTE, _NLM_F_ACK | _NLM_F_CREATE, request, {errno.EEXIST})
+        self._change(what, RTM_NEWROUTE, REQUEST | _NLM_F_CREATE, request, {errno.EEXIST})
 
     def remove_route(self, route: Route, ifindex: int | None) -> None:
         """Remove a route of ours."""
         what = f"remove the route {route.destination}"
         request = route_request(route, ifindex)
-        self._change(what, RTM_DELROUTE, _NLM_F_ACK, request, _GONE)
+        self._change(what, RTM_DELROUTE, REQUEST, request, _GONE)
 
     def add_rule(self, rule: Rule) -> None:
         """Add a policy rule."""
-        flags = _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL
+        flags = REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
         self._change("add a rule", RTM_NEWRULE, flags, rule_request(rule), {errno.EEXIST})
 
     def remove_rule(self, rule: Rule) -> None:
         """Remove a policy rule of ours."""
-        self._change("remove a rule", RTM_DELRULE, _NLM_F_ACK, rule_request(rule), _GONE)
+        self._change("remove a rule", RTM_DELRULE, REQUEST, rule_request(rule), _GONE)
 
     def _routes(self, what: str, **filters: object) -> list[SeenRoute]:
         found = []
@@ -170,7 +168,7 @@ class Routing:
 
     def _dump(self, what: str, kind: int, request: Message) -> list[Message]:
         try:
-            return ask(self._wire, what, kind, _NLM_F_DUMP, request)
+            return ask(self._wire, what, kind, DUMP, request)
         except KernelRefused as error:
             if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT):
                 return []  # no IPv6, or no such table

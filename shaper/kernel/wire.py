@@ -24,6 +24,9 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 # Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_link.h; bits/socket.h.
 _SOL_NETLINK = 270
 _NETLINK_GET_STRICT_CHK = 12
+_NLM_F_REQUEST = 0x1
+_NLM_F_ACK = 0x4
+_NLM_F_DUMP = 0x300
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, serial number, port
@@ -33,6 +36,10 @@ _ATTRIBUTE_HEADER = struct.Struct("=HH")  # length, type
 _NLA_TYPE_MASK = 0x3FFF
 _NLA_ALIGNMENT = 4
 _OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
+
+# The flags of every request, and of one for everything there is.
+REQUEST = _NLM_F_REQUEST | _NLM_F_ACK
+DUMP = _NLM_F_REQUEST | _NLM_F_DUMP
 
 # Chosen.
 DATAGRAM_BYTES = 1 << 16
