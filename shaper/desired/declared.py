@@ -31,6 +31,8 @@ from shaper.network import (
     RouteKind,
 )
 
+MASTER = "master"  # in place of an address: those of the master, whatever they become
+
 # Chosen: preferred to the default metric of IPv6, 1024, and to that of most DHCP clients.
 _IPV6_METRIC = 512
 
@@ -66,12 +68,14 @@ class Presence:
     """What should be in the kernel because of one shaper's declaration.
 
     Attributes:
-        addresses: with their prefix lengths; copies of the master's have full length.
+        addresses: with their prefix lengths.
+        copies: of the master's addresses, at full length.
         routes: through the shaper.
         guards: through no device.
     """
 
     addresses: tuple[IpInterface, ...] = ()
+    copies: tuple[IpInterface, ...] = ()
     routes: tuple[Route, ...] = ()
     guards: tuple[Route, ...] = ()
 
@@ -87,7 +91,8 @@ def presence(network: Network, master: MasterNetwork) -> Presence:
     halves = [half for route in unicast for half in _halves(route)]
     followed = [_followed(route, master) for route in halves]
     return Presence(
-        addresses=_addresses(network, master),
+        addresses=network.addresses,
+        copies=_copies(network, master),
         routes=tuple(
             dict.fromkeys(each for route in followed if route for each in _with_way(route))
         ),
@@ -95,9 +100,9 @@ def presence(network: Network, master: MasterNetwork) -> Presence:
     )
 
 
-def _addresses(network: Network, master: MasterNetwork) -> tuple[IpInterface, ...]:
+def _copies(network: Network, master: MasterNetwork) -> tuple[IpInterface, ...]:
     if not network.follows_master:
-        return network.addresses
+        return ()
     return tuple(parse_address(str(each.ip)) for each in master.addresses)
 
 
@@ -151,7 +156,7 @@ def write_network(network: Network) -> dict[str, object]:
     addresses = [format_address(each) for each in network.addresses]
     return {
         "up": network.is_up,
-        "addresses": "master" if network.follows_master else addresses,
+        "addresses": [MASTER] * network.follows_master + addresses,
         "routes": [format_route(each) for each in network.routes],
         "rules": [format_rule(each) for each in network.rules],
     }
@@ -184,17 +189,18 @@ def parse_network(
     Args:
         ifname: the shaper.
         is_up: whether it is to be up; None: not said.
-        addresses: each with its prefix length, or "master".
+        addresses: each with its prefix length; or "master", in a list or by itself.
         routes: as `ip route` writes them.
         rules: as `ip rule` writes them.
         tables: numbers of tables by name.
     """
-    follows_master = addresses == "master"
-    if isinstance(addresses, str) and not follows_master:
-        raise InvalidValue(f'addresses = {addresses!r} is neither "master" nor a list')
+    if isinstance(addresses, str):
+        if addresses != MASTER:
+            raise InvalidValue(f'addresses = {addresses!r} is neither "{MASTER}" nor a list')
+        addresses = [MASTER]
     network = Network(
-        follows_master=follows_master,
-        addresses=() if follows_master else tuple(parse_address(each) for each in addresses),
+        follows_master=MASTER in addresses,
+        addresses=tuple(parse_address(each) for each in addresses if each != MASTER),
         routes=tuple(parse_route(each, ifname, tables) for each in routes),
         rules=tuple(parse_rule(each, tables) for each in rules),
     )

@@ -27,7 +27,7 @@ from shaper.kernel.links import Links
 from shaper.kernel.routing import Routing
 from shaper.kernel.routing_monitor import RoutingMonitor
 from shaper.kernel.wire import Wire
-from shaper.network import MAIN_TABLE, PROTOCOL, IpInterface, Network, Route, Rule
+from shaper.network import MAIN_TABLE, PROTOCOL, Network, Route, Rule
 from shaper.supervisor.device import Device
 
 # Chosen.
@@ -170,22 +170,20 @@ class NetworkKeeper:
     ) -> Iterator[bool]:
         for subject in subjects:
             if subject.ifindex is not None:
-                addresses = wanted[subject.ifname].addresses
-                yield from self._make_addresses_of(subject, subject.ifindex, addresses)
+                yield from self._make_addresses_of(
+                    subject.ifname, subject.ifindex, wanted[subject.ifname]
+                )
 
-    def _make_addresses_of(
-        self, subject: Subject, ifindex: int, addresses: tuple[IpInterface, ...]
-    ) -> Iterator[bool]:
+    def _make_addresses_of(self, ifname: str, ifindex: int, wanted: Presence) -> Iterator[bool]:
         seen = self._routing.addresses(ifindex)
         held = {each.address for each in seen}
-        add = (
-            self._routing.add_copy if subject.network.follows_master else self._routing.add_address
-        )
-        for address in addresses:
+        adders = dict.fromkeys(wanted.addresses, self._routing.add_address)
+        adders |= dict.fromkeys(wanted.copies, self._routing.add_copy)
+        for address, add in adders.items():
             if address not in held:
-                yield self._add(f"{subject.ifname}: address {address}", add, ifindex, address)
+                yield self._add(f"{ifname}: address {address}", add, ifindex, address)
         for each in seen:
-            if each.is_ours and each.address not in addresses:
+            if each.is_ours and each.address not in adders:
                 yield self._attempt("", self._routing.remove_address, ifindex, each.address)
 
     def _make_routes_true(

@@ -11,6 +11,7 @@ PURE = (
     "shaper.desired.bounds",
     "shaper.desired.declared",
     "shaper.desired.history",
+    "shaper.desired.inventory",
     "shaper.desired.ip_route",
     "shaper.desired.ip_rule",
     "shaper.desired.ip_words",
@@ -70,7 +71,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"shaper.kernel", "shaper.errors", "shaper.model", "shaper.network"},
         set(),
     ),
-    "shaper.desired": (WORDS, set()),
+    "shaper.desired": (WORDS, {"tomli_w"}),
     "shaper.supervisor": (
         {
             "shaper",

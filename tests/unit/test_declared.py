@@ -95,16 +95,20 @@ def test_a_master_without_gateways_is_followed() -> None:
 
 def test_addresses_of_the_master_are_copied_at_full_length() -> None:
     """So that no route to the master's own network comes with them."""
-    assert [*map(str, presence(declared(), MASTER).addresses)] == [
+    assert presence(declared(), MASTER).addresses == ()
+    assert [*map(str, presence(declared(), MASTER).copies)] == [
         "10.0.0.5/32",
         "2001:db8::5/128",
     ]
 
 
 def test_addresses_are_as_declared() -> None:
-    """The master's do not matter then."""
+    """The master's do not matter then, unless they are asked for beside them."""
     seen = presence(declared(addresses=["10.0.0.9/28"]), MASTER)
     assert [*map(str, seen.addresses)] == ["10.0.0.9/28"]
+    assert seen.copies == ()
+    both = presence(declared(addresses=["master", "10.0.0.9/28"]), MASTER)
+    assert (len(both.addresses), len(both.copies)) == (1, 2)
 
 
 def test_what_leads_nowhere_is_kept_as_it_is() -> None:

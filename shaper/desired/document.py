@@ -1,0 +1,38 @@
+"""Writes the format of shaper.toml: the reverse of `config.parse`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import tomli_w
+
+from shaper.desired.declared import write_network
+from shaper.model import Queue, Spec
+
+
+def write(specs: Iterable[Spec]) -> str:
+    """Return a configuration in which these shapers are all that is declared.
+
+    What is not set, or is what it would be anyway, is left out, so that the text says what
+    somebody asked for. `config.parse` returns the same shapers for it.
+    """
+    devices = {spec.ifname: _device(spec) for spec in specs}
+    document: dict[str, Any] = {"shapers": 0}
+    if devices:
+        document["device"] = devices
+    return tomli_w.dumps(document)
+
+
+def _device(spec: Spec) -> dict[str, Any]:
+    options, network = spec.options, write_network(spec.network)
+    values: dict[str, Any] = {
+        "master": spec.master,
+        "speed": options.rate_bits or None,
+        "queue": None if options.queue is Queue.FQ_CODEL else options.queue.value,
+        "limit": options.limit_packets,
+        "burst": options.burst_bytes,
+        "hz": options.hz,
+        **{key: value for key, value in network.items() if value != []},
+    }
+    return {key: value for key, value in values.items() if value is not None}
