@@ -8,6 +8,8 @@ The supervisor asks and the forwarder answers each message with `{"serial": n}`,
     open      slot                descriptor: the TAP
     configure slot, settings      a new rate, queue, limit, bucket or HZ; null: no speed
     bind      slot, has_header    descriptor: the packet socket of the master
+              ... is_captured     what was taken from a device: its ARP and the like pass
+              ... is_tap          descriptor: the TAP itself, as the frames were received
     unbind    slot                hold what waits: the master is down or gone
     absorb    slot                read the TAP's ring empty, which is about to shrink
     flush     slot                drop what waits

@@ -10,11 +10,12 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Sequence
 
 from shaper.forwarder.ports import MAX_BATCH, Batch, Outcome
 from shaper.forwarder.sendmmsg import Messages
 from shaper.forwarder.slots import SLOT_BYTES, Slots
-from shaper.packet.frame import strip_link_header
+from shaper.packet.frame import Buffer, strip_link_header
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
 _ETHERNET_HEADER_BYTES = 14
@@ -27,6 +28,14 @@ _OUTCOMES = {
     errno.ENETDOWN: Outcome.GONE,
     errno.ENXIO: Outcome.GONE,
     errno.ENODEV: Outcome.GONE,
+}
+# drivers/net/tun.c: EIO from a device that is down, EBADFD from one that was deleted.
+_TAP_OUTCOMES = {
+    errno.EAGAIN: Outcome.BLOCKED,
+    errno.ENOBUFS: Outcome.NOBUFS,
+    errno.ENOMEM: Outcome.NOBUFS,
+    errno.EIO: Outcome.GONE,
+    errno.EBADFD: Outcome.GONE,
 }
 
 
@@ -103,7 +112,8 @@ class PacketSink:
 
     removed_bytes = 0
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, keeps_neighbours: bool = False) -> None:
+        self.keeps_neighbours = keeps_neighbours
         self._descriptor = descriptor
         self._messages = Messages(MAX_BATCH)
         self._socket = socket.socket(fileno=descriptor)  # last: from here on it closes it
@@ -147,7 +157,8 @@ class HeaderlessSink:
 
     removed_bytes = _ETHERNET_HEADER_BYTES
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, keeps_neighbours: bool = False) -> None:
+        self.keeps_neighbours = keeps_neighbours
         self._libc = ctypes.CDLL(None, use_errno=True)
         (self._ifindex,) = struct.unpack_from("=i", self._sockname(descriptor), 4)
         self._socket = socket.socket(fileno=descriptor)  # last: from here on it closes it
@@ -195,3 +206,51 @@ class HeaderlessSink:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return address.raw
+
+
+class TapSink:
+    """The TAP itself: what was taken from the master's ingress is received again.
+
+    A program on the TAP's own ingress hands it on to the master. There is one frame a write(2).
+
+    Args:
+        descriptor: the open TAP, which does not block.
+        removed_bytes: of the Ethernet header, which a master without one has not received.
+    """
+
+    keeps_neighbours = True
+
+    def __init__(self, descriptor: int, removed_bytes: int) -> None:
+        self._descriptor = descriptor
+        self.removed_bytes = removed_bytes
+
+    def fileno(self) -> int:
+        """Return the TAP's descriptor."""
+        return self._descriptor
+
+    def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
+        """Write frames, one by one."""
+        return self._write_all(batch)
+
+    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
+        """Write a batch from where it lies."""
+        return self._write_all(batch.frames() if isinstance(batch, Slots) else batch.take())
+
+    def write_one(self, data: bytes) -> Outcome:
+        """Write a frame."""
+        return self._write_all([data])[1]
+
+    def close(self) -> None:
+        """Close this copy of the descriptor."""
+        os.close(self._descriptor)
+
+    def _write_all(self, batch: Sequence[Buffer]) -> tuple[int, Outcome]:
+        write, descriptor = os.write, self._descriptor
+        sent = 0
+        try:
+            for data in batch:
+                write(descriptor, data)
+                sent += 1
+        except OSError as error:
+            return sent, _TAP_OUTCOMES.get(error.errno or 0, Outcome.ERROR)
+        return sent, Outcome.SENT

@@ -16,10 +16,11 @@ from itertools import count
 
 from shaper.channel import messages
 from shaper.channel.board import Board
-from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSource
+from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSink, TapSource
 from shaper.forwarder.path import Path
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
+from shaper.packet.frame import ETHERNET_HEADER_BYTES
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
@@ -200,7 +201,14 @@ class Loop:
             self._set_interest(path.sink.fileno(), 0, path)
 
 
-def _sink(message: messages.Message, descriptor: int | None) -> PacketSink | HeaderlessSink | None:
+def _sink(
+    message: messages.Message, descriptor: int | None
+) -> PacketSink | HeaderlessSink | TapSink | None:
     if descriptor is None:
         return None
-    return PacketSink(descriptor) if message["has_header"] else HeaderlessSink(descriptor)
+    has_header = message["has_header"]
+    if message.get("is_tap", False):
+        os.set_blocking(descriptor, False)
+        return TapSink(descriptor, 0 if has_header else ETHERNET_HEADER_BYTES)
+    kind = PacketSink if has_header else HeaderlessSink
+    return kind(descriptor, keeps_neighbours=message.get("is_captured", False))

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline
-from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
+from shaper.forwarder.ports import MAX_BATCH, Batch, Measure, Outcome, Sink, Source
 from shaper.forwarder.queues import make_discipline
 from shaper.forwarder.stats import Tally
 from shaper.model import Queue, Settings
@@ -77,6 +77,7 @@ class Path:
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
         self._pending: list[Frame] = []
+        self._keeps_neighbours = False  # ARP and the like pass, as part of what was taken
         self._removed_bytes = 0  # of each frame's header, which the master does not transmit
         self._overhead_bytes = VNET_HEADER_BYTES  # of each read, what is not on the wire
         self._step_ns = 1  # departures are rounded up to multiples of it
@@ -144,6 +145,8 @@ class Path:
             self.sink.close()
         self.sink = sink
         self._removed_bytes = sink.removed_bytes if sink is not None else 0
+        if sink is not None:  # what waits for a master waits as it came
+            self._keeps_neighbours = sink.keeps_neighbours
         self._overhead_bytes = VNET_HEADER_BYTES + self._removed_bytes
         self.is_blocked = self._is_clear = False
 
@@ -156,7 +159,7 @@ class Path:
         """Drop everything that waits, what the TAP still holds included."""
         for _ in range(_MAX_FLUSH_BATCHES):
             batch = self.source.read(MAX_BATCH)
-            frames, neighbours = parse_all(batch)
+            frames, neighbours = self._parse_all(batch)
             self._tally.lose("neighbour", neighbours)
             self._tally.lose("flush", sum(frame.packets for frame in frames))
             if len(batch) < MAX_BATCH:
@@ -186,7 +189,7 @@ class Path:
             return []
         if data[ETHERTYPE] == IPV4 and not data[1]:
             wire_bytes, packets = len(data) - self._overhead_bytes, 1
-        elif is_neighbour_traffic(data):
+        elif not self._keeps_neighbours and is_neighbour_traffic(data):
             return [data]
         else:
             wire_bytes, packets = measure(data, self._removed_bytes)
@@ -211,7 +214,7 @@ class Path:
         has_waited, self._is_drained = not self._is_drained, batch.is_drained
         self.wants_frames = self._is_drained
         self.deadline_ns = None if self._is_drained else now_ns
-        size = batch.measure(self._removed_bytes) if batch.count else None
+        size = self._measure(batch) if batch.count else None
         now = now_ns * settings.hz // jiffies.NANOSECONDS
         if (
             size is None
@@ -222,7 +225,7 @@ class Path:
         sent, outcome = sink.write_batch(batch)
         discipline.passed(batch.count, now)
         if sent < batch.count:
-            frames, _ = parse_all(batch.take(), self._removed_bytes)
+            frames, _ = self._parse_all(batch.take())
             self._pending = self._settle(frames, sent, outcome)
             return []
         self._count_sent(size.wire_bytes, size.packets)
@@ -320,12 +323,18 @@ class Path:
         if self.source.lost:
             self._tally.lose("error", self.source.lost)
             self.source.lost = 0
-        frames, neighbours = parse_all(batch, self._removed_bytes)
+        frames, neighbours = self._parse_all(batch)
         if neighbours:
             self._tally.lose("neighbour", neighbours)
         if frames:
             discipline.enqueue_batch(frames, now=now)
         return sum([frame[1] for frame in frames])
+
+    def _measure(self, batch: Batch) -> Measure | None:
+        return batch.measure(self._removed_bytes, keeps_neighbours=self._keeps_neighbours)
+
+    def _parse_all(self, batch: list[bytes]) -> tuple[list[Frame], int]:
+        return parse_all(batch, self._removed_bytes, keeps_neighbours=self._keeps_neighbours)
 
     def _schedule(
         self, discipline: Discipline, settings: Settings, now_ns: int, *, is_cut_short: bool

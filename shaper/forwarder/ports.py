@@ -46,7 +46,9 @@ class Batch(Protocol):
     count: int
     is_drained: bool  # nothing more waited
 
-    def measure(self, header_bytes_removed: int) -> Measure | None:
+    def measure(
+        self, header_bytes_removed: int, *, keeps_neighbours: bool = False
+    ) -> Measure | None:
         """Return its size; None if some of it may not leave. There must be a frame in it."""
         ...
 
@@ -93,6 +95,7 @@ class Sink(Protocol):
     """Where frames go: the packet socket of the master."""
 
     removed_bytes: int  # of a frame's link-layer header, which the master does not have
+    keeps_neighbours: bool  # frames were taken from a device, and so are its ARP and the like
 
     def fileno(self) -> int:
         """Return the descriptor to wait on for room."""
@@ -126,9 +129,13 @@ class MemoryBatch:
         self.is_drained = is_drained
         self._frames = frames
 
-    def measure(self, header_bytes_removed: int) -> Measure | None:
+    def measure(
+        self, header_bytes_removed: int, *, keeps_neighbours: bool = False
+    ) -> Measure | None:
         """Return the size of the frames."""
-        frames, neighbours = parse_all(self._frames, header_bytes_removed)
+        frames, neighbours = parse_all(
+            self._frames, header_bytes_removed, keeps_neighbours=keeps_neighbours
+        )
         wire = [frame.wire_bytes for frame in frames]
         if neighbours:
             return None
@@ -179,6 +186,7 @@ class MemorySink:
     removed_bytes = 0
 
     def __init__(self) -> None:
+        self.keeps_neighbours = False
         self.frames: list[bytes] = []
         self.outcome = Outcome.SENT  # of every frame
         self.refuse: dict[int, Outcome] = {}  # of single frames, by their number

@@ -70,7 +70,9 @@ class Slots:
         self.is_drained = number != 0
         return number
 
-    def measure(self, header_bytes_removed: int) -> Measure | None:
+    def measure(
+        self, header_bytes_removed: int, *, keeps_neighbours: bool = False
+    ) -> Measure | None:
         """Return what the batch occupies on the wire; None if not all of it may leave."""
         lengths, count = self._lengths, self.count
         removed = VNET_HEADER_BYTES + header_bytes_removed
@@ -80,7 +82,7 @@ class Slots:
         sizes = []
         for slot, length in zip(self._slots, lengths, strict=False):
             frame = slot[:length]
-            if is_neighbour_traffic(frame):
+            if not keeps_neighbours and is_neighbour_traffic(frame):
                 return None
             sizes.append(measure(frame, header_bytes_removed))
         wire = [wire_bytes for wire_bytes, _ in sizes]
@@ -91,6 +93,10 @@ class Slots:
         count = self.count
         self._headers.lengths[:count] = memoryview(array("Q", self._lengths))
         return self._headers.send(descriptor, count)
+
+    def frames(self) -> list[memoryview]:
+        """Return the frames where they lie, for as long as the batch is under way."""
+        return [slot[:length] for slot, length in zip(self._slots, self._lengths, strict=False)]
 
     def take(self) -> list[bytes]:
         """Return the frames as objects, to be kept when the slots are used again."""

@@ -125,8 +125,12 @@ def are_plain(memory: memoryview, stride: int, count: int) -> bool:
     )
 
 
-def parse_all(batch: list[bytes], header_bytes_removed: int = 0) -> tuple[list[Frame], int]:
+def parse_all(
+    batch: list[bytes], header_bytes_removed: int = 0, *, keeps_neighbours: bool = False
+) -> tuple[list[Frame], int]:
     """Return the frames of a batch as `parse` would, and how many others were neighbour traffic.
+
+    With `keeps_neighbours` that is not told from other traffic.
 
     Every frame passes here, so what nearly every frame is, IPv4 and no offload frame, is
     recognised without a call.
@@ -135,7 +139,11 @@ def parse_all(batch: list[bytes], header_bytes_removed: int = 0) -> tuple[list[F
     neighbours = 0
     overhead = VNET_HEADER_BYTES + header_bytes_removed
     for data in batch:
-        if data[_ETHERTYPE:_NETWORK] != IPV4 and is_neighbour_traffic(data):
+        if (
+            data[_ETHERTYPE:_NETWORK] != IPV4
+            and not keeps_neighbours
+            and is_neighbour_traffic(data)
+        ):
             neighbours += 1
         elif data[1]:
             frames.append(parse(data, header_bytes_removed))
@@ -191,7 +199,8 @@ def is_neighbour_traffic(data: Buffer) -> bool:
     """Whether this is ARP, neighbour or router discovery, or MLD.
 
     These speak for the link they are seen on. The shaper's link is a fiction, and its neighbours
-    are resolved on the master: none of them may leave through a shaper.
+    are resolved on the master: none that was routed to a shaper may leave through it. What was
+    taken from a device speaks for that device, and passes.
     """
     ethertype = bytes(data[_ETHERTYPE:_NETWORK])
     if ethertype == IPV4 or (ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP):

@@ -1,0 +1,91 @@
+"""A path whose frames were taken from a device: what is that device's own passes, ARP too."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+
+import pytest
+
+from shaper.forwarder.edges import TapSink
+from shaper.forwarder.ports import Outcome
+from shaper.forwarder.slots import Slots
+from shaper.model import Queue, Settings
+from shaper.packet.frame import VNET_HEADER_BYTES
+from tests.unit.path_rig import MS, SETTINGS, Rig
+
+ARP = bytes(VNET_HEADER_BYTES) + b"\xff" * 6 + bytes(6) + b"\x08\x06" + bytes(28)
+TAGGED_ARP = ARP[:22] + b"\x81\x00\x00\x05" + ARP[22:]
+IP = ARP[:22] + b"\x08\x00\x45" + bytes(45)
+
+
+def captured(settings: Settings) -> Rig:
+    """Return a path of frames that were taken from a device."""
+    rig = Rig(settings)
+    rig.sink.keeps_neighbours = True
+    rig.path.bind(rig.sink)
+    return rig
+
+
+@pytest.mark.parametrize("queue", list(Queue))
+@pytest.mark.parametrize("batch", [[ARP], [TAGGED_ARP], [IP, ARP, IP], [ARP] * 3])
+def test_arp_of_a_device_passes(queue: Queue, batch: list[bytes]) -> None:
+    """Alone or among others, at once or by way of the queue."""
+    rig = captured(replace(SETTINGS, queue=queue))
+    rig.source.frames.extend(batch)
+    rig.run(0)
+    rig.run_to(10_000 * MS)
+    assert sorted(rig.sink.frames) == sorted(batch)
+    assert rig.count("neighbour") == 0
+
+
+def test_frames_that_wait_for_a_master_wait_as_they_came() -> None:
+    """A master that is gone for a while changes nothing of that."""
+    rig = captured(SETTINGS)
+    rig.path.bind(None)
+    rig.source.frames.append(ARP)
+    rig.path.flush()
+    rig.run(0)
+    assert (rig.count("neighbour"), rig.count("flush")) == (0, 1)
+
+
+def test_a_tap_takes_one_frame_a_write() -> None:
+    """Those that fit are counted, and the first that does not is still ours."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        sink = TapSink(ours.detach(), 14)
+        os.set_blocking(sink.fileno(), False)
+        assert sink.write_one(ARP) is Outcome.SENT
+        assert sink.write([IP, ARP]) == (2, Outcome.SENT)
+        assert [theirs.recv(1 << 16) for _ in range(3)] == [ARP, IP, ARP]
+        sent, outcome = sink.write([IP] * 100_000)
+        assert (0 < sent < 100_000, outcome) == (True, Outcome.BLOCKED)
+        sink.close()
+
+
+def test_a_batch_is_written_from_where_it_lies() -> None:
+    """In order, each with its own length."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    entrance, source = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, entrance, source:
+        for data in (ARP, IP):
+            entrance.send(data)
+        source.setblocking(False)
+        slots = Slots()
+        slots.fill(source.fileno(), 64)
+        size = slots.measure(0, keeps_neighbours=True)
+        assert size is not None
+        assert (size.packets, size.wire_bytes) == (2, len(ARP) + len(IP) - 2 * VNET_HEADER_BYTES)
+        assert slots.measure(0) is None
+        sink = TapSink(ours.detach(), 0)
+        assert sink.write_batch(slots) == (2, Outcome.SENT)
+        assert [theirs.recv(1 << 16) for _ in range(2)] == [ARP, IP]
+        sink.close()
+
+
+def test_a_tap_that_cannot_be_written_is_an_error() -> None:
+    """Counted, and tried no more with this frame."""
+    sink = TapSink(os.open(os.devnull, os.O_RDONLY), 0)
+    assert sink.write_one(ARP) is Outcome.ERROR
+    sink.close()
