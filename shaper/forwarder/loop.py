@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from itertools import count
 
 from shaper.channel import messages
@@ -33,10 +34,12 @@ class Loop:
 
     Args:
         end: the forwarder's end of the channel.
+        on_board: called when the board is there, and all that will ever be opened is open.
     """
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, on_board: Callable[[], None] = lambda: None) -> None:
         self._end = end
+        self._on_board = on_board
         self._board: Board | None = None
         self._paths: dict[int, Path] = {}
         self._by_descriptor: dict[int, Path] = {}
@@ -158,6 +161,7 @@ class Loop:
         if verb == "board":
             assert descriptor is not None
             self._board = Board(descriptor)
+            self._on_board()
         elif verb == "open":
             assert descriptor is not None
             self._open(message["slot"], descriptor)

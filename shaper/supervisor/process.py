@@ -139,6 +139,8 @@ def _spawn(channel_descriptor: int) -> subprocess.Popen[bytes]:
 
 
 def _how(status: int) -> str:
+    if status == -signal.SIGSYS:
+        return "signal SIGSYS: a system call that its filter does not allow, see the kernel's log"
     if status < 0:
         return f"signal {signal.Signals(-status).name}"
     return f"exit status {status}"

@@ -19,6 +19,7 @@ PURE = (
     "shaper.desired.topology",
     "shaper.discipline",
     "shaper.errors",
+    "shaper.forwarder.seccomp",
     "shaper.kernel.programs",
     "shaper.model",
     "shaper.names",

@@ -14,7 +14,7 @@ from tests.repo.headers import HEADERS, constants
 from tests.repo.sources import modules
 
 SPECIFIED = re.compile(r"^# Specified")
-HEADER = re.compile(r"\b((?:linux|asm-generic)/[\w/]+\.h|\w+\.h)\b")
+HEADER = re.compile(r"\b((?:linux|asm-generic)/[\w/-]+\.h|\w+\.h)\b")
 NAME = re.compile(r"^_*[A-Z][A-Z0-9_]*$")
 
 # Names that are ours, with those of the header.

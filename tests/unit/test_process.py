@@ -17,6 +17,7 @@ import pytest
 from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.errors import KernelRefused
+from shaper.supervisor import process as process_module
 from shaper.supervisor.process import Forwarder
 from tests.unit.instantly import instantly, until
 
@@ -181,3 +182,19 @@ async def test_stopping_is_no_death(rig: Rig, is_obedient: bool, signals: list[i
         assert process.signals == signals
         await until(lambda: process.end.fileno() < 0)
         assert rig.deaths == []
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (1, "exit status 1"),
+        (-signal.SIGKILL, "signal SIGKILL"),
+        (
+            -signal.SIGSYS,
+            "signal SIGSYS: a system call that its filter does not allow, see the kernel's log",
+        ),
+    ],
+)
+def test_the_log_tells_how_a_forwarder_died(status: int, sentence: str) -> None:
+    """An exit status, a signal by its name, and what it means that the filter ended it."""
+    assert process_module._how(status) == sentence
