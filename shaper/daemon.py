@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +12,7 @@ from typing import NoReturn
 import click
 
 from shaper import __version__
-from shaper.desired.config import Settings
+from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
 from shaper.supervisor.lifecycle import Daemon
@@ -23,6 +24,7 @@ DEFAULT_CONFIG = Path("/etc/shaper/shaper.toml")
 _USAGE_STATUS = 1
 _REFUSED_STATUS = 2
 _INTERRUPTED_STATUS = 130  # 128 and SIGINT, as shells report it
+_UMASK = 0o022  # what is made is for the daemon to write alone, however it was started
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _log = logging.getLogger("shaperd")
@@ -63,7 +65,13 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
     show_default=True,
     help="How much to log.",
 )
-@click.option("--check", is_flag=True, help="Validate the configuration and exit.")
+@click.option(
+    "--check",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Validate the configuration, or FILE, and exit. Works as any user.",
+)
 @click.version_option(__version__, prog_name="shaperd")
 def shaperd(
     socket: Path,
@@ -73,7 +81,7 @@ def shaperd(
     forwarders: int | None,
     config: Path | None,
     log_level: str,
-    check: bool,
+    check: str | None,
 ) -> None:
     """Create shaper devices and forward what is routed to them, each at its own speed.
 
@@ -83,7 +91,8 @@ def shaperd(
     logging.basicConfig(level=log_level.upper(), format="shaperd: %(levelname)s: %(message)s")
     for library in ("asyncio", "pyroute2"):  # which tell every message they handle
         logging.getLogger(library).setLevel(logging.WARNING)
-    settings = Settings(
+    config = Path(check) if check else config
+    command_line = CommandLine(
         socket=socket,
         state_directory=state_dir,
         config_path=config or DEFAULT_CONFIG,
@@ -93,16 +102,17 @@ def shaperd(
         forwarders=forwarders,
     )
     try:
-        checked = settings.config()
+        checked = command_line.config()
     except InvalidValue as error:
         _fail(error, _USAGE_STATUS)
     for warning in checked.warnings:
         _log.warning("%s", warning)
-    if check:
+    if check is not None:
         return
+    os.umask(_UMASK)
     try:
         with sole_owner(state_dir):
-            asyncio.run(Daemon(settings, checked).run())
+            asyncio.run(Daemon(command_line, checked).run())
     except ShaperError as error:
         _fail(error, _REFUSED_STATUS)
 

@@ -14,6 +14,7 @@ from shaper.network import Network
 # Specified by the interface.
 DEFAULT_HZ = 1000
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
+ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add ... altname)
 
 # Chosen.
 MIN_RATE_BITS = 8  # a byte a second
@@ -51,6 +52,7 @@ class Options:
     queue: Queue = Queue.FQ_CODEL
     limit_packets: int | None = None
     hz: int = DEFAULT_HZ
+    has_own_hz: bool = False  # it was set for this shaper; else hz is the daemon's and follows it
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ refused too, because no message and no command line could name the device again.
 from __future__ import annotations
 
 from shaper.errors import InvalidValue
-from shaper.model import IFNAMSIZ
+from shaper.model import ALTIFNAMSIZ, IFNAMSIZ
 
 # Specified by the kernel: one byte of IFNAMSIZ is the NUL.
 MAX_NAME_BYTES = IFNAMSIZ - 1
+MAX_ALTNAME_BYTES = ALTIFNAMSIZ - 1
 
 # Specified: the path separator, the old alias separator and the kernel's placeholder.
 _FORBIDDEN = "/:%"
@@ -22,13 +23,29 @@ def check_name(name: str) -> str:
 
     Raises InvalidValue if not; the message names it and the reason.
     """
-    reason = _fault(name)
+    return _check(name, MAX_NAME_BYTES)
+
+
+def check_master_name(name: str) -> str:
+    """Return `name` if it can name a device that is there already, altnames included.
+
+    Raises InvalidValue if not.
+    """
+    return _check(name, MAX_ALTNAME_BYTES)
+
+
+def _check(name: str, max_bytes: int) -> str:
+    reason = _fault(name, max_bytes)
     if reason is not None:
-        raise InvalidValue(f"{name!r} cannot name a network device: {reason}")
+        raise InvalidValue(f"{_shown(name)} cannot name a network device: {reason}")
     return name
 
 
-def _fault(name: str) -> str | None:
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= MAX_ALTNAME_BYTES else f"{name[:MAX_NAME_BYTES]}...")
+
+
+def _fault(name: str, max_bytes: int) -> str | None:
     """Return why the kernel, or this project, would not take a name; None if it would."""
     if not name:
         return "it is empty"
@@ -40,6 +57,6 @@ def _fault(name: str) -> str | None:
     if forbidden is not None:
         return f"{forbidden!r} is not allowed"
     length_bytes = len(name.encode())
-    if length_bytes > MAX_NAME_BYTES:
-        return f"it has {length_bytes} bytes and the kernel takes at most {MAX_NAME_BYTES}"
+    if length_bytes > max_bytes:
+        return f"it has {length_bytes} bytes and the kernel takes at most {max_bytes}"
     return None

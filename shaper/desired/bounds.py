@@ -15,8 +15,10 @@ from shaper.model import (
     Queue,
 )
 
-# Chosen: a hundredth off is worth a word.
-_TOLERANCE = 100
+# Chosen.
+_TOLERANCE = 100  # a hundredth off is worth a word
+_MAX_SHOWN = 60  # characters of a value that is refused
+_MAX_NUMBER = 1 << 4096  # Python does not print much larger ones
 
 
 def check_rate(rate_bits: int) -> int:
@@ -50,7 +52,7 @@ def change(
         check_within("burst", burst_bytes, 0, 1 << 40, "bytes")
         options = replace(options, burst_bytes=burst_bytes or None)
     if hz is not None:
-        options = replace(options, hz=check_hz(hz))
+        options = replace(options, hz=check_hz(hz), has_own_hz=True)
     if options.queue is Queue.CLASSIC and (options.limit_packets or options.burst_bytes):
         raise InvalidValue(
             "the classic queue has no limit or burst to set "
@@ -86,5 +88,20 @@ def classic_warning(options: Options) -> str | None:
 def check_within(noun: str, value: int, low: int, high: int, unit: str) -> int:
     """Return the value. Raises InvalidValue, naming it and the bounds."""
     if not low <= value <= high:
-        raise InvalidValue(f"{noun} {value} is out of bounds ({low} to {high} {unit})")
+        raise InvalidValue(f"{noun} {shown(value)} is out of bounds ({low} to {high} {unit})")
     return value
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on one line, and short whatever it is."""
+    if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+        return "a number of more than a thousand digits"
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # a list of numbers that Python does not print
+        return f"a {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """Return a text cut to what one sentence can hold."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -32,16 +32,18 @@ from typing import Any
 
 from shaper.desired import bounds
 from shaper.desired.declared import parse_network
+from shaper.desired.files import read_text
 from shaper.desired.tables import table_names
 from shaper.errors import InvalidValue
 from shaper.model import DEFAULT_HZ, Options, Spec
-from shaper.names import check_name
+from shaper.names import check_master_name, check_name
 from shaper.network import Network
 from shaper.units import ParsedRate, parse_rate, parse_size
 
 # Chosen.
 MAX_FORWARDERS = 64  # more than the cores a machine would give to shaping
 MAX_INITIAL_SHAPERS = 1024
+_MAX_NUMBER = 1 << 63  # of any value; TOML 1.0, "Integer"
 
 _TOP = {"hz": int, "shapers": int, "forwarders": int, "group": str, "device": dict}
 _DEVICE = {
@@ -80,7 +82,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CommandLine:
     """What the command line says; None: left to the configuration file."""
 
     socket: Path
@@ -96,8 +98,7 @@ class Settings:
 
         Raises InvalidValue.
         """
-        has_file = self.must_have_config or self.config_path.exists()
-        config = load(self.config_path) if has_file else Config()
+        config = load(self.config_path, must_exist=self.must_have_config)
         if self.hz is not None:
             config = replace(config, hz=bounds.check_hz(self.hz))
         if self.shapers is not None:
@@ -107,14 +108,21 @@ class Settings:
         return config
 
 
-def load(path: Path) -> Config:
-    """Return the configuration in a file. Raises InvalidValue, naming the file and the fault."""
+def load(path: Path, *, must_exist: bool = True) -> Config:
+    """Return the configuration in a file; the defaults for none, unless it must exist.
+
+    Raises InvalidValue, naming the file and the fault.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
+    except FileNotFoundError as error:
+        if not must_exist:
+            return Config()
+        raise InvalidValue(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise InvalidValue(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidValue(f"cannot read {path}: {error}") from error
+    except InvalidValue as error:
+        raise InvalidValue(f"cannot read {path}: it {error}") from error
     try:
         config = parse(text)
     except InvalidValue as error:
@@ -124,10 +132,7 @@ def load(path: Path) -> Config:
 
 def parse(text: str) -> Config:
     """Return the configuration in a text. Raises InvalidValue."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidValue(f"is not TOML: {error}") from error
+    document = _document(text)
     _check_keys("", document, _TOP)
     hz = bounds.check_hz(document.get("hz", DEFAULT_HZ))
     warnings: list[str] = []
@@ -135,7 +140,7 @@ def parse(text: str) -> Config:
         hz=hz,
         shapers=_check_shapers(document.get("shapers", 1)),
         forwarders=_check_forwarders(document.get("forwarders", 1)),
-        group=document.get("group", "shaper"),
+        group=_check_group(document.get("group", "shaper")),
         devices=tuple(
             _spec(ifname, device, hz, warnings)
             for ifname, device in document.get("device", {}).items()
@@ -144,19 +149,44 @@ def parse(text: str) -> Config:
     )
 
 
+def _document(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidValue(f"is not TOML: {bounds.shortened(str(error))}") from error
+    except RecursionError as error:
+        raise InvalidValue("is nested too deeply") from error
+    except ValueError as error:  # of a number, which tomllib leaves to int() or datetime
+        raise InvalidValue(f"has a value that cannot be read: {error}") from error
+
+
 def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:
     """Return the shapers to start with: N of them, those saved, and those configured over them."""
-    specs = {
-        f"shaper{number}": Spec(f"shaper{number}", options=Options(hz=config.hz))
-        for number in range(config.shapers)
-    }
+    specs = {f"shaper{number}": Spec(f"shaper{number}") for number in range(config.shapers)}
     for spec in (*saved, *config.devices):
         specs[spec.ifname] = spec
-    return list(specs.values())
+    return [with_hz(spec, config.hz) for spec in specs.values()]
+
+
+def with_hz(spec: Spec, hz: int) -> Spec:
+    """Return a shaper with the daemon's HZ, unless it has one of its own.
+
+    So the daemon's HZ reaches every shaper for which none was set, whoever made it and when.
+    """
+    options = spec.options
+    if options.has_own_hz or options.hz == hz:
+        return spec
+    return replace(spec, options=replace(options, hz=hz))
 
 
 def _check_shapers(number: int) -> int:
     return bounds.check_within("shapers", number, 0, MAX_INITIAL_SHAPERS, "devices")
+
+
+def _check_group(name: str) -> str:
+    if not name or not name.isprintable() or ":" in name:
+        raise InvalidValue(f"group = {bounds.shown(name)} cannot name a group")
+    return name
 
 
 def _check_forwarders(number: int) -> int:
@@ -166,7 +196,7 @@ def _check_forwarders(number: int) -> int:
 def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
     where = f"device.{check_name(ifname)}"
     if not isinstance(device, dict):
-        raise InvalidValue(f"{where} is not a table of settings")
+        raise InvalidValue(f"{where} = {bounds.shown(device)} is not a table of settings")
     _check_keys(f"{where}.", device, _DEVICE)
     try:
         options, doubts = _options(device, hz)
@@ -176,7 +206,7 @@ def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
     master = device.get("master")
     return Spec(
         ifname,
-        None if master is None else check_name(master),
+        None if master is None else check_master_name(master),
         options,
         _network(where, ifname, device),
     )
@@ -186,7 +216,7 @@ def _network(where: str, ifname: str, device: dict[str, Any]) -> Network:
     for key in ("addresses", "routes", "rules"):
         for each in device.get(key, ()):
             if not isinstance(each, str):
-                raise InvalidValue(f"{where}.{key}: {each!r} is not a text")
+                raise InvalidValue(f"{where}.{key}: {bounds.shown(each)} is not a text")
     try:
         return parse_network(
             ifname,
@@ -208,15 +238,26 @@ def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]
         queue=device.get("queue"),
         limit_packets=device.get("limit"),
         burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
-        hz=device.get("hz", hz),
+        hz=device.get("hz"),
     )
+    if not options.has_own_hz:
+        options = replace(options, hz=hz)
     return options, [speed.warning, bounds.classic_warning(options)]
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:
     for key, value in table.items():
         if key not in known:
-            raise InvalidValue(f"{where}{key} is unknown (known are: {', '.join(known)})")
+            raise InvalidValue(_unknown(where, key, known))
         is_misplaced = isinstance(value, bool) and known[key] is not bool
         if not isinstance(value, known[key]) or is_misplaced:
-            raise InvalidValue(f"{where}{key} = {value!r} is not of the right kind")
+            raise InvalidValue(f"{where}{key} = {bounds.shown(value)} is not of the right kind")
+        if isinstance(value, int):
+            bounds.check_within(f"{where}{key}", value, -_MAX_NUMBER, _MAX_NUMBER, "")
+
+
+def _unknown(where: str, key: str, known: dict[str, Any]) -> str:
+    name = bounds.shortened(key if key.isprintable() else repr(key))
+    if key.lower() in known:
+        return f"{where}{name} is unknown (keys are in lower case: {key.lower()})"
+    return f"{where}{name} is unknown (known are: {', '.join(known)})"

@@ -2,7 +2,8 @@
 
 Written whole or not at all: to a temporary file, flushed to the disk, renamed over the old one,
 and the directory flushed. A file that cannot be read, or that a newer version wrote, is set aside
-under another name and never overwritten; the daemon starts without it.
+under another name and never overwritten; the daemon starts without it. So it does where the
+directory cannot be written: what is asked for is then done, and does not survive a restart.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 
 from shaper.desired import bounds
 from shaper.desired.declared import read_network, write_network
-from shaper.errors import Busy, InvalidValue, KernelRefused
-from shaper.model import Options, Queue, Spec
-from shaper.names import check_name
+from shaper.desired.files import make_directory, read_text, replace_text
+from shaper.errors import Busy, InvalidValue
+from shaper.model import Options, Spec
+from shaper.names import check_master_name, check_name
 
 FILE_NAME = "state.json"
 VERSION = 1
@@ -43,33 +45,20 @@ class Store:
     def load(self) -> list[Spec]:
         """Return what was saved; nothing if there is no file, or none that can be used."""
         try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+            return decode(read_text(self.path))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        except (OSError, UnicodeDecodeError) as error:
-            self._set_aside(f"cannot be read: {error}")
+        except OSError as error:
+            self._set_aside(f"cannot be read ({error.strerror})")
             return []
-        try:
-            return decode(text)
         except InvalidValue as error:
             self._set_aside(str(error))
             return []
 
     def save(self, specs: Iterable[Spec]) -> None:
         """Replace the file. Raises OSError, and the old file is then untouched."""
-        directory = self.path.parent
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(_enclose(self._lines(specs)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        make_directory(self.path.parent)
+        replace_text(self.path, _enclose(self._lines(specs)))
 
     def _lines(self, specs: Iterable[Spec]) -> Iterator[str]:
         before, self._written = self._written, {}
@@ -91,7 +80,7 @@ class Store:
 
     def _free_name(self) -> Path:
         number = 1
-        while (aside := self.path.with_name(f"{FILE_NAME}.damaged-{number}")).exists():
+        while os.path.lexists(aside := self.path.with_name(f"{FILE_NAME}.damaged-{number}")):
             number += 1
         return aside
 
@@ -100,26 +89,47 @@ class Store:
 def sole_owner(directory: Path) -> Iterator[None]:
     """Hold the directory, making it if need be; two daemons would overwrite each other's state.
 
-    Raises Busy when another daemon holds it, and KernelRefused when it cannot be used.
+    The directory itself is locked, so that this works where nothing can be written. One that
+    cannot be used at all is told in the log and done without.
+
+    Raises Busy when another daemon holds it, and InvalidValue when it is no directory.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_directory(directory)
+    except NotADirectoryError as error:
+        raise InvalidValue(
+            f"cannot use the state directory {directory}: {error.strerror}"
+        ) from error
     except OSError as error:
-        raise KernelRefused(
-            f"cannot use the state directory {directory}: {error.strerror}", error.errno or 0
-        ) from error
+        _tell_unusable(directory, error)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise Busy(
-            f"another shaperd uses {directory} (stop it, or choose another --state-dir)"
-        ) from error
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        _tell_unusable(directory, error)
+        yield
+        return
     try:
+        _lock(descriptor, directory)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Busy(
+            f"another shaperd uses {directory} (stop it, or choose another --state-dir)"
+        ) from error
+    except OSError as error:  # not every file system has locks of directories
+        _tell_unusable(directory, error)
+
+
+def _tell_unusable(directory: Path, error: OSError) -> None:
+    _log.warning(
+        "cannot use the state directory %s (%s): starting without it", directory, error.strerror
+    )
 
 
 def encode(specs: Iterable[Spec]) -> str:
@@ -137,7 +147,7 @@ def _encode_one(spec: Spec) -> str:
             "burst_bytes": spec.options.burst_bytes,
             "queue": spec.options.queue,
             "limit_packets": spec.options.limit_packets,
-            "hz": spec.options.hz,
+            "hz": spec.options.hz if spec.options.has_own_hz else None,
             **network,
         }
     )
@@ -155,26 +165,37 @@ def decode(text: str) -> list[Spec]:
         document = json.loads(text)
         version = document["version"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InvalidValue(f"is damaged ({error})") from error
+        raise _damaged(error) from error
+    if not isinstance(version, int) or version < VERSION:
+        raise InvalidValue("is damaged (its version is no number of a version)")
     if version != VERSION:
         raise InvalidValue(f"is of version {version}, and this daemon reads version {VERSION}")
     try:
-        return [_spec(shaper) for shaper in document["shapers"]]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidValue(f"is damaged ({error})") from error
+        specs = [_spec(shaper) for shaper in document["shapers"]]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(error) from error
+    if len({spec.ifname for spec in specs}) != len(specs):
+        raise InvalidValue("is damaged (it names a shaper twice)")
+    return specs
+
+
+def _damaged(error: Exception) -> InvalidValue:
+    """Return the refusal of a state file, short whatever the file holds."""
+    reason = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+    return InvalidValue(f"is damaged ({bounds.shortened(reason)})")
 
 
 def _spec(shaper: dict[str, Any]) -> Spec:
     master = shaper["master"]
     return Spec(
         ifname=check_name(shaper["ifname"]),
-        master=None if master is None else check_name(master),
-        options=Options(
-            rate_bits=_rate_or_zero(shaper["rate_bits"]),
-            burst_bytes=_whole_or_none(shaper["burst_bytes"]),
-            queue=Queue(shaper["queue"]),
+        master=None if master is None else check_master_name(master),
+        options=bounds.change(
+            Options(rate_bits=_rate_or_zero(shaper["rate_bits"])),
+            queue=shaper["queue"],
             limit_packets=_whole_or_none(shaper["limit_packets"]),
-            hz=bounds.check_hz(_whole(shaper["hz"])),
+            burst_bytes=_whole_or_none(shaper["burst_bytes"]),
+            hz=_whole_or_none(shaper["hz"]),
         ),
         network=read_network(shaper["ifname"], shaper.get("network", {})),
     )
@@ -188,7 +209,7 @@ def _rate_or_zero(value: object) -> int:
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidValue(f"{value!r} is not a whole number")
+        raise InvalidValue(f"{bounds.shown(value)} is not a whole number")
     return value
 
 

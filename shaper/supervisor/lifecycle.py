@@ -8,6 +8,7 @@ A clean stop removes the devices; any other end leaves them, so that nothing lea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from dataclasses import replace
 
 from shaper import __version__
 from shaper.control.service import Service
-from shaper.desired.config import Config, Settings, initial_specs
+from shaper.desired.config import CommandLine, Config, initial_specs
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.kernel.netlink import Netlink
@@ -39,12 +40,12 @@ class Daemon:
     """One run of shaperd.
 
     Args:
-        settings: the command line.
+        command_line: its options.
         config: the configuration it starts with.
     """
 
-    def __init__(self, settings: Settings, config: Config) -> None:
-        self._settings = settings
+    def __init__(self, command_line: CommandLine, config: Config) -> None:
+        self._command_line = command_line
         self._config = config
         self._notifier = Notifier(os.environ)
         self._has_started = asyncio.Event()
@@ -53,11 +54,11 @@ class Daemon:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
-        store = Store(self._settings.state_directory)
+        store = Store(self._command_line.state_directory)
         async with Netlink() as netlink:
             supervisor = Supervisor(store, Pool(self._config.forwarders), netlink)
             commands = Commands(supervisor, self._config.hz)
-            service = Service(self._settings.socket, self._config.group, commands)
+            service = Service(self._command_line.socket, self._config.group, commands)
             service.listen()
             self._catch_signals(supervisor, commands, service)
             try:
@@ -99,7 +100,8 @@ class Daemon:
         watchdog = asyncio.get_running_loop().create_task(self._feed_watchdog(supervisor))
         self._notifier.ready(supervisor.summary())
         self._has_started.set()
-        print(f"shaperd {__version__} listens on {self._settings.socket}", flush=True)
+        with contextlib.suppress(OSError):  # a standard output that is full or closed
+            print(f"shaperd {__version__} listens on {self._command_line.socket}", flush=True)
         await self._is_stopping.wait()
         self._notifier.stopping()
         for task in (watchdog, *self._reloads):
@@ -118,7 +120,7 @@ class Daemon:
 
     async def _configure(self, commands: Commands, service: Service) -> None:
         """Read the configuration again. Raises ShaperError; the old one is then kept."""
-        config = self._settings.config()
+        config = self._command_line.config()
         for warning in (*config.warnings, *await commands.configure(config.devices)):
             _log.warning("%s", warning)
         if config.forwarders != self._config.forwarders:

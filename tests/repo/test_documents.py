@@ -183,7 +183,7 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
     """The file in the guide is accepted and has every key that is known."""
     sample = fenced(GUIDE, "toml", "# /etc/shaper/shaper.toml")
     (device,) = parse(sample).devices
-    options = Options(64_000, 16 * 1024, Queue.FIFO, limit_packets=100)
+    options = Options(64_000, 16 * 1024, Queue.FIFO, 100, has_own_hz=True)
     assert device == Spec("shaper0", "eth1", options, device.network)
     assert device.network.follows_master
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)

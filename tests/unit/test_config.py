@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from shaper.desired.config import Config, initial_specs, load, parse
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
+from tests.unit.test_store import SHAPES
 
 FULL = """
 hz = 250
@@ -38,7 +40,7 @@ def test_every_key() -> None:
         group="netadmin",
         devices=(
             Spec("shaper0", "eth1", Options(64_000, 16_384, Queue.FIFO, 100, 250)),
-            Spec("slow", None, Options(9600, hz=100)),
+            Spec("slow", None, Options(9600, hz=100, has_own_hz=True)),
         ),
     )
 
@@ -66,12 +68,35 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[device.shaper0]\nsped = 1", r"device\.shaper0\.sped"),
         ("[device]\nshaper0 = 1", r"device\.shaper0"),
         ("[device.'0123456789abcdef']\nspeed = 8", "0123456789abcdef"),
+        ("HZ = 100", "HZ is unknown .keys are in lower case: hz"),
+        ("hz = 100\nhz = 100\n", "at line 2"),
+        ("hz = inf", "hz = inf"),
+        ("hz = nan", "hz = nan"),
+        (f"hz = {'9' * 5000}", "cannot be read"),
+        (f"hz = 0x{'f' * 5000}", "hz a number of more than a thousand digits"),
+        (f"group = [0x{'f' * 5000}]", "group = a list"),
+        (f"hz = 1{'0' * 100}", "hz 10+[.]{3} is out of bounds"),
+        ("hz = 1979-13-45", "cannot be read|not TOML"),
+        (f"hz = {'[' * 100_000}", "nested too deeply"),
+        (f"hz = '{'x' * 5000}'", r"hz = 'x+\.\.\. is not"),
+        ("group = ''", "cannot name a group"),
+        ('group = "a\\u0000b"', "cannot name a group"),
+        ("device = []", "device"),
+        ("[[device.shaper0]]", "is not a table"),
+        ("[device.shaper0]\nspeed = -1", "-1"),
+        ("[device.shaper0]\nburst = -1", "-1"),
+        ("[device.shaper0]\nlimit = -1", "limit -1"),
+        ("[device.shaper0]\nspeed = 1.5", "speed = 1.5"),
+        ("[device.shaper0]\nroutes = [1]", "routes: 1"),
+        ("\x00", "not TOML"),
     ],
 )
 def test_faults_are_named(text: str, fault: str) -> None:
     """Each refusal says which key and which value."""
-    with pytest.raises(InvalidValue, match=fault):
+    with pytest.raises(InvalidValue, match=fault) as refusal:
         parse(text)
+    assert len(str(refusal.value)) < 300
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +122,7 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=f"^cannot read {path}: No such file or directory$"):
         load(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(InvalidValue, match=f"^cannot read {path}: 'utf-8' codec"):
+    with pytest.raises(InvalidValue, match=f"^cannot read {path}: it is not UTF-8 .*line 1"):
         load(path)
     path.write_text("hz = 0")
     with pytest.raises(InvalidValue, match=f"{path}: hz 0"):
@@ -113,3 +138,32 @@ def test_configured_devices_win_over_saved_ones() -> None:
         Spec("shaper1"),
         Spec("slow", "eth0", Options(9600)),
     ]
+
+
+def test_the_daemons_hz_reaches_every_shaper_without_its_own() -> None:
+    """Of the first N, saved and configured alike; what was set for one stays."""
+    own = Options(8, hz=250, has_own_hz=True)
+    config = Config(hz=100, shapers=1, devices=(Spec("wan", None, Options(9600)),))
+    specs = initial_specs(config, [Spec("saved"), Spec("set", None, own)])
+    assert {spec.ifname: spec.options.hz for spec in specs} == {
+        "shaper0": 100,
+        "saved": 100,
+        "set": 250,
+        "wan": 100,
+    }
+
+
+@pytest.mark.parametrize("make", SHAPES, ids=lambda make: make.__name__)
+def test_any_shape_of_a_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Whatever lies there: one sentence that names it, at once."""
+    path = tmp_path / "shaper.toml"
+    make(path)
+    for must_exist in (True, False):
+        with pytest.raises(InvalidValue, match=str(path)) as refusal:
+            load(path, must_exist=must_exist)
+        assert len(str(refusal.value)) < 300
+
+
+def test_the_null_device_is_an_empty_configuration() -> None:
+    """`--config /dev/null` asks for the defaults."""
+    assert load(Path("/dev/null")) == Config()

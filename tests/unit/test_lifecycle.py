@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.desired.config import Settings
+from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import Busy
 from shaper.model import Options, Queue, Spec
@@ -38,8 +38,10 @@ class Life:
     async def running(self) -> AsyncIterator[None]:
         """Run the daemon until it has stopped as SIGTERM makes it."""
         state = self.machine.state_directory
-        settings = Settings(self._socket, state, self.config, True, None, None, None)
-        task = asyncio.get_running_loop().create_task(Daemon(settings, settings.config()).run())
+        command_line = CommandLine(self._socket, state, self.config, True, None, None, None)
+        task = asyncio.get_running_loop().create_task(
+            Daemon(command_line, command_line.config()).run()
+        )
         await until(self._socket.exists)
         await settle()
         yield

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.desired.store import Store, decode, encode
+from shaper.desired.store import Store, decode, encode, sole_owner
+from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
 
 SPECS = [
     Spec("shaper0", "eth1", Options(rate_bits=64_000)),
-    Spec("shaper1", None, Options(0, 3000, Queue.FIFO, 20, 100)),
+    Spec("shaper1", None, Options(0, 3000, Queue.FIFO, 20, 100, has_own_hz=True)),
 ]
 
 
@@ -29,11 +35,13 @@ SPECS = [
                 Options,
                 st.just(0) | st.integers(8, 10**15),
                 st.none() | st.integers(1, 10**9),
-                st.sampled_from(Queue),
+                st.sampled_from([Queue.FIFO, Queue.FQ_CODEL]),
                 st.none() | st.integers(1, 10**5),
                 st.integers(10, 10**5),
+                st.just(True),
             ),
-        )
+        ),
+        unique_by=lambda spec: spec.ifname,
     )
 )
 def test_round_trip(specs: list[Spec]) -> None:
@@ -106,13 +114,141 @@ def test_bytes_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "state.json.damaged-1").read_bytes() == b"\xff\xfe\x00"
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
-    """Where the new file cannot be written the old one is untouched."""
+def test_a_failed_save_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the new file cannot be flushed the old one is untouched, and the new one is gone."""
     store = Store(tmp_path)
     store.save(SPECS)
     before = store.path.read_text()
-    store.path.with_suffix(".new").mkdir()
-    with pytest.raises(OSError, match="directory"):
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(OSError, match="Input/output"):
         store.save([])
     assert store.path.read_text() == before
-    assert json.loads(before)["version"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_daemon_hz_is_not_saved_as_a_shapers(tmp_path: Path) -> None:
+    """One for which none was set follows the daemon's at the next start."""
+    store = Store(tmp_path)
+    store.save([Spec("shaper0", options=Options(hz=100))])
+    assert store.load() == [Spec("shaper0")]
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path.name)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+def _full_of_nul(path: Path) -> None:
+    path.write_bytes(bytes(100))
+
+
+def _deep(path: Path) -> None:
+    path.write_text('{"version": 1, "shapers": ' + "[" * 200_000)
+
+
+def _big_number(path: Path) -> None:
+    path.write_text(f'{{"version": {"9" * 5000}, "shapers": []}}')
+
+
+SHAPES: list[Callable[[Path], None]] = [
+    _loop,
+    _socket,
+    _device,
+    _huge,
+    _full_of_nul,
+    _deep,
+    _big_number,
+    Path.mkdir,
+    os.mkfifo,
+]
+
+
+@pytest.mark.parametrize("make", SHAPES, ids=lambda make: make.__name__)
+def test_any_shape_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
+) -> None:
+    """Whatever lies in the file's place: one short line in the log, and a start without it."""
+    store = Store(tmp_path)
+    make(store.path)
+    assert store.load() == []
+    (record,) = caplog.records
+    assert len(record.getMessage()) < 300
+    assert os.path.lexists(tmp_path / "state.json.damaged-1")
+    store.save(SPECS)
+    assert store.load() == SPECS
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    """What `state.new` leads to is not touched; a directory of that name is gone around."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    directory = tmp_path / "state"
+    directory.mkdir()
+    store = Store(directory)
+    temporary = directory / "state.new"
+    temporary.symlink_to(victim)
+    store.save(SPECS)
+    temporary.mkdir()
+    store.save(SPECS)
+    assert victim.read_text() == "precious"
+    assert store.load() == SPECS
+    assert sorted(path.name for path in directory.iterdir()) == ["state.json", "state.new"]
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    """Neither an open nor a closed umask widens or narrows what is made."""
+    for umask in (0, 0o777 & ~0o022):
+        before = os.umask(umask)
+        try:
+            directory = tmp_path / f"over-{umask}" / "state"
+            Store(directory).save(SPECS)
+        finally:
+            os.umask(before)
+        modes = [
+            stat.S_IMODE(path.stat().st_mode)
+            for path in (directory.parent, directory, directory / "state.json")
+        ]
+        assert modes[:2] == [0o755, 0o750]
+        assert modes[2] & 0o077 == 0
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_directory_that_cannot_be_made_is_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The daemon starts and says so: traffic must not leave unshaped because of a disk."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.mkdir", refuse)
+    with sole_owner(tmp_path / "state"):
+        assert os.strerror(number) in caplog.text
+
+
+def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """That is a mistake of the command line, and no fault of the disk."""
+    path = tmp_path / "file"
+    path.touch()
+    for directory in (path, path / "below"):
+        with pytest.raises(InvalidValue, match=str(directory)), sole_owner(directory):
+            pass
