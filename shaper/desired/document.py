@@ -32,7 +32,7 @@ def _device(spec: Spec) -> dict[str, Any]:
         "queue": None if options.queue is Queue.FQ_CODEL else options.queue.value,
         "limit": options.limit_packets,
         "burst": options.burst_bytes,
-        "hz": options.hz,
+        "hz": options.hz if options.has_own_hz else None,
         **{key: value for key, value in network.items() if value != []},
     }
     return {key: value for key, value in values.items() if value is not None}

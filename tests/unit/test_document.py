@@ -25,7 +25,7 @@ NETWORK = parse_network(
         [],
         [Spec("shaper0")],
         [Spec("shaper0", "eth1", Options(64_000)), Spec("wan.1", "eth1.7")],
-        [Spec("shaper0", "eth1", Options(8, 3000, Queue.FIFO, 10, 100), NETWORK)],
+        [Spec("shaper0", "eth1", Options(8, 3000, Queue.FIFO, 10, 100, has_own_hz=True), NETWORK)],
         [Spec("shaper0", "eth1", Options(8, queue=Queue.CLASSIC))],
         [Spec("shaper0", network=Network(is_up=False))],
         [Spec('s"h\\a', 'e"th\\1')],
@@ -43,5 +43,5 @@ def test_what_is_written_is_read(specs: list[Spec]) -> None:
 def test_what_is_not_set_is_left_out() -> None:
     """The text says what somebody asked for."""
     assert write([Spec("shaper0", "eth1", Options(64_000))]) == (
-        'shapers = 0\n\n[device.shaper0]\nmaster = "eth1"\nspeed = 64000\nhz = 1000\n'
+        'shapers = 0\n\n[device.shaper0]\nmaster = "eth1"\nspeed = 64000\n'
     )
