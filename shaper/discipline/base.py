@@ -1,48 +1,133 @@
-"""What the path asks of a discipline: the contract every queue here keeps.
+"""What the path asks of a discipline, and what the gate asks of a queue.
 
-A discipline owns the frames it was given until it hands them out or counts them as dropped.
-It is told the time, an integer number of ticks that never runs backwards, and answers with the
-tick in which it wants to be asked again. It never looks at a clock. A tick is a microsecond, or a
-jiffy for the classic queue and in most tests; here all are called jiffies.
+    Discipline: when the next frame leaves     gate.Gate (a queue behind a token bucket), Classic
+    PacketQueue: which frame is the next       Fifo, FqCodel
+
+A discipline owns the frames it was given until it hands them out or counts them as dropped. Time
+is an integer number of ticks that never runs backwards; a discipline is told it and answers with
+the tick in which it wants to be asked again. A tick is a microsecond, or a jiffy for the classic
+queue and in most tests; here all are called jiffies.
+
+Where other stages go. A stage that holds frames after they were paid for (delay, loss,
+duplication) is a `Discipline` that wraps another: it takes what that one hands out, answers
+`deadline` with the earlier of both, counts what it holds as backlog, and never admits. What
+changes the rate in the course of time (a trace, a quota) calls `Gate.pace`. Neither is seen by a
+queue.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from shaper.model import Settings
 from shaper.packet.frame import Frame
 
 
-class Discipline(Protocol):
-    """A transmit queue with a rate.
+class Backlog(Protocol):
+    """What waits in a queue, and what became of the rest."""
 
-    Attributes:
-        backlog_bytes: wire bytes waiting.
-        backlog_packets: wire frames waiting; an offload frame counts its segments.
-        overlimits: how many times a frame had to wait.
-        dropped: wire frames lost, by reason.
-        ecn_marks: wire frames marked instead of dropped (RFC 3168).
-        flows: how many flows have a place in the round, where the discipline tells them apart.
-        tells_delays: whether `delay_now` and `delay_percentile` say anything.
-        delay_now: how long the frame handed out last had waited, in jiffies.
-        room: wire frames that fit without a drop; at 0 the TAP is better left unread.
-        busy_bytes: wire bytes handed out since the rate was last set.
-        busy_ns: how long the rate was in use since it was last set, in nanoseconds.
-            `busy_bytes * 8e9 / busy_ns` is the rate achieved while there was work.
-    """
+    @property
+    def backlog_bytes(self) -> int:
+        """Wire bytes waiting."""
+        ...
 
-    backlog_bytes: int
-    backlog_packets: int
-    overlimits: int
-    dropped: dict[str, int]
-    ecn_marks: int
-    flows: int
-    tells_delays: bool
-    delay_now: int
+    @property
+    def backlog_packets(self) -> int:
+        """Wire frames waiting; an offload frame counts its segments."""
+        ...
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Wire frames lost, by reason."""
+        ...
+
+    @property
+    def ecn_marks(self) -> int:
+        """Wire frames marked instead of dropped (RFC 3168)."""
+        ...
+
+    @property
+    def flows(self) -> int:
+        """How many flows have a place in the round, where they are told apart."""
+        ...
+
+    @property
+    def tells_delays(self) -> bool:
+        """Whether `delay_now` and `delay_percentile` say anything."""
+        ...
+
+    @property
+    def delay_now(self) -> int:
+        """How long the frame handed out last had waited, in jiffies."""
+        ...
 
     @property
     def room(self) -> int:
-        """How many more wire frames it takes without dropping one; 0 or less when it is full."""
+        """Wire frames that fit without a drop; at 0 the TAP is better left unread."""
+        ...
+
+    @property
+    def shed_factor(self) -> int:
+        """Bytes that may be read and dropped for each byte sent while it is full."""
+        ...
+
+    def delay_percentile(self, percent: int, *, now: int) -> int | None:
+        """Return how many jiffies `percent` of the last ten seconds' frames waited at most."""
+        ...
+
+    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
+        """Take frames that arrived together, in order; drop and count what finds no room."""
+        ...
+
+    def inherit(self, frames: list[Frame], *, now: int) -> None:
+        """Take over what waited in another queue, beyond the limit if need be."""
+        ...
+
+    def passed(self, frames: int, now: int) -> None:
+        """Record reads of the TAP that left at jiffy `now` without being queued."""
+        ...
+
+    def drain(self) -> list[Frame]:
+        """Give back everything that waits, in order, to be queued elsewhere; nothing is lost."""
+        ...
+
+
+class PacketQueue(Backlog, Protocol):
+    """An order of frames. It knows no rate: only which frame is the next."""
+
+    def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
+        """Hand out frames in order, at most `limit`; return them and their wire bytes.
+
+        Another frame leaves while those before it are at most `budget_bytes`, which is not
+        negative. Something must wait.
+        """
+        ...
+
+    def found_empty(self) -> None:
+        """Note that a frame was asked for when none waited."""
+        ...
+
+    def configure(self, settings: Settings, *, now: int) -> None:
+        """Change limit, largest frame or HZ at jiffy `now` of the old HZ; lose nothing."""
+        ...
+
+
+class Discipline(Backlog, Protocol):
+    """A queue with a clock: what a path sends from."""
+
+    @property
+    def overlimits(self) -> int:
+        """How many times a frame had to wait."""
+        ...
+
+    @property
+    def step_ns(self) -> int:
+        """Departures are rounded up to multiples of it."""
+        ...
+
+    @property
+    def can_admit(self) -> bool:
+        """Whether `admit` may ever say yes."""
         ...
 
     @property
@@ -52,36 +137,24 @@ class Discipline(Protocol):
 
     @property
     def busy_ns(self) -> int:
-        """Nanoseconds for which the rate was in use since it was last set."""
-        ...
+        """Nanoseconds for which the rate was in use since it was last set.
 
-    def enqueue(self, frame: Frame, *, now: int) -> None:
-        """Take a frame at jiffy `now`; it may drop this one or another, and counts it."""
-        ...
-
-    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
-        """Take frames that arrived together, in order, as `enqueue` would take each."""
-        ...
-
-    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
-        """Pay for frames that have just come, so that they leave at jiffy `now` without a queue.
-
-        To be asked only where nothing is queued; `has_waited` if they have waited all the same,
-        elsewhere, since the last time. False, and nothing paid, if the rate does not allow all of
-        them, the last one of `last_bytes`, to leave at once: they are to be enqueued then.
+        `busy_bytes * 8e9 / busy_ns` is the rate achieved while there was work.
         """
         ...
 
-    def passed(self, frames: int, now: int) -> None:
-        """Be told that so many reads of the TAP left at jiffy `now` without being queued."""
-        ...
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
+        """Pay for frames that conform, so that they leave at jiffy `now` without a queue.
 
-    def inherit(self, frames: list[Frame], *, now: int) -> None:
-        """Take over what waited in another discipline, beyond the limit if need be."""
-        ...
+        To be asked only where nothing is queued. False, and nothing paid, if the rate does not
+        allow all of them to leave at once: they are to be enqueued then.
 
-    def dequeue(self, *, now: int) -> Frame | None:
-        """Hand out the next frame that may leave at jiffy `now`, or None."""
+        Args:
+            wire_bytes: of all of them.
+            last_bytes: of the last one.
+            now: the current jiffy.
+            has_waited: they were held elsewhere since the last call, in the TAP's ring.
+        """
         ...
 
     def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
@@ -89,7 +162,7 @@ class Discipline(Protocol):
         ...
 
     def left_late(self, wire_bytes: int, *, now: int) -> None:
-        """Be told that the last `wire_bytes` handed out left only at jiffy `now`."""
+        """Correct for the last `wire_bytes` handed out, which left only at jiffy `now`."""
         ...
 
     def deadline(self) -> int | None:
@@ -97,10 +170,6 @@ class Discipline(Protocol):
 
         It may lie in the past: then a frame may leave at once.
         """
-        ...
-
-    def delay_percentile(self, percent: int, *, now: int) -> int | None:
-        """Return how many jiffies `percent` of the last ten seconds' frames waited at most."""
         ...
 
     def opens_at(self) -> int:
@@ -111,13 +180,9 @@ class Discipline(Protocol):
         """Drop everything that waits and count it under `reason`."""
         ...
 
-    def drain(self) -> list[Frame]:
-        """Give back everything that waits, in order, to be queued elsewhere; nothing is lost."""
-        ...
-
 
 class FirstComeFirstServed:
-    """What a discipline does not do that knows one flow only: mark, and tell delays."""
+    """What a queue of one flow does not do: mark, and tell delays."""
 
     ecn_marks = 0
     flows = 0
@@ -125,29 +190,8 @@ class FirstComeFirstServed:
     tells_delays = False
 
     def passed(self, frames: int, now: int) -> None:
-        """Count nothing: there are no delays to be told."""
+        """Count nothing: delays are not recorded."""
 
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
         """Return None: delays are not recorded."""
         return None
-
-
-class OneByOne:
-    """The batches of a discipline that has nothing to gain from them."""
-
-    def inherit(self: Discipline, frames: list[Frame], *, now: int) -> None:
-        """Take each frame in turn, as if it came now."""
-        for frame in frames:
-            self.enqueue(frame, now=now)
-
-    def enqueue_batch(self: Discipline, frames: list[Frame], *, now: int) -> None:
-        """Take each frame in turn."""
-        for frame in frames:
-            self.enqueue(frame, now=now)
-
-    def dequeue_batch(self: Discipline, *, now: int, limit: int) -> list[Frame]:
-        """Ask for one frame after the other."""
-        frames: list[Frame] = []
-        while len(frames) < limit and (frame := self.dequeue(now=now)) is not None:
-            frames.append(frame)
-        return frames

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from shaper.discipline.base import FirstComeFirstServed, OneByOne
+from shaper.discipline.base import FirstComeFirstServed
 from shaper.discipline.jiffies import NANOSECONDS
 from shaper.packet.frame import Frame
 
@@ -55,7 +55,7 @@ class _Released(NamedTuple):
     busy_ticks: int  # by how much it moved the recovery time on
 
 
-class Classic(FirstComeFirstServed, OneByOne):
+class Classic(FirstComeFirstServed):
     """A queue on the driver's recovery clock; see `base.Discipline` for the contract.
 
     `rate_bits` is in bits per second, `hz` in jiffies per second, `now` the current jiffy. A queue
@@ -64,6 +64,9 @@ class Classic(FirstComeFirstServed, OneByOne):
     """
 
     room = LIMIT_FRAMES  # at any time, by design: the eleventh frame pushes out the first
+    shed_factor = 0  # it is never full
+    can_admit = False
+    step_ns = 1  # its clock is one of jiffies: there is nothing to round
 
     def __init__(self, *, rate_bits: int, hz: int, now: int, opens_at: int | None = None) -> None:
         self.backlog_bytes = 0
@@ -118,6 +121,22 @@ class Classic(FirstComeFirstServed, OneByOne):
         self._busy_ticks += busy_ticks
         self.busy_bytes += frame.wire_bytes
         return self._leave(frame)
+
+    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
+        """Take each frame in turn."""
+        for frame in frames:
+            self.enqueue(frame, now=now)
+
+    def inherit(self, frames: list[Frame], *, now: int) -> None:
+        """Take each frame in turn, as if it came now."""
+        self.enqueue_batch(frames, now=now)
+
+    def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
+        """Ask for one frame after the other."""
+        frames: list[Frame] = []
+        while len(frames) < limit and (frame := self.dequeue(now=now)) is not None:
+            frames.append(frame)
+        return frames
 
     def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Return False: every frame is queued, as by the driver."""

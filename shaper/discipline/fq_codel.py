@@ -1,6 +1,6 @@
-"""The fq_codel discipline: a queue for each flow, a turn for each queue, behind a token bucket.
+"""The fq_codel queue: a queue for each flow, a turn for each queue.
 
-The law, after RFC 8290 and behind the bucket's (see `bucket`):
+The law, after RFC 8290:
 
 1. Each flow (see `flow`) has a queue of its own, kept short by CoDel (see `codel`).
 2. Flows take turns. A turn is a quantum of wire bytes, and what a frame took beyond it is made up
@@ -34,11 +34,10 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
-from shaper.discipline import jiffies
-from shaper.discipline.bucket import Bucket
 from shaper.discipline.codel import Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
 from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
+from shaper.discipline.jiffies import convert
 from shaper.model import Settings
 from shaper.packet import ecn
 from shaper.packet.flow import identify
@@ -50,13 +49,12 @@ _FLOWS = 1024
 
 
 class FqCodel:
-    """Queues by flow and their bucket; see `base.Discipline` for the contract.
+    """Queues by flow; see `base.PacketQueue` for the contract.
 
     Args:
-        settings: rate, bucket and limit.
+        settings: rate, largest frame and limit.
         now: the current jiffy.
         key: up to 64 random bytes, for the hash of flows.
-        opens_at: see `Bucket`; for a queue that takes over from another.
         size: how many flows there is room for; see `FlowTable`.
 
     Attributes:
@@ -65,22 +63,17 @@ class FqCodel:
         flows: how many flows have a place in the round.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        now: int,
-        key: bytes,
-        opens_at: int | None = None,
-        size: int = _FLOWS,
-    ) -> None:
+    tells_delays = True
+    # Its drops hit the flows that cause them, so it is to meet a flood of many times the rate
+    # itself; beyond this the kernel drops in the ring, at no cost to us.
+    shed_factor = 16
+
+    def __init__(self, settings: Settings, *, now: int, key: bytes, size: int = _FLOWS) -> None:
         self.backlog_bytes = 0
         self.backlog_packets = 0
-        self.overlimits = 0
         self.dropped: dict[str, int] = {"limit": 0, "codel": 0}
         self.ecn_marks = 0
         self.delay_now = 0
-        self.tells_delays = True
         self._settings = settings
         self._quantum = settings.unit_bytes
         self._law = Law(setpoints(settings), self._drop, self._mark)
@@ -90,30 +83,15 @@ class FqCodel:
         self.flows = 0
         self._ranking: Ranking | None = None
         self._delays = DelayHistogram(hz=settings.hz, now=now)
-        self._bucket = Bucket.make(settings, now=now, opens_at=opens_at)
 
     @property
     def room(self) -> int:
         """How many more wire frames it takes before the largest flow pays for them."""
         return self._settings.limit_packets - self.backlog_packets
 
-    @property
-    def busy_bytes(self) -> int:
-        """Wire bytes handed out since the rate was last set."""
-        return self._bucket.busy_bytes
-
-    @property
-    def busy_ns(self) -> int:
-        """Nanoseconds for which the rate was in use since it was last set."""
-        return self._bucket.busy_ns
-
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
         """Return the jiffies that `percent` of the last ten seconds' frames waited at most."""
         return self._delays.percentile(percent, now=now)
-
-    def enqueue(self, frame: Frame, *, now: int) -> None:
-        """Join the tail of its flow; the largest flow may lose its head for that, as `limit`."""
-        self.enqueue_batch([frame], now=now)
 
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
         """Join the tails of their flows; room is made when all have come."""
@@ -121,8 +99,6 @@ class FqCodel:
         find = self._table.get
         came_packets = 0
         grown: set[Flow] = set()
-        if frames and not self.backlog_packets:
-            self._bucket.rest(now)
         for frame in frames:
             data, wire_bytes, packets = frame
             if wire_bytes > quantum and packets > 1:
@@ -148,17 +124,9 @@ class FqCodel:
         if self.backlog_packets > self._settings.limit_packets:
             self._make_room(came_packets)
 
-    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
-        """Pay for frames that leave at once, if the bucket allows it.
-
-        Where nothing waits nobody is kept waiting, so it does not matter whose they are.
-        """
-        return self._bucket.admit(wire_bytes, last_bytes, now, has_waited=has_waited)
-
     def passed(self, frames: int, now: int) -> None:
-        """Count frames that have not waited; who had waited before them has left long since."""
-        if self.flows:
-            self._end_round()
+        """Record a delay of 0 for each; flows that had waited before them are empty."""
+        self.found_empty()
         self.delay_now = 0
         delays = self._delays
         if now >= delays.turns_at:
@@ -169,22 +137,13 @@ class FqCodel:
         """Take each frame in turn, as if it came now."""
         self.enqueue_batch(frames, now=now)
 
-    def dequeue(self, *, now: int) -> Frame | None:
-        """Hand out a frame of the flow whose turn it is, if the bucket is open."""
-        frames = self.dequeue_batch(now=now, limit=1)
-        return frames[0] if frames else None
+    def found_empty(self) -> None:
+        """Take all flows out of the round: all are empty."""
+        if self.flows:
+            self._end_round()
 
-    def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
-        """Hand out frames, each of the flow whose turn it is, while the bucket is open."""
-        if not self.backlog_packets:
-            if self.flows:
-                self._end_round()
-            return []
-        self._bucket.accrue(now)
-        budget_bytes = self._bucket.budget_bytes
-        if budget_bytes < 0:
-            self.overlimits += 1
-            return []
+    def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
+        """Hand out frames, each of the flow whose turn it is."""
         leaving: list[Frame] = []
         delays = self._delays
         if now >= delays.turns_at:
@@ -206,44 +165,20 @@ class FqCodel:
                 cell = sojourn if sojourn < EXACT else index(sojourn)
             cells[cell] += 1
         self.delay_now = sojourn
-        self._bucket.charge(left_bytes)
-        return leaving
-
-    def left_late(self, wire_bytes: int, *, now: int) -> None:
-        """Grant no credit twice for frames that left later than they were handed out."""
-        self._bucket.left_late(wire_bytes, now)
-
-    def deadline(self) -> int | None:
-        """Return the jiffy in which the bucket opens, if something waits for it."""
-        return self._bucket.opens_at() if self.backlog_packets else None
-
-    def opens_at(self) -> int:
-        """Return the jiffy in which what has left so far is paid for."""
-        return self._bucket.opens_at()
+        return leaving, left_bytes
 
     def configure(self, settings: Settings, *, now: int) -> None:
         """Change rate, bucket, limit or HZ at jiffy `now` of the old HZ; lose nothing.
 
         A new limit below the backlog drops nothing either: each frame that comes then costs one.
         """
-        if self.backlog_packets:
-            self._bucket.accrue(now)
-        else:
-            self._bucket.rest(now)
         old_hz, self._settings = self._settings.hz, settings
-        new_now = _convert(now, old_hz, settings.hz)
-        self._bucket = self._bucket.successor(settings, now=new_now)
         self._quantum = settings.unit_bytes
         self._law.aim(setpoints(settings))
         if old_hz != settings.hz:
-            self._delays = DelayHistogram(hz=settings.hz, now=new_now)
-            self.delay_now = _convert(self.delay_now, old_hz, settings.hz)
+            self._delays = DelayHistogram(hz=settings.hz, now=convert(now, old_hz, settings.hz))
+            self.delay_now = convert(self.delay_now, old_hz, settings.hz)
         self._recut(old_hz)
-
-    def flush(self, reason: str) -> None:
-        """Drop everything that waits and count it under `reason`."""
-        lost = sum(frame.packets for frame in self.drain())
-        self.dropped[reason] = self.dropped.get(reason, 0) + lost
 
     def drain(self) -> list[Frame]:
         """Give back everything that waits, in the order in which it came."""
@@ -363,7 +298,7 @@ class FqCodel:
             for frame, arrived in flow.take_all():
                 fits = frame.wire_bytes <= self._quantum
                 for piece in [frame] if fits else split(frame):
-                    self._join(flow, piece, _convert(arrived, old_hz, hz))
+                    self._join(flow, piece, convert(arrived, old_hz, hz))
             if old_hz != hz:
                 flow.forget()
 
@@ -372,7 +307,3 @@ class FqCodel:
         flow.backlog_bytes += frame.wire_bytes
         self.backlog_bytes += frame.wire_bytes
         self.backlog_packets += frame.packets
-
-
-def _convert(jiffy: int, old_hz: int, hz: int) -> int:
-    return jiffies.from_ns(jiffies.to_ns(jiffy, old_hz), hz)

@@ -22,3 +22,8 @@ def from_ns(now_ns: int, hz: int) -> int:
 def to_ns(jiffy: int, hz: int) -> int:
     """Return the first nanosecond of `jiffy`."""
     return -(-jiffy * NANOSECONDS // hz)
+
+
+def convert(jiffy: int, old_hz: int, hz: int) -> int:
+    """Return the jiffy of another clock that has begun when this one does."""
+    return from_ns(to_ns(jiffy, old_hz), hz)

@@ -9,9 +9,9 @@ again. A run sends what is due, reads what waits, and sends what became due by t
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
 alone when that is at most a jiffy away, so a busy shaper wakes about twice a jiffy; and one whose
 discipline is full does not read at all, so that a flood fills the TAP's ring and is dropped by the
-kernel at no cost. Not quite at all: for every byte sent some more may be read and dropped
-(`_SHED_FACTORS`). Traffic that responds to loss overshoots by no more than that, so it meets its
-losses here, where they are counted, and the ring, whose delay adds to ours, stays short.
+kernel at no cost. Not quite at all: for every byte sent some more may be read and dropped (the
+queue's `shed_factor`). Traffic that responds to loss overshoots by no more than that, so it meets
+its losses here, where they are counted, and the ring, whose delay adds to ours, stays short.
 
 The short way. Where nothing waits and the rate allows what has come to leave at once, it does, and
 is never queued. After a pause that is a single frame, looked for and sent with as little as can be
@@ -22,12 +22,14 @@ where the forwarder, and not the rate, kept them waiting.
 
 from __future__ import annotations
 
+import os
+
 from shaper.discipline import jiffies
 from shaper.discipline.base import Discipline
+from shaper.discipline.factory import make_discipline
 from shaper.forwarder.ports import MAX_BATCH, Batch, Measure, Outcome, Sink, Source
-from shaper.forwarder.queues import make_discipline
 from shaper.forwarder.stats import Tally
-from shaper.model import Queue, Settings
+from shaper.model import Settings
 from shaper.packet.frame import (
     ETHERTYPE,
     IPV4,
@@ -44,12 +46,7 @@ _FULL_FRAME_BYTES = 1514
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
-_STEPS_A_JIFFY = 4
-_LEAST_STEP_NS = 10_000  # no timer here is more exact than that
-# How many bytes may be read and dropped for each that is sent while the queue is full. A fifo's
-# drops hit everybody alike, here or in the ring. Those of fq_codel hit whom they should, so it is
-# to meet a flood of many times the rate itself; beyond this the kernel drops, at no cost to us.
-_SHED_FACTORS = {Queue.CLASSIC: 0, Queue.FIFO: 1, Queue.FQ_CODEL: 16}
+_KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to collide
 # After a run without a pause of this before it, more than one frame is expected.
 _PAUSE_NS = 50_000
 # How many frames may be read and dropped in a run: a flood takes half as long to read as to send.
@@ -80,7 +77,6 @@ class Path:
         self._keeps_neighbours = False  # ARP and the like pass, as part of what was taken
         self._removed_bytes = 0  # of each frame's header, which the master does not transmit
         self._overhead_bytes = VNET_HEADER_BYTES  # of each read, what is not on the wire
-        self._step_ns = 1  # departures are rounded up to multiples of it
         self._unit_bytes = _FULL_FRAME_BYTES  # the most a frame may have
         self._frame_packets = 1  # the most segments a frame may have
         self._is_clear = False  # nothing waits here, and something may leave
@@ -128,11 +124,12 @@ class Path:
             self._tally.retire(old)
             self._discipline = None
         else:
-            self._discipline = make_discipline(old, self._settings, settings, now_ns)
+            self._discipline = make_discipline(
+                old, self._settings, settings, now_ns, os.urandom(_KEY_BYTES)
+            )
+            self._shed_factor = self._discipline.shed_factor
             if self._discipline is not old:
                 self._tally.retire(old)
-            self._step_ns = _step_ns(settings)
-            self._shed_factor = _SHED_FACTORS[settings.queue]
             self._unit_bytes = settings.unit_bytes
             self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
         self._settings = settings
@@ -255,7 +252,7 @@ class Path:
             (self.wants_frames or self.deadline_ns == now_ns)
             and not discipline.backlog_packets
             and not self._pending
-            and settings.queue is not Queue.CLASSIC
+            and discipline.can_admit
         )
 
     def _send(self, discipline: Discipline, sink: Sink, now: int, room: int) -> int:
@@ -344,23 +341,9 @@ class Path:
         if is_cut_short or not (self._is_drained or discipline.room <= 0):
             self.deadline_ns = now_ns
         elif deadline is not None:
-            earliest_ns = max(jiffies.to_ns(deadline, settings.hz), now_ns + self._step_ns)
-            self.deadline_ns = -(-earliest_ns // self._step_ns) * self._step_ns
+            earliest_ns = max(jiffies.to_ns(deadline, settings.hz), now_ns + discipline.step_ns)
+            self.deadline_ns = -(-earliest_ns // discipline.step_ns) * discipline.step_ns
         deadline_ns = self.deadline_ns
         is_imminent = deadline_ns is not None and deadline_ns <= now_ns + settings.jiffy_ns
         is_listening = self._is_drained and not self.source.is_gone
         self.wants_frames = is_listening and not is_imminent
-
-
-def _step_ns(settings: Settings) -> int:
-    """Return how finely departures are timed: to a quarter of a jiffy, if the bucket bears that.
-
-    What is earned while a departure is rounded up must find room in the bucket. The classic queue
-    has a clock of jiffies, so there is nothing to round.
-    """
-    if settings.queue is Queue.CLASSIC:
-        return 1
-    surplus_bytes = settings.burst_bytes - settings.unit_bytes
-    surplus_ns = surplus_bytes * 8 * jiffies.NANOSECONDS // settings.rate_bits
-    step_ns = min(settings.jiffy_ns, surplus_ns) // _STEPS_A_JIFFY
-    return max(_LEAST_STEP_NS, step_ns)

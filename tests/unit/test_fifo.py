@@ -1,4 +1,4 @@
-"""The fifo discipline keeps the law through anything that may happen to it."""
+"""The fifo behind its gate keeps the law through anything that may happen to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline import jiffies
-from shaper.discipline.fifo import Fifo
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame
+from tests.unit.gates import SteppedGate, fifo
 
 FRAME_BYTES = 1514
 SETTINGS = Settings(
@@ -28,19 +28,19 @@ def frame(wire_bytes: int = FRAME_BYTES) -> Frame:
     return Frame(bytes(10), wire_bytes, 1)
 
 
-def filled(settings: Settings, *lengths: int) -> Fifo:
+def filled(settings: Settings, *lengths: int) -> SteppedGate:
     """Return a fifo at jiffy 0 in which frames of these lengths wait."""
-    fifo = Fifo(settings, now=0)
+    queue = fifo(settings)
     for length in lengths:
-        fifo.enqueue(frame(length), now=0)
-    return fifo
+        queue.enqueue(frame(length), now=0)
+    return queue
 
 
-def departures(fifo: Fifo) -> list[tuple[int, int]]:
+def departures(queue: SteppedGate) -> list[tuple[int, int]]:
     """Return (jiffy, bytes) of everything that waits, woken exactly at each deadline."""
     sent = []
-    while (now := fifo.deadline()) is not None:
-        while (leaving := fifo.dequeue(now=now)) is not None:
+    while (now := queue.deadline()) is not None:
+        while (leaving := queue.dequeue(now=now)) is not None:
             sent.append((now, leaving.wire_bytes))
     return sent
 
@@ -52,66 +52,66 @@ def test_frames_leave_in_order_at_the_rate() -> None:
 
 def test_the_frame_over_the_limit_is_dropped_and_counted() -> None:
     """The eleventh frame of a limit of ten is lost as `limit`, and the ten are not."""
-    fifo = filled(SETTINGS, *[100] * 11)
-    assert fifo.room <= 0
-    assert fifo.dropped == {"limit": 1}
-    assert (fifo.backlog_packets, fifo.backlog_bytes) == (10, 1000)
-    assert len(departures(fifo)) == 10
+    queue = filled(SETTINGS, *[100] * 11)
+    assert queue.room <= 0
+    assert queue.dropped == {"limit": 1}
+    assert (queue.backlog_packets, queue.backlog_bytes) == (10, 1000)
+    assert len(departures(queue)) == 10
 
 
 def test_overlimits_count_the_times_a_frame_had_to_wait() -> None:
     """Asking while the bucket is closed counts once an asking; asking an empty queue does not."""
-    fifo = filled(SETTINGS, 800, 800)
-    assert fifo.dequeue(now=0) is not None
-    assert fifo.dequeue(now=1) is None
-    assert fifo.overlimits == 1
-    assert fifo.dequeue(now=100) is not None
-    assert fifo.dequeue(now=101) is None
-    assert fifo.overlimits == 1
+    queue = filled(SETTINGS, 800, 800)
+    assert queue.dequeue(now=0) is not None
+    assert queue.dequeue(now=1) is None
+    assert queue.overlimits == 1
+    assert queue.dequeue(now=100) is not None
+    assert queue.dequeue(now=101) is None
+    assert queue.overlimits == 1
 
 
 def test_a_new_rate_applies_to_what_waits_and_loses_nothing() -> None:
     """Twice the rate in mid-wait: the debt left is paid twice as fast, in the same order."""
-    fifo = filled(SETTINGS, 800, 801)
-    fifo.dequeue(now=0)
-    fifo.configure(replace(SETTINGS, rate_bits=128_000), now=50)
-    assert departures(fifo) == [(75, 801)]
-    assert fifo.dropped == {"limit": 0}
+    queue = filled(SETTINGS, 800, 801)
+    queue.dequeue(now=0)
+    queue.configure(replace(SETTINGS, rate_bits=128_000), now=50)
+    assert departures(queue) == [(75, 801)]
+    assert queue.dropped == {"limit": 0}
 
 
 def test_another_hz_keeps_the_moment_of_departure() -> None:
     """A change of HZ alone moves no frame: 100 jiffies of 1 ms are 10 of 10 ms."""
-    fifo = filled(SETTINGS, 800, 801)
-    fifo.dequeue(now=0)
-    fifo.configure(replace(SETTINGS, hz=100), now=50)
-    assert departures(fifo) == [(10, 801)]
+    queue = filled(SETTINGS, 800, 801)
+    queue.dequeue(now=0)
+    queue.configure(replace(SETTINGS, hz=100), now=50)
+    assert departures(queue) == [(10, 801)]
 
 
 def test_a_lower_limit_drops_nothing_that_waits() -> None:
     """The queue drains to a new limit; until then new frames are refused."""
-    fifo = filled(SETTINGS, *[100] * 10)
-    fifo.configure(replace(SETTINGS, limit_packets=2), now=0)
-    assert fifo.room <= 0
-    assert len(departures(fifo)) == 10
-    assert fifo.room > 0
+    queue = filled(SETTINGS, *[100] * 10)
+    queue.configure(replace(SETTINGS, limit_packets=2), now=0)
+    assert queue.room <= 0
+    assert len(departures(queue)) == 10
+    assert queue.room > 0
 
 
 def test_flush_counts_what_it_drops() -> None:
     """What is flushed is counted under the reason given, and nothing waits any more."""
-    fifo = filled(SETTINGS, 100, 100)
-    fifo.flush("flush")
-    assert fifo.dropped["flush"] == 2
-    assert fifo.deadline() is None
-    assert (fifo.backlog_packets, fifo.backlog_bytes) == (0, 0)
+    queue = filled(SETTINGS, 100, 100)
+    queue.flush("flush")
+    assert queue.dropped["flush"] == 2
+    assert queue.deadline() is None
+    assert (queue.backlog_packets, queue.backlog_bytes) == (0, 0)
 
 
 def test_achieved_rate_counts_only_the_time_in_use() -> None:
     """A second of idleness in the middle leaves the achieved rate at the configured one."""
-    fifo = filled(SETTINGS, 800, 800)
-    departures(fifo)
-    fifo.enqueue(frame(800), now=1200)
-    assert fifo.dequeue(now=1200) is not None
-    assert fifo.busy_bytes * 8 * 10**9 // fifo.busy_ns == 64_000
+    queue = filled(SETTINGS, 800, 800)
+    departures(queue)
+    queue.enqueue(frame(800), now=1200)
+    assert queue.dequeue(now=1200) is not None
+    assert queue.busy_bytes * 8 * 10**9 // queue.busy_ns == 64_000
 
 
 @dataclass
@@ -146,7 +146,7 @@ def test_law_through_rate_changes_and_late_wake_ups(
     every frame is either sent, in order, or counted, or still waiting.
     """
     settings = replace(SETTINGS, rate_bits=rate_bits, hz=hz, burst_bytes=FRAME_BYTES + 3000)
-    fifo = Fifo(settings, now=0)
+    queue = fifo(settings)
     now_ns, offered = 0, 0
     sent: list[Sent] = []
     rates: list[tuple[int, int]] = [(0, rate_bits)]
@@ -160,19 +160,19 @@ def test_law_through_rate_changes_and_late_wake_ups(
             assert isinstance(value, list)
             offered += len(value)
             for length in value:
-                fifo.enqueue(frame(length), now=now)
+                queue.enqueue(frame(length), now=now)
         elif kind in ("rate", "hz"):
             name = "rate_bits" if kind == "rate" else "hz"
             # A jiffy that had begun under the old settings may be counted under the new as well.
             slack_bits += settings.rate_bits // settings.hz + 1
             settings = replace(settings, **{name: value})
             slack_bits += settings.rate_bits // settings.hz + 1
-            fifo.configure(settings, now=now)
+            queue.configure(settings, now=now)
             rates.append((now_ns, settings.rate_bits))
             now = jiffies.from_ns(now_ns, settings.hz)
-        while (leaving := fifo.dequeue(now=now)) is not None:
+        while (leaving := queue.dequeue(now=now)) is not None:
             sent.append(Sent(now_ns, leaving.wire_bytes))
-    assert offered == len(sent) + fifo.dropped["limit"] + fifo.backlog_packets
+    assert offered == len(sent) + queue.dropped["limit"] + queue.backlog_packets
     jiffy_bits = max(rate for _, rate in rates) // min(100, hz) + 1
     _assert_law(sent, rates, settings.burst_bytes * 8 + slack_bits + jiffy_bits)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline.fq_codel import FqCodel
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame, parse
+from tests.unit.gates import SteppedGate, fq_codel
 from tests.unit.simulation.frames import make_frame, read_frame
 from tests.unit.simulation.link import settings_for
 from tests.unit.strategies import Train, offload
@@ -28,9 +28,9 @@ SETTINGS = Settings(
 )
 
 
-def make(settings: Settings = SETTINGS, **others: int) -> FqCodel:
+def make(settings: Settings = SETTINGS, **others: int) -> SteppedGate:
     """Return an empty discipline at jiffy 0."""
-    return FqCodel(settings, now=0, key=KEY, **others)
+    return fq_codel(settings, key=KEY, **others)
 
 
 def frame(flow: int, name: int = 0, wire_bytes: int = 800) -> Frame:
@@ -38,7 +38,7 @@ def frame(flow: int, name: int = 0, wire_bytes: int = 800) -> Frame:
     return make_frame(flow, name, now=0, wire_bytes=wire_bytes)
 
 
-def departures(queue: FqCodel) -> list[tuple[int, int, int]]:
+def departures(queue: SteppedGate) -> list[tuple[int, int, int]]:
     """Return (jiffy, flow, name) of everything that leaves, woken exactly at each deadline."""
     sent = []
     while (now := queue.deadline()) is not None:
@@ -236,7 +236,7 @@ def test_flush_counts_what_it_drops() -> None:
 
 def test_overlimits_and_the_debt_it_starts_with() -> None:
     """A queue that takes over waits until the other's traffic is paid for; each asking counts."""
-    queue = FqCodel(SETTINGS, now=0, key=KEY, opens_at=40)
+    queue = fq_codel(SETTINGS, key=KEY, opens_at=40)
     queue.enqueue(frame(1), now=0)
     assert queue.deadline() == queue.opens_at() == 40
     assert queue.dequeue(now=39) is None
@@ -324,11 +324,11 @@ def test_the_largest_flow_is_looked_for_only_while_there_is_need() -> None:
     queue = make(replace(SETTINGS, limit_packets=20))
     for name in range(25):
         queue.enqueue(frame(1, name), now=0)
-    assert queue._ranking is not None
+    assert queue.queue._ranking is not None
     while queue.backlog_packets > 8:
         queue.dequeue(now=queue.deadline() or 0)
     queue.enqueue(frame(1), now=10**4)
-    assert queue._ranking is None
+    assert queue.queue._ranking is None
 
 
 def test_a_train_that_is_split_at_the_limit_leaves_the_largest_to_be_found() -> None:

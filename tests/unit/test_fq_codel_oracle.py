@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline.codel import setpoints
-from shaper.discipline.fq_codel import FqCodel
 from shaper.model import Queue, Settings
+from tests.unit.gates import fq_codel
 from tests.unit.oracles.fq_codel import Scheduler
 from tests.unit.simulation.frames import make_frame, read_frame
 
@@ -94,7 +94,7 @@ class Twin:
             hz=100,
         )
         points = setpoints(settings)
-        self.queue = FqCodel(settings, now=0, key=b"")
+        self.queue = fq_codel(settings)
         self.oracle = Scheduler(*points, quantum=FULL, limit=limit_packets)
         self.now = 1
         self._name = 0

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from shaper.desired.plan import make_settings
-from shaper.discipline.base import Discipline
 from shaper.model import Options, Settings
+from tests.unit.gates import SteppedGate
 from tests.unit.simulation.frames import Sent, read_frame
 from tests.unit.simulation.sources import Source
 
@@ -35,7 +35,7 @@ def settings_for(rate_bits: int, *, limit_packets: int = 1000, hz: int = 1000) -
 
 
 def simulate(
-    discipline: Discipline,
+    discipline: SteppedGate,
     sources: Sequence[Source],
     *,
     jiffies: int,

@@ -7,8 +7,7 @@ from statistics import median
 import pytest
 
 from shaper.discipline.codel import setpoints
-from shaper.discipline.fifo import Fifo
-from shaper.discipline.fq_codel import FqCodel
+from tests.unit.gates import fifo, fq_codel
 from tests.unit.simulation.link import Arrival, settings_for, simulate
 from tests.unit.simulation.sources import Tcp
 
@@ -34,7 +33,7 @@ def test_the_sojourn_converges_to_the_target(
     line stays busy all the same.
     """
     settings = settings_for(rate_bits)
-    queue = FqCodel(settings, now=0, key=b"")
+    queue = fq_codel(settings)
     source = Tcp(1, round_trip=round_trip, has_ecn=has_ecn)
     arrivals = simulate(queue, [source], jiffies=jiffies, warm_up=jiffies // 3)
     target = setpoints(settings).target
@@ -52,8 +51,8 @@ def test_what_a_fifo_makes_of_the_same_traffic() -> None:
     settings = settings_for(10**7, limit_packets=100)
     waits = {}
     for name, queue in {
-        "fifo": Fifo(settings, now=0),
-        "fq_codel": FqCodel(settings, now=0, key=b""),
+        "fifo": fifo(settings),
+        "fq_codel": fq_codel(settings),
     }.items():
         arrivals = simulate(queue, [Tcp(1, round_trip=20)], jiffies=20_000, warm_up=5_000)
         waits[name] = percentile(arrivals, 50)
@@ -62,7 +61,7 @@ def test_what_a_fifo_makes_of_the_same_traffic() -> None:
 
 def test_a_new_rate_finds_its_own_target() -> None:
     """From 10 to 1 Mbit/s in mid-flight: the backlog of the old rate is worked off in seconds."""
-    queue = FqCodel(settings_for(10**7), now=0, key=b"")
+    queue = fq_codel(settings_for(10**7))
     source = Tcp(1, round_trip=20)
     simulate(queue, [source], jiffies=5_000)
     slow = settings_for(10**6)

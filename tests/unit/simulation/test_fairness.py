@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shaper.discipline.fq_codel import FqCodel
+from tests.unit.gates import fq_codel
 from tests.unit.simulation.link import settings_for, shares, simulate
 from tests.unit.simulation.sources import Source, Tcp, Unresponsive
 
@@ -13,7 +13,7 @@ RATE_BITS = 10**7
 
 def shares_of(sources: list[Source], jiffies: int = 20_000, hz: int = 1000) -> dict[int, float]:
     """Return the part of the rate each source has after five seconds."""
-    queue = FqCodel(settings_for(RATE_BITS, hz=hz), now=0, key=b"")
+    queue = fq_codel(settings_for(RATE_BITS, hz=hz))
     return shares(simulate(queue, sources, jiffies=jiffies, warm_up=5 * hz))
 
 
@@ -52,7 +52,7 @@ def test_a_coarse_clock_shares_alike() -> None:
 def test_what_asks_for_less_than_its_share_gets_all_of_it() -> None:
     """A steady 10 % beside eight greedy flows loses nothing; the rest is shared by the others."""
     steady = Unresponsive(50, frames=1, every=12)  # 1.009 Mbit/s
-    queue = FqCodel(settings_for(RATE_BITS), now=0, key=b"")
+    queue = fq_codel(settings_for(RATE_BITS))
     greedy = [Tcp(n, round_trip=20) for n in range(8)]
     arrivals = simulate(queue, [steady, *greedy], jiffies=15_000, warm_up=3_000)
     assert sum(arrival.flow == 50 for arrival in arrivals) == 1000

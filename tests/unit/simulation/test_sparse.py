@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shaper.discipline.fq_codel import FqCodel
 from shaper.model import Settings
 from shaper.packet.frame import Frame
+from tests.unit.gates import fq_codel
 from tests.unit.simulation.frames import make_frame, read_frame
 from tests.unit.simulation.link import settings_for, simulate
 from tests.unit.simulation.sources import Tcp, Unresponsive
@@ -25,7 +25,7 @@ def test_a_sparse_flow_waits_for_the_frame_on_the_wire_only(rate_bits: int, bulk
     left out, in which the others are new as well.
     """
     settings = settings_for(rate_bits)
-    queue = FqCodel(settings, now=0, key=b"")
+    queue = fq_codel(settings)
     sparse = Unresponsive(SPARSE, frames=1, every=101, wire_bytes=98)
     flows = [Tcp(n, round_trip=20) for n in range(bulk)]
     arrivals = simulate(queue, [*flows, sparse], jiffies=8_000, warm_up=1_000)
@@ -36,7 +36,7 @@ def test_a_sparse_flow_waits_for_the_frame_on_the_wire_only(rate_bits: int, bulk
 
 def test_a_sparse_flow_is_the_next_to_leave() -> None:
     """Not one frame of a flow with a backlog leaves between its arrival and its departure."""
-    queue = FqCodel(settings_for(10**7), now=0, key=b"")
+    queue = fq_codel(settings_for(10**7))
     behind = 0
     waiting = False
     for now in range(5_000):
@@ -58,7 +58,7 @@ def test_a_sparse_flow_is_the_next_to_leave() -> None:
 def test_offload_frames_make_nobody_wait_for_more_than_about_a_jiffy(rate_bits: int) -> None:
     """Four flows of the largest offload frames this rate allows, and a sparse one beside them."""
     settings = settings_for(rate_bits, limit_packets=10_000)
-    queue = FqCodel(settings, now=0, key=b"")
+    queue = fq_codel(settings)
     segments = settings.unit_bytes // FULL
     waits = []
     for now in range(2_000):
@@ -79,7 +79,7 @@ def test_offload_frames_make_nobody_wait_for_more_than_about_a_jiffy(rate_bits: 
 def test_one_flow_of_offload_frames_shares_with_one_of_single_frames() -> None:
     """Wire bytes count: both have half of the rate, within five per cent."""
     settings = settings_for(10**8, limit_packets=10_000)
-    queue = FqCodel(settings, now=0, key=b"")
+    queue = fq_codel(settings)
     segments = settings.unit_bytes // FULL
     sent_bytes = [0, 0]
     for now in range(3_000):

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from shaper.discipline.fq_codel import FqCodel
+from tests.unit.gates import fq_codel
 from tests.unit.simulation.frames import make_frame
 from tests.unit.simulation.link import settings_for
 
@@ -44,7 +44,7 @@ def lines_per_frame(flows: int, *, limit_packets: int, size: int, leave: bool) -
     or one leaves first.
     """
     settings = settings_for(10**7, limit_packets=limit_packets)
-    queue = FqCodel(replace(settings, burst_bytes=10**7), now=0, key=b"", size=size)
+    queue = fq_codel(replace(settings, burst_bytes=10**7), size=size)
     frames = [make_frame(flow, 0, now=0, wire_bytes=600) for flow in range(flows)]
     for count in range(limit_packets):
         queue.enqueue(frames[count % flows], now=0)
@@ -72,7 +72,7 @@ def test_work_does_not_grow_with_the_flows(size: int, leave: bool) -> None:
 
 def test_no_frame_pays_for_many() -> None:
     """Each frame of a flood of ever new flows costs a constant, but for the few that clear up."""
-    queue = FqCodel(settings_for(10**9), now=0, key=b"", size=1024)
+    queue = fq_codel(settings_for(10**9), size=1024)
     costs = []
     for flow in range(6_000):
         frame = make_frame(flow, 0, now=flow, wire_bytes=60)

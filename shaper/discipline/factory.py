@@ -1,8 +1,10 @@
-"""Which discipline a setting asks for, and how one takes over from another without loss."""
+"""Which discipline a setting asks for, and how one takes over from another without loss.
+
+A new queue is one more case of `_make`. A stage behind the gate is put around what it returns.
+"""
 
 from __future__ import annotations
 
-import os
 from typing import assert_never
 
 from shaper.discipline import jiffies
@@ -10,13 +12,12 @@ from shaper.discipline.base import Discipline
 from shaper.discipline.classic import Classic
 from shaper.discipline.fifo import Fifo
 from shaper.discipline.fq_codel import FqCodel
+from shaper.discipline.gate import Gate
 from shaper.model import Queue, Settings
-
-_KEY_BYTES = 16  # chosen: as many as nobody guesses, so that no flow can be made to collide
 
 
 def make_discipline(
-    old: Discipline | None, before: Settings | None, settings: Settings, now_ns: int
+    old: Discipline | None, before: Settings | None, settings: Settings, now_ns: int, key: bytes
 ) -> Discipline:
     """Return the discipline for new settings: `old` itself if it can change, or its heir.
 
@@ -25,8 +26,9 @@ def make_discipline(
         before: what `old` was told.
         settings: what is wanted now.
         now_ns: the time of the change.
+        key: random bytes, for the hash of flows.
     """
-    if isinstance(old, Fifo | FqCodel) and before is not None and before.queue is settings.queue:
+    if isinstance(old, Gate) and before is not None and before.queue is settings.queue:
         old.configure(settings, now=jiffies.from_ns(now_ns, before.hz))
         return old
     now = jiffies.from_ns(now_ns, settings.hz)
@@ -34,9 +36,9 @@ def make_discipline(
         old.set_rate(settings.rate_bits, now=now)
         return old
     if old is None or before is None:
-        return _make(settings, now, now)
+        return _make(settings, now, now, key)
     opens_ns = jiffies.to_ns(old.opens_at(), before.hz)
-    heir = _make(settings, now, jiffies.from_ns(opens_ns, settings.hz))
+    heir = _make(settings, now, jiffies.from_ns(opens_ns, settings.hz), key)
     heir.inherit(old.drain(), now=now)
     return heir
 
@@ -45,12 +47,13 @@ def _changes_only_rate(before: Settings, settings: Settings) -> bool:
     return before.queue is settings.queue and before.hz == settings.hz
 
 
-def _make(settings: Settings, now: int, opens_at: int) -> Discipline:
+def _make(settings: Settings, now: int, opens_at: int, key: bytes) -> Discipline:
     match settings.queue:
         case Queue.FIFO:
-            return Fifo(settings, now=now, opens_at=opens_at)
+            return Gate(Fifo(settings), settings, now=now, opens_at=opens_at)
         case Queue.FQ_CODEL:
-            return FqCodel(settings, now=now, key=os.urandom(_KEY_BYTES), opens_at=opens_at)
+            queue = FqCodel(settings, now=now, key=key)
+            return Gate(queue, settings, now=now, opens_at=opens_at)
         case Queue.CLASSIC:
             return Classic(
                 rate_bits=settings.rate_bits, hz=settings.hz, now=now, opens_at=opens_at

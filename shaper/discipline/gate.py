@@ -1,0 +1,191 @@
+"""The gate: a token bucket before a queue, which together are a discipline.
+
+The queue says which frame is next, the bucket when it may leave (see `bucket` for the law). The
+gate lets the bucket accrue while something waits and rest while nothing does, and hands out what
+it allows. See `base` for where other stages are put in.
+"""
+
+from __future__ import annotations
+
+from shaper.discipline import jiffies
+from shaper.discipline.base import PacketQueue
+from shaper.discipline.bucket import Bucket
+from shaper.model import Settings
+from shaper.packet.frame import Frame
+
+# Chosen.
+_STEPS_A_JIFFY = 4
+_LEAST_STEP_NS = 10_000  # no timer here is more exact than that
+
+
+class Gate:
+    """A queue behind a bucket; see `base.Discipline` for the contract.
+
+    Args:
+        queue: what orders the frames.
+        settings: rate, bucket and clock; the queue was told the same ones.
+        now: the current jiffy.
+        opens_at: see `Bucket`; for a discipline that takes over from another.
+
+    Attributes:
+        queue: the queue.
+        overlimits: how many times a frame had to wait.
+        step_ns: departures are rounded up to multiples of it.
+    """
+
+    can_admit = True
+
+    def __init__(
+        self, queue: PacketQueue, settings: Settings, *, now: int, opens_at: int | None = None
+    ) -> None:
+        self.queue = queue
+        self.overlimits = 0
+        self.step_ns = _step_ns(settings)
+        self._settings = settings
+        self._bucket = Bucket.make(settings, now=now, opens_at=opens_at)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Wire bytes waiting."""
+        return self.queue.backlog_bytes
+
+    @property
+    def backlog_packets(self) -> int:
+        """Wire frames waiting."""
+        return self.queue.backlog_packets
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Wire frames lost, by reason."""
+        return self.queue.dropped
+
+    @property
+    def ecn_marks(self) -> int:
+        """Wire frames marked instead of dropped."""
+        return self.queue.ecn_marks
+
+    @property
+    def flows(self) -> int:
+        """How many flows have a place in the round."""
+        return self.queue.flows
+
+    @property
+    def tells_delays(self) -> bool:
+        """Whether the queue records delays."""
+        return self.queue.tells_delays
+
+    @property
+    def delay_now(self) -> int:
+        """How long the frame handed out last had waited, in jiffies."""
+        return self.queue.delay_now
+
+    @property
+    def room(self) -> int:
+        """How many more wire frames fit; 0 or less when the queue is full."""
+        return self.queue.room
+
+    @property
+    def shed_factor(self) -> int:
+        """Bytes that may be read and dropped for each byte sent while the queue is full."""
+        return self.queue.shed_factor
+
+    @property
+    def busy_bytes(self) -> int:
+        """Wire bytes handed out since the rate was last set."""
+        return self._bucket.busy_bytes
+
+    @property
+    def busy_ns(self) -> int:
+        """Nanoseconds for which the rate was in use since it was last set."""
+        return self._bucket.busy_ns
+
+    def delay_percentile(self, percent: int, *, now: int) -> int | None:
+        """Return what the queue recorded."""
+        return self.queue.delay_percentile(percent, now=now)
+
+    def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
+        """Queue frames; until they came, the bucket rested if nothing waited."""
+        if frames and not self.queue.backlog_packets:
+            self._bucket.rest(now)
+        self.queue.enqueue_batch(frames, now=now)
+
+    def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
+        """Pay for frames that leave at once, if the bucket allows it.
+
+        Where nothing waits nothing is overtaken, so classification is skipped.
+        """
+        return self._bucket.admit(wire_bytes, last_bytes, now, has_waited=has_waited)
+
+    def passed(self, frames: int, now: int) -> None:
+        """Let the queue record frames that bypassed it."""
+        self.queue.passed(frames, now)
+
+    def inherit(self, frames: list[Frame], *, now: int) -> None:
+        """Take over what waited in another discipline."""
+        self.queue.inherit(frames, now=now)
+
+    def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
+        """Hand out frames for as long as the bucket stays open."""
+        queue, bucket = self.queue, self._bucket
+        if not queue.backlog_packets:
+            queue.found_empty()
+            return []
+        bucket.accrue(now)
+        budget_bytes = bucket.budget_bytes
+        if budget_bytes < 0:
+            self.overlimits += 1
+            return []
+        frames, wire_bytes = queue.take(budget_bytes, now=now, limit=limit)
+        bucket.charge(wire_bytes)
+        return frames
+
+    def left_late(self, wire_bytes: int, *, now: int) -> None:
+        """Grant no credit twice for frames that left later than they were handed out."""
+        self._bucket.left_late(wire_bytes, now)
+
+    def deadline(self) -> int | None:
+        """Return the jiffy in which the bucket opens, if something waits for it."""
+        return self._bucket.opens_at() if self.queue.backlog_packets else None
+
+    def opens_at(self) -> int:
+        """Return the jiffy in which what has left so far is paid for."""
+        return self._bucket.opens_at()
+
+    def configure(self, settings: Settings, *, now: int) -> None:
+        """Change rate, bucket, limit or HZ at jiffy `now` of the old HZ; lose nothing."""
+        self.pace(settings, now=now)
+        self.queue.configure(settings, now=now)
+
+    def pace(self, settings: Settings, *, now: int) -> None:
+        """Change rate and bucket alone, at jiffy `now` of the old HZ; what waits stays as it is.
+
+        Where largest frame, limit or HZ change as well, `configure` is to be used.
+        """
+        if self.queue.backlog_packets:
+            self._bucket.accrue(now)
+        else:
+            self._bucket.rest(now)
+        new_now = jiffies.convert(now, self._settings.hz, settings.hz)
+        self._bucket = self._bucket.successor(settings, now=new_now)
+        self.step_ns = _step_ns(settings)
+        self._settings = settings
+
+    def flush(self, reason: str) -> None:
+        """Drop everything that waits and count it under `reason`."""
+        lost = sum(frame.packets for frame in self.drain())
+        self.dropped[reason] = self.dropped.get(reason, 0) + lost
+
+    def drain(self) -> list[Frame]:
+        """Give back everything that waits, in order."""
+        return self.queue.drain()
+
+
+def _step_ns(settings: Settings) -> int:
+    """Return how finely departures are timed: to a quarter of a jiffy, if the bucket bears that.
+
+    What is earned while a departure is rounded up must find room in the bucket.
+    """
+    surplus_bytes = settings.burst_bytes - settings.unit_bytes
+    surplus_ns = surplus_bytes * 8 * jiffies.NANOSECONDS // settings.rate_bits
+    step_ns = min(settings.jiffy_ns, surplus_ns) // _STEPS_A_JIFFY
+    return max(_LEAST_STEP_NS, step_ns)
