@@ -21,6 +21,7 @@ PURE = (
     "shaper.errors",
     "shaper.forwarder.seccomp",
     "shaper.kernel.programs",
+    "shaper.line",
     "shaper.model",
     "shaper.names",
     "shaper.network",
@@ -56,7 +57,11 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.units": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.packet": (set(), set()),
     "shaper.channel": ({"shaper.model"}, set()),
-    "shaper.discipline": ({"shaper.packet", "shaper.errors", "shaper.model"}, set()),
+    "shaper.line": (set(), set()),
+    "shaper.discipline": (
+        {"shaper.packet", "shaper.errors", "shaper.line", "shaper.model"},
+        set(),
+    ),
     "shaper.forwarder": (
         {
             "shaper.channel",

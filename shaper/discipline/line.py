@@ -1,0 +1,162 @@
+"""The link behind the bucket: holds each frame for its delay, and loses, doubles or damages it.
+
+    bucket --enter--> [cut, loss, corruption, duplication] --> under way --leave--> master
+
+The law: a frame leaves at the earliest when its delay has passed, and frames leave in the order
+in which they entered, whatever the jitter: one that would arrive before its predecessor arrives
+with it. Only `reorder` makes a frame overtake. What a frame meets is decided when it enters, so a
+change of the options concerns later frames only: one that is under way neither is lost nor
+overtaken.
+
+Decisions are made frame by frame as on the wire: an offload frame is cut first, unless a fixed
+delay is all there is. What is under way is limited; what exceeds the limit is dropped and counted
+as `line`, what the link lost as `loss`.
+
+Time is nanoseconds, passed in as `now_ns`. An object of this class exists only where something is
+set that is not the default.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from random import Random
+
+from shaper.discipline.chance import Chance, DelayProcess, Fate, generator, make_loss
+from shaper.line import LineOptions
+from shaper.packet.checksum import flip_bit
+from shaper.packet.frame import Frame
+from shaper.packet.segment import split
+
+_BITS = 8
+_NANOSECONDS = 1_000_000_000
+
+# Chosen: what a jitter of four standard deviations and a late wake-up may add to what the rate
+# and the delay put under way.
+_SPREAD = 4
+_SLACK_NS = 50_000_000
+_LEAST_LIMIT_BYTES = 1 << 18
+
+
+def limit_bytes(options: LineOptions, rate_bits: int) -> int:
+    """Return how many bytes may be under way at a rate: rate times delay, and some more."""
+    longest_ns = options.delay.delay_ns + _SPREAD * options.delay.jitter_ns + _SLACK_NS
+    return max(_LEAST_LIMIT_BYTES, 2 * rate_bits * longest_ns // (_BITS * _NANOSECONDS))
+
+
+class Line:
+    """Frames under way.
+
+    Args:
+        options: what happens to them.
+        limit: how many bytes of memory they may take (`limit_bytes`).
+
+    Attributes:
+        backlog_bytes: wire bytes under way.
+        backlog_packets: wire frames under way.
+        lost: wire frames lost as the link was told to.
+        overflown: wire frames dropped because too much was under way.
+        duplicated: wire frames that were doubled.
+        corrupted: wire frames that were damaged.
+        reordered: wire frames that overtook others.
+    """
+
+    def __init__(self, options: LineOptions, limit: int) -> None:
+        self.backlog_bytes = self.backlog_packets = 0
+        self.lost = self.overflown = self.duplicated = self.corrupted = self.reordered = 0
+        self._under_way: deque[tuple[int, Frame]] = deque()
+        self._held_bytes = 0
+        self._latest_ns = 0  # when the last of them leaves
+        self._since_reordered = 0
+        self.configure(options, limit)
+
+    def configure(self, options: LineOptions, limit: int) -> None:
+        """Change what happens to frames that enter from now on."""
+        self._options = options
+        self._limit_bytes = limit
+        self._delay = DelayProcess(options.delay, generator(options, "delay"))
+        self._loses: Fate | None = None
+        if options.loss is not None:
+            self._loses = make_loss(options.loss, generator(options, "loss"))
+        self._doubles = Chance(options.duplicate, generator(options, "duplicate"))
+        self._damages = Chance(options.corrupt, generator(options, "corrupt"))
+        self._overtakes = Chance(options.reorder, generator(options, "reorder"))
+        self._bits: Random = generator(options, "bit")
+
+    def enter(self, frames: Iterable[Frame], now_ns: int) -> list[Frame]:
+        """Take in frames that leave the bucket; return those that overtake all others now."""
+        if not self._options.is_by_frame:
+            for frame in frames:
+                self._hold(frame, now_ns + self._delay.next_ns())
+            return []
+        ahead: list[Frame] = []
+        for frame in frames:
+            for each in split(frame):
+                self._meet(each, now_ns, ahead)
+        return ahead
+
+    def leave(self, now_ns: int) -> list[Frame]:
+        """Return the frames whose time has come, in order."""
+        left = []
+        under_way = self._under_way
+        while under_way and under_way[0][0] <= now_ns:
+            left.append(self._release(under_way.popleft()[1]))
+        return left
+
+    def next_ns(self) -> int | None:
+        """Return when the next frame leaves; None while there is none."""
+        return self._under_way[0][0] if self._under_way else None
+
+    def drain(self) -> list[Frame]:
+        """Return all frames under way, in order, and hold none."""
+        frames = [frame for _, frame in self._under_way]
+        self._under_way.clear()
+        self.backlog_bytes = self.backlog_packets = self._held_bytes = 0
+        return frames
+
+    def _meet(self, frame: Frame, now_ns: int, ahead: list[Frame]) -> None:
+        """Let one wire frame meet what the link has for it."""
+        if self._loses is not None and self._loses():
+            self.lost += frame.packets
+            return
+        options = self._options
+        if options.corrupt and self._damages():
+            self.corrupted += 1
+            damaged = flip_bit(frame.data, self._bits.getrandbits(32))
+            frame = Frame(damaged, frame.wire_bytes, frame.packets)
+        copies = 1
+        if options.duplicate and self._doubles():
+            self.duplicated += 1
+            copies = 2
+        if options.reorder and self._is_overtaking():
+            self.reordered += 1
+            ahead += [frame] * copies
+            return
+        leaves_ns = now_ns + self._delay.next_ns()
+        for _ in range(copies):
+            self._hold(frame, leaves_ns)
+
+    def _is_overtaking(self) -> bool:
+        """Whether the next frame overtakes: every `reorder_gap`-th may, with its probability."""
+        self._since_reordered += 1
+        if self._since_reordered < self._options.reorder_gap or not self._overtakes():
+            return False
+        self._since_reordered = 0
+        return True
+
+    def _hold(self, frame: Frame, leaves_ns: int) -> None:
+        if self._held_bytes + len(frame.data) > self._limit_bytes:
+            self.overflown += frame.packets
+            return
+        # A frame never leaves before one that entered earlier.
+        self._latest_ns = leaves_ns if not self._under_way else max(leaves_ns, self._latest_ns)
+        self._under_way.append((self._latest_ns, frame))
+        self._held_bytes += len(frame.data)
+        self.backlog_bytes += frame.wire_bytes
+        self.backlog_packets += frame.packets
+
+    def _release(self, frame: Frame) -> Frame:
+        self._held_bytes -= len(frame.data)
+        self.backlog_bytes -= frame.wire_bytes
+        self.backlog_packets -= frame.packets
+        return frame

@@ -1,0 +1,122 @@
+"""The words of an emulated link: what happens to a frame between the bucket and the master.
+
+Probabilities are exact integers, billionths (`PER_BILLION` is certainty), so that what is shown is
+what was set, and equality means the same link. Times are nanoseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+PER_BILLION = 1_000_000_000
+
+
+class Distribution(StrEnum):
+    """How jitter is distributed about the delay; `jitter_ns` is its standard deviation.
+
+    For `UNIFORM` it is half of the width, as netem has it.
+    """
+
+    UNIFORM = "uniform"
+    NORMAL = "normal"
+    PARETO = "pareto"
+    TABLE = "table"
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How long a frame is under way.
+
+    Attributes:
+        delay_ns: the mean.
+        jitter_ns: the spread; 0: every frame takes `delay_ns`.
+        correlation: of a frame's jitter with that of the one before, in billionths.
+        table: quantiles in units of `jitter_ns` / 8192, for `TABLE` (see tc-netem(8)).
+    """
+
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    distribution: Distribution = Distribution.NORMAL
+    correlation: int = 0
+    table: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RandomLoss:
+    """Each frame is lost with a probability.
+
+    Attributes:
+        loss: in billionths.
+        correlation: with the fate of the frame before, in billionths.
+    """
+
+    loss: int
+    correlation: int = 0
+
+
+@dataclass(frozen=True)
+class GilbertElliott:
+    """Loss in bursts: a good and a bad state, each with a loss of its own, all in billionths.
+
+    Gilbert, Capacity of a burst-noise channel, 1960; Elliott, Estimates of error rates for codes
+    on burst-noise channels, 1963. Named as in tc-netem(8), `loss gemodel p r 1-h 1-k`.
+
+    Attributes:
+        to_bad: p, of going from good to bad with a frame.
+        to_good: r, of going back.
+        bad_loss: 1-h, of losing a frame in the bad state.
+        good_loss: 1-k, of losing one in the good state.
+    """
+
+    to_bad: int
+    to_good: int
+    bad_loss: int = PER_BILLION
+    good_loss: int = 0
+
+
+@dataclass(frozen=True)
+class LossPattern:
+    """Frame by frame, from the beginning again when it ends.
+
+    Attributes:
+        lost: whether each is.
+    """
+
+    lost: tuple[bool, ...]
+
+
+Loss = RandomLoss | GilbertElliott | LossPattern
+
+
+@dataclass(frozen=True)
+class LineOptions:
+    """A link. The default is none: frames go to the master as they leave the bucket.
+
+    Attributes:
+        duplicate: a frame arrives twice, in billionths.
+        corrupt: one bit of its payload is wrong, in billionths.
+        reorder: a frame overtakes all that are under way, in billionths.
+        reorder_gap: only every so manieth frame may.
+        seed: the same traffic meets the same fate again.
+    """
+
+    delay: Delay = field(default_factory=Delay)
+    loss: Loss | None = None
+    duplicate: int = 0
+    corrupt: int = 0
+    reorder: int = 0
+    reorder_gap: int = 1
+    seed: int = 0
+
+    @property
+    def is_default(self) -> bool:
+        """Whether a frame is not changed, delayed or lost."""
+        return LineOptions(seed=self.seed) == self
+
+    @property
+    def is_by_frame(self) -> bool:
+        """Whether frames differ in their fate, so that offload frames have to be cut."""
+        return bool(
+            self.delay.jitter_ns or self.loss or self.duplicate or self.corrupt or self.reorder
+        )
