@@ -63,8 +63,8 @@ class AddedObject(TypedDict):
 class Shapers(Protocol):
     """What the interface asks of the supervisor. Every method may raise errors.ShaperError."""
 
-    async def show(self, ifname: str | None) -> list[ShaperObject]:
-        """Return one shaper, or all of them."""
+    def show(self, ifname: str | None) -> list[ShaperObject]:
+        """Return one shaper, or all of them, without waiting for anything."""
         ...
 
     async def attach(self, ifname: str, master: str) -> list[str]:
@@ -175,9 +175,9 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         self._shapers = shapers
 
     @varlinkmethod(return_parameter="shapers")
-    async def Show(self, *, ifname: str | None = None) -> list[ShaperObject]:  # noqa: N802 - varlink
+    def Show(self, *, ifname: str | None = None) -> list[ShaperObject]:  # noqa: N802 - varlink
         """Return one shaper, or all of them."""
-        return await self._shapers.show(ifname)
+        return self._shapers.show(ifname)
 
     @varlinkmethod(return_parameter="warnings")
     async def Attach(self, *, ifname: str, master: str) -> list[str]:  # noqa: N802 - varlink

@@ -1,265 +1,349 @@
-"""The control socket: listens, knows who asks, and drops whoever misbehaves.
+"""The control socket: knows who asks, takes calls in turn, and drops whoever misbehaves.
 
-A client that sends nothing, half a message, more than a message may have, or that never reads its
-answers is dropped. It holds up nobody: each connection has its own buffer and its own deadline,
-and no frame passes through this process.
+What a client without rights can do is bounded: the places it has (`places.py`), the message and
+the answer it makes us hold (`connection.py`), the time it makes us spend (`turns.py`: a quarter of
+one processor for all of them, taken in turn between users) and the lines it makes us log
+(`complaints.py`: one a minute). Root is served first and may always connect. No frame passes
+through this process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
-import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from asyncvarlink import (
-    FileDescriptorArray,
-    VarlinkInterfaceRegistry,
-    VarlinkInterfaceServerProtocol,
-    VarlinkMethodCall,
-    VarlinkMethodReply,
-    VarlinkTransport,
+from asyncvarlink import VarlinkErrorReply
+
+from shaper.control import calls, interface
+from shaper.control.access import ROOT, Peer, may_change, peer_of
+from shaper.control.calls import Call, Calls, NotVarlink
+from shaper.control.complaints import Complaints
+from shaper.control.connection import (
+    MAX_MESSAGE_BYTES,
+    MAX_READING_BYTES,
+    Answering,
+    Connection,
 )
-from asyncvarlink.serviceinterface import VarlinkServiceInterface
-
-from shaper import __version__
-from shaper.control import interface
-from shaper.control.access import Peer, may_change, peer_of
-from shaper.errors import Busy, KernelRefused, NotPermitted, ShaperError
+from shaper.control.listener import Listener, is_short_of_descriptors
+from shaper.control.places import Places, Unread
+from shaper.control.turns import Share, Turns
+from shaper.errors import KernelRefused, NotPermitted, ShaperError
 
 # Chosen.
-_MAX_MESSAGE_BYTES = 64 * 1024  # the longest sensible call is under 300 bytes
-_MAX_UNREAD_REPLIES = 64
-_MAX_CONNECTIONS = 256
-_MAX_CONNECTIONS_OF_ONE = 32  # of one user other than root: nobody may take every place
-_PAUSE_SECONDS = 1.0  # after a client could not be accepted
-_SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
-_BACKLOG = 1024  # a crowd that comes at once is sorted out by `_has_room_for`, not turned away
+_READING_SHARE = 0.25  # of a processor, for all callers but root together
+_ACCEPTING_SHARE = 0.25  # of a processor, for letting clients in and turning them away
+_SAVED_NS = 4_000_000
+_TURNS_A_ROUND = 16  # then the event loop looks at everything else
+_CLIENTS_A_ROUND = 64
+_SHARED_SECONDS = 0.2  # how old an answer may be that several callers are given
+_LOOK_SECONDS = 1.0  # how often somebody is looked for who keeps us waiting
+_PAUSE_SECONDS = 0.1  # after a client could not be accepted
 
 _log = logging.getLogger(__name__)
 
 
-class _Connection(VarlinkInterfaceServerProtocol):
-    """One client: its rights, how much it has sent, how much it has left unread."""
-
-    def __init__(self, service: Service, peer: Peer) -> None:
-        super().__init__(service.registry)
-        self._service = service
-        self.peer = peer
-        self._pending_bytes = 0
-        self._unread_replies = 0
-        self._deadline: asyncio.TimerHandle | None = None
-        self.transport: VarlinkTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock."""
-        super().connection_made(transport)
-        assert isinstance(transport, VarlinkTransport)
-        self.transport = transport
-        self._expect()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        super().connection_lost(exc)
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._service.forget(self)
-
-    def message_received(self, data: bytes, fds: FileDescriptorArray | None) -> None:
-        """Take bytes off the socket, unless a message grows beyond all reason."""
-        _, separator, rest = data.rpartition(b"\0")
-        self._pending_bytes = len(rest) if separator else self._pending_bytes + len(data)
-        if self._pending_bytes > _MAX_MESSAGE_BYTES:
-            self.drop("sent a message without an end")
-            return
-        if separator:
-            self._expect()
-        try:
-            super().message_received(data, fds)
-        except RecursionError as error:
-            self.drop(f"sent what is not varlink ({error})")
-
-    def error_received(self, err: Exception, data: bytes, fds: FileDescriptorArray | None) -> None:
-        """Drop a client that speaks something else."""
-        self.drop(f"sent what is not varlink ({err})")
-
-    def call_received(
-        self, call: VarlinkMethodCall, fds: FileDescriptorArray | None
-    ) -> asyncio.Future[None] | None:
-        """Check the caller's rights before the method is looked at."""
-        is_reading = (
-            call.method in interface.READING_METHODS
-            or call.method_interface == interface.READING_INTERFACE
-        )
-        if not is_reading and not may_change(self.peer, self._service.group):
-            raise interface.reply(
-                NotPermitted(
-                    f"{call.method_name} is for root and members of group "
-                    f"{self._service.group} (you are uid {self.peer.uid})"
-                )
-            )
-        received: asyncio.Future[None] | None = super().call_received(call, fds)
-        return received
-
-    def handle_call_exception(self, exc: BaseException, oneway: bool) -> None:
-        """Turn our refusals into theirs; what is left is a fault of ours, for the log."""
-        if isinstance(exc, ShaperError):
-            raise interface.reply(exc)
-        _log.error("a call failed", exc_info=exc)
-        raise interface.reply(
-            KernelRefused(f"the daemon failed ({exc!r}): see its log", errno.EIO)
-        )
-
-    def send_reply(
-        self, reply: VarlinkMethodReply, fds: list[int] | None = None, autoclose: bool = True
-    ) -> asyncio.Future[None]:
-        """Send an answer, and count it until it has been taken."""
-        sent = super().send_reply(reply, fds, autoclose)
-        self._unread_replies += 1
-        sent.add_done_callback(self._on_taken)
-        if self._unread_replies > _MAX_UNREAD_REPLIES:
-            self.drop("does not read its answers")
-        return sent
-
-    def drop(self, reason: str) -> None:
-        """End the connection now."""
-        _log.info("dropped a client of uid %d: it %s", self.peer.uid, reason)
-        if self.transport is not None:
-            self.transport.abort()
-
-    def _on_taken(self, _: asyncio.Future[None]) -> None:
-        self._unread_replies -= 1
-        if self.transport is not None and not self.transport.is_closing():
-            self._expect()
-
-    def _expect(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(
-            _SILENCE_SECONDS, self.drop, "was silent for too long"
-        )
+def _is_no_forwarder(_: int) -> bool:
+    return False
 
 
 class Service:
-    """The listening socket.
+    """The listening socket and all clients.
 
     Args:
         path: where it is bound.
         group: whose members may change things.
         shapers: what calls are answered with.
+        is_forwarder: whether a process is one of ours, which may change nothing.
     """
 
-    def __init__(self, path: Path, group: str, shapers: interface.Shapers) -> None:
+    def __init__(
+        self,
+        path: Path,
+        group: str,
+        shapers: interface.Shapers,
+        is_forwarder: Callable[[int], bool] = _is_no_forwarder,
+    ) -> None:
         self.path = path
         self.group = group
-        self.registry = VarlinkInterfaceRegistry()
-        self.registry.register_interface(
-            VarlinkServiceInterface(
-                vendor="shaper",
-                product="shaperd",
-                version=__version__,
-                url="",
-                registry=self.registry,
-            )
-        )
-        self.registry.register_interface(interface.ShaperInterface(shapers))
-        self._connections: set[_Connection] = set()
-        self._socket: socket.socket | None = None
+        self._calls = Calls(shapers)
+        self._is_forwarder = is_forwarder
+        self._listener: Listener | None = None
+        self._places: Places[Connection] = Places()
+        self._unread: Unread[Connection] = Unread()
+        self._turns: Turns[Connection] = Turns()
+        self._reading_share = Share(_READING_SHARE, _SAVED_NS)
+        self._accepting_share = Share(_ACCEPTING_SHARE, _SAVED_NS)
+        self._complaints = Complaints()
+        self._shared: dict[str, tuple[float, bytes]] = {}
+        self._round: asyncio.Handle | None = None  # the next one, once it is due
+        self._look: asyncio.TimerHandle | None = None
 
     def listen(self) -> None:
         """Bind; calls wait until `accept`.
 
         Raises Busy when another daemon answers there, and KernelRefused.
         """
-        _refuse_if_answered(self.path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_stale(self.path)
-            listener.bind(str(self.path))
-            # Reading is open to everyone, as `ip link show` is; changing is checked by call.
-            self.path.chmod(0o666)
-        except OSError as error:
-            listener.close()
-            raise KernelRefused(
-                f"cannot listen on {self.path}: {error.strerror or error}",
-                error.errno or errno.EIO,
-            ) from error
-        listener.setblocking(False)
-        listener.listen(_BACKLOG)
-        self._socket = listener
+        self._listener = Listener(self.path)
 
     def accept(self) -> None:
         """Answer calls from now on."""
-        assert self._socket is not None
-        asyncio.get_running_loop().add_reader(self._socket, self._accept)
+        assert self._listener is not None
+        asyncio.get_running_loop().add_reader(self._listener, self._on_clients)
 
     def close(self) -> None:
         """Stop accepting, end the connections, remove the socket."""
-        if self._socket is None:
+        if self._listener is None:
             return
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
-        self._socket = None
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-        for connection in tuple(self._connections):
-            if connection.transport is not None:
-                connection.transport.close()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+        for connection in self._places:
+            connection.end()
+        for handle in (self._round, self._look):
+            if handle is not None:
+                handle.cancel()
 
-    def forget(self, connection: _Connection) -> None:
-        """Let go of a connection that has ended."""
-        self._connections.discard(connection)
+    # Clients that come and go.
 
-    def _accept(self) -> None:
-        assert self._socket is not None
+    def _on_clients(self) -> None:
+        """Take those that wait, and pause when that has taken too long."""
+        listener = self._listener
+        if listener is None:
+            return
+        began_ns = time.thread_time_ns()
+        is_paused = False
         try:
-            sock, _ = self._socket.accept()
+            for _ in range(_CLIENTS_A_ROUND):
+                sock = self._take(listener)
+                if sock is None:
+                    break
+                self._admit(sock)
         except OSError as error:
-            # EMFILE, most likely: the client still waits, and would be reported again at once.
-            _log.warning("cannot accept a client: %s", error)
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._socket)
-            loop.call_later(_PAUSE_SECONDS, self._accept_again)
-            return
-        peer = peer_of(sock)
-        if not self._has_room_for(peer):
-            _log.warning("refused a client of uid %d: too many are connected", peer.uid)
-            sock.close()
-            return
-        connection = _Connection(self, peer)
-        self._connections.add(connection)
-        VarlinkTransport(asyncio.get_running_loop(), sock, sock, connection)
+            self._complain(ROOT, f"cannot accept a client: {error.strerror}")
+            is_paused = True
+        self._accepting_share.spend(time.thread_time_ns() - began_ns)
+        loop = asyncio.get_running_loop()
+        seconds = _PAUSE_SECONDS if is_paused else self._accepting_share.wait(loop.time())
+        if seconds > 0:
+            loop.remove_reader(listener)
+            loop.call_later(seconds, self._accept_again)
 
     def _accept_again(self) -> None:
-        if self._socket is not None:
+        if self._listener is not None:
+            self._listener.restore_reserve()
             self.accept()
 
-    def _has_room_for(self, peer: Peer) -> bool:
-        """Whether one more may connect; root always may, or a crowd could lock it out."""
-        if peer.uid == 0:
-            return True
-        of_one = sum(connection.peer.uid == peer.uid for connection in self._connections)
-        return len(self._connections) < _MAX_CONNECTIONS and of_one < _MAX_CONNECTIONS_OF_ONE
-
-
-def _refuse_if_answered(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+    def _take(self, listener: Listener) -> socket.socket | None:
+        """Return the next client; where descriptors are short, at the cost of another."""
         try:
-            probe.connect(str(path))
-        except BlockingIOError:
-            pass  # somebody listens there, and has a crowd waiting
+            return listener.take()
+        except OSError as error:
+            if not is_short_of_descriptors(error):
+                raise
+        victim = next(iter(self._places.largest_crowd()), None)
+        if victim is not None:
+            victim.drop("had to make room: descriptors are short")
+            return listener.take()
+        sock = listener.take_with_reserve()
+        if sock is not None and not peer_of(sock).is_root:
+            sock.close()
+            listener.restore_reserve()
+            raise OSError(errno.EMFILE, "descriptors are short")
+        return sock
+
+    def _admit(self, sock: socket.socket) -> None:
+        try:
+            peer = peer_of(sock)
         except OSError:
+            sock.close()
             return
-    raise Busy(f"another shaperd answers on {path} (stop it, or choose another --socket)")
+        if self._places.is_full_for(peer):
+            victim = self._places.to_make_room_for(peer)
+            if victim is None:
+                self._complain(peer.uid, "refused a client: too many are connected")
+                sock.close()
+                return
+            victim.drop("had to make room for another")
+        self._places.add(Connection(sock, peer, self))
+        if self._look is None:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        """Drop who keeps us waiting."""
+        now = asyncio.get_running_loop().time()
+        for connection in self._places:
+            connection.expire(now)
+        self._look = None
+        if len(self._places):
+            self._look_later()
+
+    def ended(self, connection: Connection) -> None:
+        """Let go of a connection."""
+        self._places.remove(connection)
+        self._turns.discard(connection.peer.uid, connection)
+
+    def dropped(self, connection: Connection, reason: str) -> None:
+        """Tell why a client is no longer served."""
+        self._complain(connection.peer.uid, f"dropped a client: it {reason}")
+
+    def has_unread(self, connection: Connection, answer: bytes | None) -> None:
+        """Note what waits to be read; where that is too much, who has waited longest goes."""
+        if answer is None:
+            self._unread.remove(connection)
+        elif not connection.peer.is_root:
+            while (slow := self._unread.add(connection, answer)) is not None:
+                slow.drop("does not read its answers")
+
+    def _complain(self, uid: int, sentence: str) -> None:
+        """Log what a user does, once a minute."""
+        left_out = self._complaints.admit(uid, asyncio.get_running_loop().time())
+        if left_out is None:
+            return
+        more = f" ({left_out} more such lines were left out)" if left_out else ""
+        _log.warning("uid %d: %s%s", uid, sentence, more)
+
+    # Turns.
+
+    def wait_for_turn(self, connection: Connection) -> None:
+        """Call `take_turn` when it is this connection's turn."""
+        self._turns.add(connection.peer.uid, connection)
+        if self._round is not None and connection.peer.is_root:
+            self._round.cancel()
+            self._round = None
+        if self._round is None:
+            self._round = asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._round = None
+        wait = 0.0
+        for _ in range(_TURNS_A_ROUND):
+            wait = self._reading_share.wait(loop.time())
+            connection = self._turns.take(only_root=wait > 0)
+            if connection is None:
+                break
+            self._take_turn(connection)
+        if self._turns.is_empty or self._round is not None:
+            return
+        soon = self._turns.has_root or wait <= 0
+        self._round = (
+            loop.call_soon(self._take_turns) if soon else loop.call_later(wait, self._take_turns)
+        )
+
+    def _take_turn(self, connection: Connection) -> None:
+        began_ns = time.thread_time_ns()
+        try:
+            connection.take_turn()
+        except Exception as fault:
+            self._tell_fault(connection.peer, "a connection", fault)
+            connection.end()
+        if not connection.peer.is_root:
+            self._reading_share.spend(time.thread_time_ns() - began_ns)
+
+    # Calls.
+
+    def max_message_bytes(self, connection: Connection) -> int:
+        """Return how long a message may be."""
+        return MAX_MESSAGE_BYTES if self._may_change(connection.peer) else MAX_READING_BYTES
+
+    def _may_change(self, peer: Peer) -> bool:
+        return may_change(peer, self.group, self._is_forwarder)
+
+    def answer(self, connection: Connection, message: bytes) -> bytes | Answering | None:
+        """Return the answer to a message: at once, as work to be done, or none."""
+        try:
+            received = calls.decode(message)
+        except NotVarlink as error:
+            connection.drop(f"sent what is not varlink ({error})")
+            return None
+        is_oneway = received.get("oneway") is True
+        try:
+            call = self._permitted(self._calls.find(received), connection.peer)
+            if not call.is_prompt:
+                return _Work(self, call, connection.peer)
+            answer = self._prompt_answer(call, connection.peer)
+        except Exception as error:
+            answer = self.error_answer(error, connection.peer, str(received.get("method"))[:80])
+        return None if is_oneway else answer
+
+    def _permitted(self, call: Call, peer: Peer) -> Call:
+        if not call.is_reading and not self._may_change(peer):
+            name = call.name.rpartition(".")[2]
+            raise NotPermitted(
+                f"{name} is for root and members of group {self.group} (you are uid {peer.uid})"
+            )
+        return call
+
+    def _prompt_answer(self, call: Call, peer: Peer) -> bytes:
+        """Make a call; what is the same for everybody is made once for several, but for root."""
+        if peer.is_root or not call.asks_for_all:
+            return call.answer()
+        now = asyncio.get_running_loop().time()
+        until, answer = self._shared.get(call.name, (now, b""))
+        if now >= until:
+            answer = call.answer()
+            self._shared[call.name] = (now + _SHARED_SECONDS, answer)
+        return answer
+
+    def forget_shared(self) -> None:
+        """Answer anew from now on: something has been changed."""
+        self._shared.clear()
+
+    def error_answer(self, error: Exception, peer: Peer, what: str) -> bytes:
+        """Turn refusals of ours into those that travel; what is left is a fault, for the log."""
+        if isinstance(error, VarlinkErrorReply):
+            return calls.error_answer(error)
+        if not isinstance(error, ShaperError):
+            self._tell_fault(peer, what, error)
+            error = KernelRefused(f"the daemon failed ({error!r}): see its log", errno.EIO)
+        return calls.error_answer(interface.reply(error))
+
+    def _tell_fault(self, peer: Peer, what: str, fault: Exception) -> None:
+        self._complain(peer.uid, f"{what} failed: {fault!r}{_place(fault)}")
+        _log.debug("%s failed", what, exc_info=fault)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the socket of a daemon that died; anything else that lies there is left."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.stat().st_mode):
-            path.unlink()
+class _Work:
+    """A call that takes its time, or has many answers."""
+
+    def __init__(self, service: Service, call: Call, peer: Peer) -> None:
+        self.is_stream = call.is_stream
+        self._service = service
+        self._call = call
+        self._peer = peer
+
+    async def run(self, send: Callable[[bytes], asyncio.Future[None]]) -> None:
+        """Make it, and send its answers."""
+        try:
+            async for answer in self._call.answers():
+                self._after()
+                if not self._call.is_oneway:
+                    await send(answer)
+        except Exception as error:
+            self._after()
+            answer = self._service.error_answer(error, self._peer, self._call.name)
+            if not self._call.is_oneway:
+                await send(answer)
+
+    def _after(self) -> None:
+        if not self._call.is_reading:
+            self._service.forget_shared()
+
+
+def _place(fault: Exception) -> str:
+    """Return where in the code it came up; the whole way there is logged at level debug."""
+    trace: Any = fault.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -137,7 +137,7 @@ class Netlink:
             raise
         return entries[0] if entries else None
 
-    async def has_route_through(self, ifindex: int) -> bool:
+    def has_route_through(self, ifindex: int) -> bool:
         """Whether a unicast route, of any table and family, leaves through a device.
 
         The kernel's own fe80::/64 and ff00::/8 are no such route.

@@ -6,12 +6,13 @@ put into a spec; making it true is the supervisor's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds
-from shaper.desired.plan import Plan, check_burst
+from shaper.desired.plan import check_burst
 from shaper.errors import (
     Busy,
     InvalidValue,
@@ -25,10 +26,11 @@ from shaper.model import Link, Options, Spec
 from shaper.names import check_name
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import report, route_warning
+from shaper.supervisor.report import may_lack_route, report, route_warning
 
 # Chosen.
 _MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
+_LOOKUPS_NS = 10_000_000  # ... and there are no more once they took so long: tables may be large
 
 
 class Commands:
@@ -43,25 +45,38 @@ class Commands:
         self.hz = hz
         self._supervisor = supervisor
 
-    async def show(self, ifname: str | None) -> list[ShaperObject]:
-        """Return one shaper, or all of them."""
+    def show(self, ifname: str | None) -> list[ShaperObject]:
+        """Return one shaper, or all of them: what is known, and whether the kernel has routes."""
         chosen = self._supervisor.devices.values() if ifname is None else [self._device(ifname)]
+        devices = sorted(chosen, key=lambda each: each.ifindex)
+        shown = self.snapshot(devices)
+        until_ns = time.monotonic_ns() + _LOOKUPS_NS
+        for each in [each for each in shown if may_lack_route(each)][:_MAX_ROUTE_LOOKUPS]:
+            if not self._supervisor.netlink.has_route_through(each["ifindex"]):
+                each["warnings"].append(route_warning(each["ifname"]))
+            if time.monotonic_ns() > until_ns:
+                break
+        return shown
+
+    def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
+        """Return counters, states and settings of shapers; no question to the kernel each."""
         drops = counters.tx_dropped()
-        lookups = _MAX_ROUTE_LOOKUPS
+        receiving: dict[str | None, list[str]] = {}
         shown = []
-        for device in sorted(chosen, key=lambda each: each.ifindex):
-            own = self._supervisor.links.index(device.ifindex)
+        for device in devices:
+            own, master = self._supervisor.links.index(device.ifindex), device.spec.master
             if own is None or device.plan is None:
                 continue
-            counts = self._supervisor.counters(device)
-            warnings = _receiving_warnings(device.spec.master)
-            if not counts["sent_packets"] and lookups > 0:
-                lookups -= 1
-                warnings += await self._route_warnings(device, device.plan)
-            ring_drops = drops.get(device.spec.ifname, 0)
+            if master not in receiving:
+                receiving[master] = _receiving_warnings(master)
             shown.append(
                 report(
-                    device.spec, device.plan, own, counts, ring_drops=ring_drops, warnings=warnings
+                    device.spec,
+                    device.plan,
+                    own,
+                    self._supervisor.counters(device),
+                    ring_drops=drops.get(device.spec.ifname, 0),
+                    warnings=[*receiving[master]],
                 )
             )
         return shown
@@ -187,12 +202,6 @@ class Commands:
             raise InvalidValue(f"{ifname} cannot be its own master")
         if self._supervisor.would_loop(device, master):
             raise InvalidValue(f"{master.ifname} leads back to {ifname}: that would be a ring")
-
-    async def _route_warnings(self, device: Device, plan: Plan) -> list[str]:
-        warning = route_warning(device.spec, plan.state)
-        if warning is None or await self._supervisor.netlink.has_route_through(device.ifindex):
-            return []
-        return [warning]
 
 
 def _receiving_warnings(master: str | None) -> list[str]:

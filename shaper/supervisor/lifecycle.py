@@ -58,7 +58,9 @@ class Daemon:
         async with Netlink() as netlink:
             supervisor = Supervisor(store, Pool(self._config.forwarders), netlink)
             commands = Commands(supervisor, self._config.hz)
-            service = Service(self._command_line.socket, self._config.group, commands)
+            service = Service(
+                self._command_line.socket, self._config.group, commands, supervisor.is_forwarder
+            )
             service.listen()
             self._catch_signals(supervisor, commands, service)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 
@@ -78,6 +79,11 @@ class Pool:
         """Return the forwarder that a slot belongs to."""
         return self._forwarders[self.position_of(slot)]
 
+    def is_forwarder(self, pid: int) -> bool:
+        """Whether a process is a forwarder, or was started by one: each has its own session."""
+        pids = {forwarder.pid for forwarder in self._forwarders}
+        return pid in pids or _session(pid) in pids
+
     async def ping(self) -> None:
         """Return once every forwarder has answered. Raises KernelRefused when one does not."""
         for forwarder in tuple(self._forwarders):
@@ -108,3 +114,13 @@ class Pool:
                 _log.error("cannot replace a forwarder: %s", error)
             else:
                 return
+
+
+def _session(pid: int) -> int | None:
+    """Return the session of a process; None if it is gone, or cannot be seen."""
+    if pid <= 0:
+        return None
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None

@@ -304,6 +304,10 @@ class Supervisor:
         # A change that the death, or this refusal, interrupted is still to be finished.
         self._watcher.mark(device.ifindex)
 
+    def is_forwarder(self, pid: int) -> bool:
+        """Whether a process is a forwarder of ours, or was started by one."""
+        return self._pool.is_forwarder(pid)
+
     def counters(self, device: Device) -> dict[str, int]:
         """Return what its forwarder has counted for a shaper."""
         return self._pool.board.read(device.slot)

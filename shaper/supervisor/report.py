@@ -40,14 +40,15 @@ def report(
     )
 
 
-def route_warning(spec: Spec, state: State) -> str | None:
-    """Return a warning for a shaper that could pass traffic and has no route to receive any."""
-    if state is not State.ACTIVE:
-        return None
-    return (
-        f"no route leads through {spec.ifname}, so it shapes nothing "
-        f"(ip route add NETWORK dev {spec.ifname})"
-    )
+def may_lack_route(shown: ShaperObject) -> bool:
+    """Whether a shaper that could pass traffic never has: what has sent, has a route."""
+    return shown["state"] == State.ACTIVE and not shown["stats"]["sent_packets"]
+
+
+def route_warning(ifname: str) -> str:
+    """Return what is said of a shaper that could pass traffic and has no route to receive any."""
+    remedy = f"ip route add NETWORK dev {ifname}"
+    return f"no route leads through {ifname}, so it shapes nothing ({remedy})"
 
 
 def _options(spec: Spec, plan: Plan) -> OptionsObject:

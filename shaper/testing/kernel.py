@@ -217,9 +217,9 @@ class MemoryNetlink(Netlink):
         await self._serve("has_link_local", ifindex=ifindex)
         return ifindex not in self.without_link_local
 
-    async def has_route_through(self, ifindex: int) -> bool:
+    def has_route_through(self, ifindex: int) -> bool:
         """Whether a device is in `routed`."""
-        await self._serve("has_route_through", ifindex=ifindex)
+        self.requests.append(("has_route_through", {"ifindex": ifindex}))
         return ifindex in self.routed
 
     async def set_link(self, ifindex: int, **attributes: Any) -> None:

@@ -43,8 +43,8 @@ NONSENSE: list[dict[str, object]] = [
 # The daemon, but with less patience than the half minute it has.
 IMPATIENT = """
 from shaper import daemon
-from shaper.control import service
-service._SILENCE_SECONDS = 0.5
+from shaper.control import connection
+connection.SILENCE_SECONDS = connection.UNREAD_SECONDS = 0.5
 daemon.main()
 """
 
@@ -189,32 +189,30 @@ def test_an_endless_line_is_dropped(daemon: Shaperd) -> None:
     assert_answered(daemon)
 
 
-def test_a_client_that_never_reads_is_dropped(daemon: Shaperd) -> None:
-    """Its answers are not hoarded; meanwhile others are answered."""
-    with connection(daemon) as handle:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for _ in range(5000):
-                handle.sendall(SHOW)
-        assert_answered(daemon)
-        wait_until(lambda: "does not read its answers" in daemon.log(), "the reason in the log")
-    assert_answered(daemon)
-
-
-def test_half_a_message_and_silence_is_dropped(pair: Pair, open_directory: Path) -> None:
-    """So is silence alone; a client that has asked something may pause as long as that."""
-    path = open_directory / "socket"
+@contextlib.contextmanager
+def impatient(pair: Pair, directory: Path) -> Iterator[Path]:
+    """Run a daemon with little patience; return its socket."""
+    path = directory / "socket"
     argv = [sys.executable, "-c", IMPATIENT, "--socket", str(path)]
-    process = pair.host.popen([*argv, "--state-dir", str(open_directory)])
+    process = pair.host.popen([*argv, "--state-dir", str(directory)])
     wait_until(path.exists, "the daemon's socket")
-    with contextlib.ExitStack() as stack:
-        silent, half = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
-        for handle in (silent, half):
+    yield path
+    assert process.poll() is None
+
+
+def test_whoever_does_not_read_or_speak_is_dropped(pair: Pair, open_directory: Path) -> None:
+    """Half a message, silence, answers left unread; others are answered meanwhile."""
+    with impatient(pair, open_directory) as path, contextlib.ExitStack() as stack:
+        silent, half, deaf = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3))
+        for handle in (silent, half, deaf):
             handle.settimeout(5)
             handle.connect(str(path))
         half.sendall(SHOW[:10])
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            deaf.sendall(SHOW * 5000)
+            pytest.fail("the daemon took all it was asked, and was not read")
         assert is_dropped(silent)
         assert is_dropped(half)
-    assert process.poll() is None
 
 
 def test_nobody_can_take_every_place(pair: Pair, daemon: Shaperd) -> None:

@@ -28,7 +28,7 @@ ALIASES = {
     "NLA_ALIGNMENT": "NLA_ALIGNTO",
 }
 # Younger than the headers of Debian 12, and since which kernel.
-YOUNGER = {"TUN_F_USO4": "6.2", "TUN_F_USO6": "6.2"}
+YOUNGER = {"SO_PASSRIGHTS": "6.16", "TUN_F_USO4": "6.2", "TUN_F_USO6": "6.2"}
 # Integers of such a group that no header of include/uapi has, and where they are from.
 ELSEWHERE = {
     "BPF_RET_K": "BPF_RET | BPF_K of linux/bpf_common.h",

@@ -10,7 +10,7 @@ from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import ShaperObject
 from shaper.desired.plan import make_plan
 from shaper.model import Options, Queue, Spec, State
-from shaper.supervisor.report import report, route_warning
+from shaper.supervisor.report import may_lack_route, report, route_warning
 from tests.unit.machine import ETH1, SPEC
 
 OWN = replace(ETH1, ifindex=3, ifname="shaper0", mtu=1400, operstate="LOWERLAYERDOWN")
@@ -90,8 +90,12 @@ def test_the_settings_in_force_are_shown() -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_missing_route_matters_to_what_could_pass_traffic(state: State) -> None:
-    """Only an active shaper is warned of; the others have a more pressing want."""
-    warning = route_warning(SPEC, state)
-    assert (warning is not None) == (state is State.ACTIVE)
-    assert warning is None or "dev shaper0" in warning
+@pytest.mark.parametrize("sent_packets", [0, 1])
+def test_a_missing_route_matters_to_what_could_pass_traffic(
+    state: State, sent_packets: int
+) -> None:
+    """Only an active shaper that never sent is asked about; others have a more pressing want."""
+    what = shown(sent_packets=sent_packets)
+    what["state"] = state
+    assert may_lack_route(what) == (state is State.ACTIVE and sent_packets == 0)
+    assert "dev shaper0" in route_warning("shaper0")

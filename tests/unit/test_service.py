@@ -1,107 +1,26 @@
-"""The control socket: who is answered, with what, and who is dropped; on a real socket."""
+"""The control socket: where it is, who gets in, and what is answered; on a real socket."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import json
 import socket
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from shaper.control.access import Peer
 from shaper.control.service import Service
 from shaper.errors import Busy, KernelRefused, NoSuchShaper
-from tests.unit.instantly import instantly, until
-
-SHOW = {"method": "org.shaper.Show", "parameters": {}}
-DETACH = {"method": "org.shaper.Detach", "parameters": {"ifname": "shaper0"}}
-NOBODY = Peer(65534, frozenset({65534}))
-ROOT = Peer(0, frozenset({0}))
-
-
-class Shapers:
-    """Shapers of which there are none; a detach fails as it is told to."""
-
-    failure: Exception | None = None
-
-    async def show(self, ifname: str | None) -> list[Any]:
-        """Return none."""
-        return []
-
-    async def detach(self, ifname: str) -> list[str]:
-        """Warn, or fail."""
-        if self.failure is not None:
-            raise self.failure
-        return ["not saved"]
-
-
-class Client:
-    """Somebody who is connected."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self.writer = writer
-
-    async def ask(self, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-        """Make calls, all at once, and return what they are answered with."""
-        self.writer.write(b"".join(json.dumps(call).encode() + b"\0" for call in calls))
-        answers = [await self._reader.readuntil(b"\0") for _ in calls]
-        return [json.loads(answer[:-1]) for answer in answers]
-
-    async def is_dropped(self) -> bool:
-        """Whether the service ends the connection; nothing else would wake us."""
-        with contextlib.suppress(ConnectionError):
-            await self._reader.read()
-        return True
-
-
-class Rig:
-    """A service on a socket in a directory of its own.
-
-    Attributes:
-        peer: who everybody is taken for.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "made" / "org.shaper"
-        self.shapers = Shapers()
-        self.service = Service(self.path, "no-such-group", self.shapers)
-        self.peer = ROOT
-
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Listen and accept for a while."""
-        self.service.listen()
-        try:
-            self.service.accept()
-            yield
-        finally:
-            self.service.close()
-
-    @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        """Connect."""
-        reader, writer = await asyncio.open_unix_connection(self.path)
-        try:
-            yield Client(reader, writer)
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+from tests.unit.instantly import instantly
+from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, Rig, make_rig
 
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Return a service that does not listen yet."""
-    rig = Rig(tmp_path)
-    monkeypatch.setattr("shaper.control.service.peer_of", lambda _: rig.peer)
-    return rig
+    return make_rig(tmp_path, monkeypatch)
 
 
 @instantly
@@ -163,59 +82,6 @@ async def test_reading_is_for_all_and_changing_is_not(rig: Rig) -> None:
     assert "members of group no-such-group (you are uid 65534)" in refused["parameters"]["message"]
 
 
-@pytest.mark.parametrize(
-    ("sent", "reason"),
-    [
-        (b"GET / HTTP/1.1\r\n\r\n\0", "is not varlink"),
-        (b"[]\0", "is not varlink"),
-        (b"[" * 50_000 + b"\0", "is not varlink"),
-        (b"x" * 70_000, "a message without an end"),
-        (b"", "was silent for too long"),
-        (b"{", "was silent for too long"),
-    ],
-)
-@instantly
-async def test_who_misbehaves_is_dropped(
-    rig: Rig, caplog: pytest.LogCaptureFixture, sent: bytes, reason: str
-) -> None:
-    """What is not varlink, has no end or is never said costs the connection; others are served."""
-    caplog.set_level("INFO")
-    async with rig.serving():
-        async with rig.client() as client:
-            client.writer.write(sent)
-            assert await client.is_dropped()
-            assert reason in caplog.text
-        async with rig.client() as client:
-            assert len(await client.ask(SHOW)) == 1
-
-
-@instantly
-async def test_nobody_takes_every_place(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """One user has 32 connections at most; root gets in beside any number, and so does another."""
-    rig.peer = NOBODY
-    async with rig.serving(), contextlib.AsyncExitStack() as stack:
-        crowd = [await stack.enter_async_context(rig.client()) for _ in range(32)]
-        for client in crowd:
-            await client.ask(SHOW)
-        refused = await stack.enter_async_context(rig.client())
-        assert await refused.is_dropped()
-        assert caplog.text.count("refused a client of uid 65534") == 1
-        for peer in (ROOT, Peer(1000, frozenset())):
-            rig.peer = peer
-            served = await stack.enter_async_context(rig.client())
-            assert len(await served.ask(SHOW)) == 1
-
-
-@instantly
-async def test_a_place_is_given_back(rig: Rig) -> None:
-    """Who has left leaves room for the next."""
-    rig.peer = NOBODY
-    async with rig.serving():
-        for _ in range(40):
-            async with rig.client() as client:
-                assert len(await client.ask(SHOW)) == 1
-
-
 @instantly
 async def test_closing_ends_all_and_removes_the_socket(rig: Rig) -> None:
     """Nobody is left waiting for an answer, and the next daemon finds the place free."""
@@ -257,31 +123,62 @@ async def test_what_is_no_socket_is_left_alone(rig: Rig) -> None:
     assert rig.path.read_text() == "precious"
 
 
+class Exhausted(socket.socket):
+    """A listener whose process has no descriptor left for some of its clients."""
+
+    failures: ClassVar[list[int]] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Fail, or accept."""
+        if self.failures:
+            raise OSError(self.failures.pop(), "Too many open files")
+        return super().accept()
+
+
+@pytest.fixture
+def exhausted(monkeypatch: pytest.MonkeyPatch) -> type[Exhausted]:
+    """Let the service listen on such a socket."""
+    monkeypatch.setattr("shaper.control.listener.socket.socket", Exhausted)
+    monkeypatch.setattr(Exhausted, "failures", [])
+    return Exhausted
+
+
 @instantly
 async def test_a_client_that_cannot_be_accepted_is_accepted_later(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: Rig, exhausted: type[Exhausted], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without descriptors the daemon pauses, in place of trying for ever, and takes it then."""
-    failures = [OSError(errno.EMFILE, "Too many open files")]
-
-    class Exhausted(socket.socket):
-        def accept(self) -> tuple[socket.socket, Any]:
-            if failures:
-                raise failures.pop()
-            return super().accept()
-
-    monkeypatch.setattr("shaper.control.service.socket.socket", Exhausted)
+    """Without memory the daemon pauses, in place of trying for ever, and takes it then."""
+    exhausted.failures[:] = [errno.ENOMEM]
     async with rig.serving(), rig.client() as client:
         assert len(await client.ask(SHOW)) == 1
-    assert caplog.text.count("Too many open files") == 1
+    assert caplog.text.count("cannot accept a client") == 1
 
 
 @instantly
-async def test_who_never_reads_is_dropped(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """Answers are not hoarded for a client that only asks."""
-    caplog.set_level("INFO")
-    async with rig.serving(), rig.client() as client:
-        client.writer.transport.pause_reading()
-        calls = json.dumps(SHOW).encode() + b"\0"
-        await until(lambda: client.writer.write(calls * 100) or "answers" in caplog.text)
-    assert "does not read its answers" in caplog.text
+async def test_without_descriptors_root_gets_in(rig: Rig, exhausted: type[Exhausted]) -> None:
+    """A descriptor is kept for it; another user's client is turned away, and serving goes on."""
+    async with rig.serving():
+        rig.peer = NOBODY
+        exhausted.failures[:] = [errno.EMFILE]
+        async with rig.client() as client:
+            assert await client.is_dropped()
+        rig.peer = ROOT
+        exhausted.failures[:] = [errno.EMFILE]
+        async with rig.client() as client:
+            assert len(await client.ask(SHOW)) == 1
+
+
+@instantly
+async def test_without_descriptors_a_crowd_makes_room(
+    rig: Rig, exhausted: type[Exhausted]
+) -> None:
+    """A client of the user that has most is given up for the newcomer."""
+    async with rig.serving():
+        rig.peer = NOBODY
+        async with rig.client() as hog:
+            await hog.ask(SHOW)
+            rig.peer = ROOT
+            exhausted.failures[:] = [errno.EMFILE]
+            async with rig.client() as client:
+                assert len(await client.ask(SHOW)) == 1
+            assert await hog.is_dropped()

@@ -1,0 +1,121 @@
+"""The listening socket: bound, and emptied fast enough that root is never kept waiting in it.
+
+The kernel hands connections over in the order in which they came, so whoever floods the backlog
+stands in front of root. Taking one costs some 20 us, so many are taken at a time, and those that
+have no place are closed at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from shaper.control.access import refuse_descriptors
+from shaper.errors import Busy, KernelRefused
+
+# Chosen.
+_BACKLOG = 1024  # a crowd that comes at once is sorted out by the service, not turned away
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+
+class Listener:
+    """Where clients connect.
+
+    Args:
+        path: where it is bound.
+
+    Raises Busy when another daemon answers there, and KernelRefused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reserve: int | None = None
+        self._socket = _bound(path)
+        self.restore_reserve()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the event loop."""
+        return self._socket.fileno()
+
+    def take(self) -> socket.socket | None:
+        """Return the next client; None if there is none. Raises OSError."""
+        try:
+            sock, _ = self._socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return None
+        return sock
+
+    def take_with_reserve(self) -> socket.socket | None:
+        """Return the next client though there is no descriptor left but the one kept for it.
+
+        Raises OSError. `restore_reserve` is to be called once a descriptor is free again.
+        """
+        self._close_reserve()
+        return self.take()
+
+    def restore_reserve(self) -> bool:
+        """Keep a descriptor for when there is no other; return whether one is kept."""
+        if self._reserve is None:
+            with contextlib.suppress(OSError):
+                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return self._reserve is not None
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket."""
+        self._socket.close()
+        self._close_reserve()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    def _close_reserve(self) -> None:
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+
+
+def is_short_of_descriptors(error: OSError) -> bool:
+    """Whether the process, or the machine, has no descriptor left."""
+    return error.errno in _NO_DESCRIPTOR
+
+
+def _bound(path: Path) -> socket.socket:
+    _refuse_if_answered(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        listener.bind(str(path))
+        # Reading is open to everyone, as `ip link show` is; changing is checked by call.
+        path.chmod(0o666)
+    except OSError as error:
+        listener.close()
+        raise KernelRefused(
+            f"cannot listen on {path}: {error.strerror or error}", error.errno or errno.EIO
+        ) from error
+    refuse_descriptors(listener)
+    listener.setblocking(False)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _refuse_if_answered(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            pass  # somebody listens there, and has a crowd waiting
+        except OSError:
+            return
+    raise Busy(f"another shaperd answers on {path} (stop it, or choose another --socket)")
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a daemon that died; anything else that lies there is left."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()

@@ -1,0 +1,104 @@
+"""A control service for tests: on a real socket, with shapers that answer as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shaper.control.access import Peer
+from shaper.control.service import Service
+
+SHOW = {"method": "org.shaper.Show", "parameters": {}}
+DETACH = {"method": "org.shaper.Detach", "parameters": {"ifname": "shaper0"}}
+NOBODY = Peer(65534, frozenset({65534}))
+ROOT = Peer(0, frozenset({0}))
+
+
+class Shapers:
+    """Shapers of which there are none; a detach fails as it is told to."""
+
+    failure: Exception | None = None
+    show_failure: Exception | None = None
+    many: Sequence[Any] = ()
+    shown = 0
+
+    def show(self, ifname: str | None) -> list[Any]:
+        """Return none, or those there are; or fail."""
+        self.shown += 1
+        if self.show_failure is not None:
+            raise self.show_failure
+        return [*self.many]
+
+    async def detach(self, ifname: str) -> list[str]:
+        """Warn, or fail."""
+        if self.failure is not None:
+            raise self.failure
+        return ["not saved"]
+
+
+class Client:
+    """Somebody who is connected."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def ask(self, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+        """Make calls, all at once, and return what they are answered with."""
+        self.writer.write(b"".join(json.dumps(call).encode() + b"\0" for call in calls))
+        answers = [await self._reader.readuntil(b"\0") for _ in calls]
+        return [json.loads(answer[:-1]) for answer in answers]
+
+    async def is_dropped(self) -> bool:
+        """Whether the service ends the connection; nothing else would wake us."""
+        with contextlib.suppress(ConnectionError):
+            await self._reader.read()
+        return True
+
+
+class Rig:
+    """A service on a socket in a directory of its own.
+
+    Attributes:
+        peer: who everybody is taken for.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "made" / "org.shaper"
+        self.shapers = Shapers()
+        self.service = Service(self.path, "no-such-group", self.shapers)
+        self.peer = ROOT
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listen and accept for a while."""
+        self.service.listen()
+        try:
+            self.service.accept()
+            yield
+        finally:
+            self.service.close()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Connect."""
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def make_rig(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """Return a service that does not listen yet."""
+    rig = Rig(directory)
+    monkeypatch.setattr("shaper.control.service.peer_of", lambda _: rig.peer)
+    return rig
