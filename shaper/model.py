@@ -16,6 +16,9 @@ DEFAULT_HZ = 1000
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
 ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add ... altname)
 
+# Kinds of devices that receive what their ports do, and whose neighbours are those of the ports.
+AGGREGATES = frozenset({"bridge", "bond", "team"})
+
 # Chosen.
 MIN_RATE_BITS = 8  # a byte a second
 MAX_RATE_BITS = 10**15  # the speed attribute of a device is a C int of Mbit/s (2 Pbit/s)
@@ -95,3 +98,8 @@ class Link:
     lower: int | None = None  # ifindex of the device below (of a vlan or macvlan)
     upper: int | None = None  # ifindex of the device it is a port of (a bridge, a bond)
     is_noarp: bool = False
+    kind: str = ""  # IFLA_INFO_KIND: "bridge", "macvlan", ...; empty for hardware and TAPs of old
+    port_kind: str = ""  # the kind of device that it is a port of
+    takes_all: bool = False  # a macvlan that takes every frame its lower device receives
+    ipv6_mtu: int | None = None  # None: has no IPv6
+    makes_link_local: bool = False  # the kernel gives it an IPv6 address of its own

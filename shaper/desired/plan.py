@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from shaper.errors import InvalidValue
-from shaper.model import Link, Options, Queue, Settings, Spec, State
+from shaper.model import AGGREGATES, Link, Options, Queue, Settings, Spec, State
 from shaper.units import format_rate
 
 # Specified: include/uapi/linux/if_arp.h, if_ether.h.
@@ -69,7 +69,9 @@ class Plan:
     has_carrier: bool  # the master can take frames: a packet socket is open on it
     mtu: int
     address: bytes | None  # the master's link-layer address; None: keep what it has
-    has_neighbours: bool  # the master resolves addresses, so its entries serve the shaper
+    has_neighbours: bool  # frames have addresses, and the master's entries say which
+    has_arp: bool  # the master asks for addresses; otherwise its own serves, as in its frames
+    port_of: int | None  # the bridge, bond or team whose entries serve in place of the master's
     has_link_header: bool  # frames reach the master with their Ethernet header
     alias: str
     speed_mbit: int | None
@@ -96,7 +98,9 @@ def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
         has_carrier=has_carrier,
         mtu=mtu,
         address=_address(master),
-        has_neighbours=has_link_header and not (master is not None and master.is_noarp),
+        has_neighbours=has_link_header,
+        has_arp=master is None or not master.is_noarp,
+        port_of=_port_of(master),
         has_link_header=has_link_header,
         alias=_alias(spec),
         speed_mbit=options.rate_bits // _MEGABIT if options.rate_bits else None,
@@ -201,6 +205,10 @@ def _address(master: Link | None) -> bytes | None:
         return None
     is_usable = any(master.address) and not master.address[0] & 1
     return master.address if is_usable else None
+
+
+def _port_of(master: Link | None) -> int | None:
+    return master.upper if master is not None and master.port_kind in AGGREGATES else None
 
 
 def _alias(spec: Spec) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from shaper.kernel.wire import Message
-from shaper.model import Link
+from shaper.kernel.messages import Message
+from shaper.model import AGGREGATES, Link
 
-# Specified: include/uapi/linux/if.h, if_arp.h.
+# Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_UP = 0x1
 _IFF_NOARP = 0x80
 _IFF_LOWER_UP = 0x10000
+_MACVLAN_MODE_PASSTHRU = 8
+_IN6_ADDR_GEN_MODE_NONE = 1
+_NO_LINK_LOCAL = (None, _IN6_ADDR_GEN_MODE_NONE)  # a device without IPv6 has no mode
+_MACVLANS = ("macvlan", "macvtap")
 
 _RTM_DELLINK = "RTM_DELLINK"
 _DORMANT = "DORMANT"  # RFC 2863: has carrier, and waits to be let in (802.1X)
@@ -44,6 +48,23 @@ class Links:
     def ports(self, ifindex: int) -> set[int]:
         """Return the indices of the ports of a bridge or bond."""
         return self._ports.get(ifindex, set())
+
+    def resting_on(self, ifindex: int) -> list[Link]:
+        """Return the devices on top of a device: its vlans, macvlans and the like."""
+        return [link for link in self.by_index.values() if link.lower == ifindex]
+
+    def resolver(self, ifindex: int) -> int:
+        """Return the device that what a device receives is handed to, if it is a port.
+
+        That of a port of a bridge, bond or team is the bridge, bond or team, and so on upwards.
+        """
+        seen = set()
+        while (link := self.by_index.get(ifindex)) is not None and ifindex not in seen:
+            if link.upper is None or link.port_kind not in AGGREGATES:
+                break
+            seen.add(ifindex)
+            ifindex = link.upper
+        return ifindex
 
     def replace(self, messages: list[Message]) -> set[int]:
         """Take a full dump; return the indices of all devices it tells of and of those gone."""
@@ -106,6 +127,18 @@ def parse_link(message: Message) -> Link:
         lower=_lower(message),
         upper=message.get_attr("IFLA_MASTER"),
         is_noarp=bool(flags & _IFF_NOARP),
+        kind=message.get_attr("IFLA_INFO_KIND") or "",
+        port_kind=message.get_attr("IFLA_INFO_SLAVE_KIND") or "",
+        takes_all=_takes_all(message),
+        ipv6_mtu=message.get_attr("IFLA_INET6_CONF"),
+        makes_link_local=message.get_attr("IFLA_INET6_ADDR_GEN_MODE") not in _NO_LINK_LOCAL,
+    )
+
+
+def _takes_all(message: Message) -> bool:
+    return (
+        message.get_attr("IFLA_INFO_KIND") in _MACVLANS
+        and message.get_attr("IFLA_MACVLAN_MODE") == _MACVLAN_MODE_PASSTHRU
     )
 
 

@@ -5,8 +5,19 @@ shaper does not ask. Its entries are set to be solicited by user space alone (`a
 kernel then multicasts RTM_GETNEIGH for an address it wants on the shaper. The answer is to use the
 same address on the master (NTF_USE), which resolves it there, over the real wire and unshaped; and
 to write what the master learns (RTM_NEWNEIGH) for the shaper, at once and whenever it changes.
-
 A failure on the master is written too, so that senders hear of it as quickly as they would there.
+
+Where the master is a port of a bridge, bond or team, answers arrive there, and its entries serve.
+A master that does not ask (NOARP) has entries of its own address, and those that an administrator
+made; they serve as they are.
+
+Entries outlive an absence of the supervisor. The kernel may solicit user space as good as for
+ever, and an entry that is being probed (NUD_PROBE) stays valid: so an entry that is in use fails
+only when the supervisor says so, and one that it could not answer in time is answered when it is
+back. Entries are marked as learned by others (NTF_EXT_LEARNED), which exempts them from the limits
+of the neighbour table, so that the table holds as many hosts as without a shaper; when the master
+forgets one for want of use, the mark is taken off.
+
 The kernel side is net/core/neighbour.c; the states are those of RFC 4861, section 7.3.2.
 """
 
@@ -15,13 +26,16 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.links import parse_link
+from shaper.kernel.links import Links, parse_link
+from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.solicit import solicit
-from shaper.kernel.wire import Message
+from shaper.network import PROTOCOL
 
 # Specified: include/uapi/linux/neighbour.h.
 _NUD_INCOMPLETE = 0x01
@@ -34,13 +48,19 @@ _NUD_NOARP = 0x40
 _NUD_PERMANENT = 0x80
 _NUD_VALID = _NUD_REACHABLE | _NUD_STALE | _NUD_DELAY | _NUD_PROBE | _NUD_NOARP | _NUD_PERMANENT
 _NUD_RESOLVABLE = _NUD_INCOMPLETE | _NUD_REACHABLE | _NUD_STALE | _NUD_DELAY | _NUD_PROBE
+_NUD_GOOD = _NUD_VALID & ~_NUD_STALE
+_NUD_UNANSWERED = _NUD_INCOMPLETE
 _NTF_USE = 0x01
+_NTF_EXT_LEARNED = 0x10
 
 # What the kernel answers where a device has no IPv6.
 NO_IPV6 = (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
-# Chosen: as many askings as the kernel makes on its own (mcast_solicit), a second apart.
-_APP_PROBES = 3
+# Chosen: years. The kernel gives an entry up after so many askings, a second apart.
+_APP_PROBES = 1_000_000_000
+_MOST_EXEMPT = 8192  # entries of a shaper that do not count in the kernel's limits
+_UNUSED_CENTISECONDS = 60 * 100  # gc_stale_time of the kernel
+_QUIET_SECONDS = 60.0  # one refusal of a device is told in so long
 
 _log = logging.getLogger(__name__)
 
@@ -58,11 +78,14 @@ class Neighbours:
 
     Args:
         netlink: where requests go.
+        links: the devices, for what a master is a port of.
     """
 
-    def __init__(self, netlink: Netlink) -> None:
+    def __init__(self, netlink: Netlink, links: Links) -> None:
         self._netlink = netlink
+        self._links = links
         self._delegations: dict[int, _Delegation] = {}  # by the shaper's index
+        self._told_at: dict[int, float] = {}
 
     async def prepare(self, shaper_index: int) -> None:
         """Let user space alone solicit on this device, for IPv4 and IPv6.
@@ -97,23 +120,40 @@ class Neighbours:
             elif message["event"] == "RTM_NEWNEIGH":
                 await self._learned(message)
             else:
-                self._forget(message)
+                await self._removed(message)
         except ShaperError as error:
-            _log.warning("neighbour of device %d: %s", message["ifindex"], error)
+            self._tell(message["ifindex"], error)
 
     async def refresh(self) -> None:
         """Catch up with both sides of every delegation, after events were lost."""
-        for master_index in {each.master_index for each in self._delegations.values()}:
+        masters = {self._resolver(each) for each in self._delegations.values()}
+        for master_index in masters:
             for message in await self._netlink.neighbours(master_index):
                 await self._learned(message)
         for shaper_index in tuple(self._delegations):
             await self.resolve_all(shaper_index)
 
+    async def check(self) -> int:
+        """Hold every entry of a shaper to the master's; return how many had to be put right."""
+        if not self._delegations:
+            return 0
+        entries = _by_device(await self._netlink.neighbours(None))
+        put_right = 0
+        for shaper_index, delegation in tuple(self._delegations.items()):
+            own = entries.get(shaper_index, {})
+            known = entries.get(self._resolver(delegation), {})
+            delegation.wanted &= own.keys()
+            for address, entry in own.items():
+                put_right += await self._check_one(
+                    shaper_index, delegation, address, entry, known.get(address)
+                )
+        return put_right
+
     async def resolve_all(self, shaper_index: int) -> None:
         """Resolve what a shaper has entries for already, on the master it has now.
 
         Those it asked for in vain without one (the kernel would ask again only after a second),
-        and those that another master resolved.
+        those that another master resolved, and those that an earlier daemon left behind.
         """
         if shaper_index not in self._delegations:
             return
@@ -121,24 +161,44 @@ class Neighbours:
             if entry["state"] & _NUD_RESOLVABLE:
                 await self._solicited(entry)
 
+    def _resolver(self, delegation: _Delegation) -> int:
+        return self._links.resolver(delegation.master_index)
+
     async def _solicited(self, message: Message) -> None:
         delegation = self._delegations.get(message["ifindex"])
         address = _address(message)
         if delegation is None or address is None:
             return
         delegation.wanted.add(address)
-        await self._use(delegation.master_index, address)
+        await self._resolve(self._resolver(delegation), address)
+
+    async def _resolve(self, master_index: int, address: Address) -> None:
+        await self._use(master_index, address)
         # A valid entry of the master may not change by being used, so no event would follow.
-        entry = await self._netlink.neighbour_entry(delegation.master_index, *address)
+        entry = await self._netlink.neighbour_entry(master_index, *address)
         if entry is not None and entry["state"] & _NUD_VALID:
             await self._learned(entry)
 
-    def _forget(self, message: Message) -> None:
-        """Forget an address whose entry the kernel removed from a shaper."""
-        delegation = self._delegations.get(message["ifindex"])
+    async def _removed(self, message: Message) -> None:
+        """Take up that the kernel removed an entry, of a shaper or of a master.
+
+        A master's entry that aged is no longer vouched for: the shaper's is left to the kernel,
+        to be asked for when it is used again. One that was flushed while it was good, as by a
+        change of the master itself, is resolved anew.
+        """
         address = _address(message)
-        if delegation is not None and address is not None:
-            delegation.wanted.discard(address)
+        if address is None:
+            return
+        own = self._delegations.get(message["ifindex"])
+        if own is not None:
+            own.wanted.discard(address)
+        wanting = self._wanting(message["ifindex"], address)
+        link_address = message.get_attr("NDA_LLADDR")
+        if wanting and message["state"] & _NUD_GOOD:
+            await self._resolve(message["ifindex"], address)
+        elif link_address:
+            for shaper_index, _ in wanting:
+                await self._put(shaper_index, address, lladdr=link_address, state=_NUD_STALE)
 
     async def _use(self, master_index: int, address: Address) -> None:
         """Let the master resolve an address, as if a packet had been sent to it."""
@@ -150,16 +210,14 @@ class Neighbours:
             flags=_NTF_USE,
             state=0,
         )
-        if family == socket.AF_INET6:
-            source = await self._netlink.solicitation_source(master_index, destination)
-            if source is not None:
-                await self._solicit(master_index, source, destination)
+        if family == socket.AF_INET6 and not await self._netlink.has_link_local(master_index):
+            await self._solicit(master_index, destination)
 
-    async def _solicit(self, master_index: int, source: str, destination: str) -> None:
+    async def _solicit(self, master_index: int, destination: str) -> None:
         """Ask in the kernel's place, which asks from a link-local address or not at all."""
         for link in map(parse_link, await self._netlink.link(master_index)):
             try:
-                solicit(link.ifname, link.address, source, destination)
+                solicit(link.ifname, link.address, destination)
             except OSError as error:
                 _log.debug("cannot solicit %s on %s: %s", destination, link.ifname, error)
 
@@ -168,32 +226,101 @@ class Neighbours:
         address = _address(message)
         if address is None:
             return
-        for shaper_index, delegation in tuple(self._delegations.items()):
-            is_asked_for = address in delegation.wanted
-            if delegation.master_index == message["ifindex"] and is_asked_for:
-                await self._write(shaper_index, delegation, address, message)
+        for shaper_index, delegation in self._wanting(message["ifindex"], address):
+            await self._write(shaper_index, delegation, address, message)
+
+    def _wanting(self, master_index: int, address: Address) -> list[tuple[int, _Delegation]]:
+        """Return the shapers that asked this master for an address."""
+        return [
+            (shaper_index, delegation)
+            for shaper_index, delegation in self._delegations.items()
+            if address in delegation.wanted and self._resolver(delegation) == master_index
+        ]
 
     async def _write(
         self, shaper_index: int, delegation: _Delegation, address: Address, message: Message
     ) -> None:
-        family, destination = address
-        entry: dict[str, object] = {"ifindex": shaper_index, "family": family, "dst": destination}
         link_address = message.get_attr("NDA_LLADDR")
         if message["state"] & _NUD_VALID and link_address:
-            entry |= {"lladdr": link_address, "state": _NUD_REACHABLE}
+            is_exempt = len(delegation.wanted) <= _MOST_EXEMPT
+            await self._put(
+                shaper_index,
+                address,
+                lladdr=link_address,
+                state=_NUD_REACHABLE,
+                flags=_NTF_EXT_LEARNED if is_exempt else 0,
+            )
         elif message["state"] & _NUD_FAILED:
             delegation.wanted.discard(address)
-            entry["state"] = _NUD_FAILED
-        else:
-            return
+            await self._put(shaper_index, address, state=_NUD_FAILED)
+
+    async def _put(self, shaper_index: int, address: Address, **attributes: object) -> None:
+        """Write an entry of a shaper; one whose device is gone is passed over."""
+        family, destination = address
         try:
-            await self._netlink.replace_neighbour(**entry)
+            await self._netlink.replace_neighbour(
+                ifindex=shaper_index,
+                family=family,
+                dst=destination,
+                protocol=PROTOCOL,
+                **attributes,
+            )
         except KernelRefused as error:
             _log.debug("device %d: %s", shaper_index, error)
 
+    async def _check_one(
+        self,
+        shaper_index: int,
+        delegation: _Delegation,
+        address: Address,
+        own: Message,
+        known: Message | None,
+    ) -> bool:
+        """Put one entry right; return whether it was wrong."""
+        is_known = known is not None and bool(known["state"] & _NUD_VALID)
+        if own["state"] & _NUD_UNANSWERED:  # its question was lost, or the master's answer
+            is_wrong = is_known or address not in delegation.wanted
+            if is_wrong:
+                await self._solicited(own)
+            return is_wrong
+        if not own["state"] & _NUD_RESOLVABLE or own.get_attr("NDA_PROTOCOL") != PROTOCOL:
+            return False
+        delegation.wanted.add(address)
+        if known is not None and is_known:
+            if own.get_attr("NDA_LLADDR") == known.get_attr("NDA_LLADDR"):
+                return False
+            await self._write(shaper_index, delegation, address, known)
+            return True
+        if own["flags"] & _NTF_EXT_LEARNED and _is_unused(own):
+            await self._put(
+                shaper_index, address, lladdr=own.get_attr("NDA_LLADDR"), state=_NUD_STALE
+            )
+        return False
+
+    def _tell(self, ifindex: int, error: ShaperError) -> None:
+        """Log a refusal, once in a while: the kernel asks every second until it is answered."""
+        now = time.monotonic()
+        if now - self._told_at.get(ifindex, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            self._told_at[ifindex] = now
+            _log.warning("neighbour of device %d: %s", ifindex, error)
+
+
+def _is_unused(entry: Message) -> bool:
+    unused = entry.get_attr("NDA_CACHEINFO")
+    return bool(entry["state"] & _NUD_STALE) and (unused or 0) >= _UNUSED_CENTISECONDS
+
+
+def _by_device(messages: Iterable[Message]) -> dict[int, dict[Address, Message]]:
+    found: dict[int, dict[Address, Message]] = {}
+    for message in messages:
+        address = _address(message)
+        if address is not None:
+            found.setdefault(message["ifindex"], {})[address] = message
+    return found
+
 
 def _address(message: Message) -> Address | None:
-    destination = message.get_attr("NDA_DST")
-    if destination is None or message["family"] not in (socket.AF_INET, socket.AF_INET6):
+    if message["family"] not in (socket.AF_INET, socket.AF_INET6):
         return None
-    return message["family"], destination
+    destination = message.get_attr("NDA_DST")
+    return None if destination is None else (message["family"], destination)

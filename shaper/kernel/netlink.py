@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -32,27 +31,34 @@ from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
-from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Message, Wire, decode
+from shaper.kernel.messages import Message, decode
+from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Wire
 
 # Specified: include/uapi/linux/rtnetlink.h, netlink.h, if_addr.h, asm-generic/socket.h.
 _RTMGRP_LINK = 0x1
 _RTMGRP_NEIGH = 0x4
+_RTMGRP_IPV4_IFADDR = 0x10
+_RTMGRP_IPV6_IFADDR = 0x100
+_RTMGRP_IPV6_IFINFO = 0x800
+_GROUPS = (
+    _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR | _RTMGRP_IPV6_IFINFO
+)
 _SO_RCVBUFFORCE = 33
 _NLM_F_REPLACE = 0x100
 _NLM_F_CREATE = 0x400
 _RTN_UNICAST = 1
 _RT_SCOPE_LINK = 253
-_IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
 _IFAPROT_KERNEL_LL = 3
 
 # Chosen: a link message is about 2 kB in the kernel's accounting, so this is a few thousand.
 _RECEIVE_BUFFER_BYTES = 8 << 20
 _DATAGRAMS_A_ROUND = 64
+_MOST_DATAGRAMS = 1 << 20  # to drain while more arrive; as many as never fit the buffer
 
 
 class Monitor:
-    """Calls back for every link and neighbour event of this network namespace.
+    """Calls back for every event of links, neighbours and addresses in this network namespace.
 
     Args:
         on_message: is given each decoded message.
@@ -69,7 +75,7 @@ class Monitor:
         # Without CAP_NET_ADMIN no shaper can be made either, and making one says so in words.
         with contextlib.suppress(PermissionError):
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
-        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_NEIGH))
+        self._socket.bind((0, _GROUPS))
         asyncio.get_running_loop().add_reader(self._socket, self.hear)
 
     def close(self) -> None:
@@ -83,17 +89,36 @@ class Monitor:
         What a request of ours changes has happened when it is answered, but for carrier.
         """
         for _ in range(_DATAGRAMS_A_ROUND):
-            try:
-                data = self._socket.recv(DATAGRAM_BYTES)
-            except BlockingIOError:
+            data = self._receive()
+            if data is None:
                 return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+            if not data:
                 self._on_overflow()
                 return
             for message in decode(data):
                 self._on_message(message)
+
+    def drain(self) -> None:
+        """Throw away what has happened by now.
+
+        After an overflow the events that are left are older than those that were lost. A dump
+        asked for after this is newer than all of them.
+        """
+        for _ in range(_MOST_DATAGRAMS):
+            if self._receive() is None:
+                return
+
+    def _receive(self) -> bytes | None:
+        """Return a datagram, None where there is none, and nothing where some were lost."""
+        try:
+            data = self._socket.recv(DATAGRAM_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return b""
+        return data if len(data) < DATAGRAM_BYTES else b""  # it may have been cut off
 
 
 class Netlink:
@@ -122,10 +147,10 @@ class Netlink:
         what = f"look at device {ifindex}"
         return self._ask(what, RTM_GETLINK, REQUEST, filled(ifinfmsg(), index=ifindex))
 
-    async def neighbours(self, ifindex: int) -> list[Message]:
-        """Return a message for every neighbour entry of a device."""
-        what = f"list the neighbours of device {ifindex}"
-        request = filled(ndmsg(), NDA_IFINDEX=ifindex)
+    async def neighbours(self, ifindex: int | None) -> list[Message]:
+        """Return a message for every neighbour entry of a device, or of all devices."""
+        what = "list the neighbours"
+        request = ndmsg() if ifindex is None else filled(ndmsg(), NDA_IFINDEX=ifindex)
         return self._ask(what, RTM_GETNEIGH, DUMP, request)
 
     async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
@@ -165,20 +190,17 @@ class Netlink:
             "set a neighbour", RTM_NEWNEIGH, REQUEST | _NLM_F_REPLACE | _NLM_F_CREATE, request
         )
 
-    async def solicitation_source(self, ifindex: int, target: str) -> str | None:
-        """Return the IPv6 address to ask for a neighbour from, in the kernel's place.
+    async def addresses(self) -> list[Message]:
+        """Return a message for every address of every device."""
+        request = filled(ifaddrmsg(), family=socket.AF_UNSPEC)
+        return self._ask("list the addresses", RTM_GETADDR, DUMP, request)
 
-        None where the kernel does it, from a link-local address that is not tentative any more, or
-        where the device has no address to ask from.
-        """
-        usable = [
-            message
+    async def has_link_local(self, ifindex: int) -> bool:
+        """Whether a device has a link-local IPv6 address that is not tentative any more."""
+        return any(
+            message["scope"] == _RT_SCOPE_LINK and not message["flags"] & _IFA_F_TENTATIVE
             for message in self._ipv6_addresses(ifindex)
-            if not message["flags"] & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED)
-        ]
-        if any(message["scope"] == _RT_SCOPE_LINK for message in usable):
-            return None
-        return _nearest([message.get_attr("IFA_ADDRESS") for message in usable], target)
+        )
 
     async def remove_kernel_link_local(self, ifindex: int) -> None:
         """Remove the link-local addresses that the kernel itself gave a device."""
@@ -245,9 +267,3 @@ def _leads_somewhere(message: Message) -> bool:
     destination = message.get_attr("RTA_DST") or ""
     is_link_local = destination.startswith(("fe80:", "ff00:"))
     return message["type"] == _RTN_UNICAST and not is_link_local
-
-
-def _nearest(addresses: list[str], target: str) -> str | None:
-    """Return the IPv6 address that has the most leading bits in common with a target."""
-    wanted = int(ipaddress.IPv6Address(target))
-    return min(addresses, key=lambda each: int(ipaddress.IPv6Address(each)) ^ wanted, default=None)

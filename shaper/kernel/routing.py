@@ -27,6 +27,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused
+from shaper.kernel.messages import Message
 from shaper.kernel.netlink import ask, filled
 from shaper.kernel.route_messages import (
     FAMILIES,
@@ -44,7 +45,7 @@ from shaper.kernel.route_messages import (
     seen_route,
     seen_rule,
 )
-from shaper.kernel.wire import DUMP, REQUEST, Message, Wire
+from shaper.kernel.wire import DUMP, REQUEST, Wire
 from shaper.network import (
     PROTOCOL,
     IpAddress,

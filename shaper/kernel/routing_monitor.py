@@ -15,7 +15,8 @@ import struct
 import sys
 from collections.abc import Callable, Container
 
-from shaper.kernel.wire import DATAGRAM_BYTES, attributes, split
+from shaper.kernel.messages import attributes, split
+from shaper.kernel.wire import DATAGRAM_BYTES
 from shaper.network import PROTOCOL
 
 # Specified: include/uapi/linux/rtnetlink.h, asm-generic/socket.h.

@@ -126,7 +126,8 @@ class Device:
         if "ring_frames" in changed:
             self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
         await self._set_link(plan, changed, own)
-        if "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu:
+        regains_ipv6 = "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu
+        if regains_ipv6 or own.makes_link_local:
             # The kernel has given the device IPv6 anew, with the defaults of any other.
             await self._silence()
             await self._netlink.remove_kernel_link_local(self.ifindex)
@@ -148,6 +149,8 @@ class Device:
         is_moved = self.master_index != master_index
         self.master_index = master_index
         if not is_moved and "has_carrier" not in changed:
+            if changed & {"has_arp", "port_of"}:
+                await self._neighbours.resolve_all(self.ifindex)
             return
         await self._bind(plan, master)
         if "has_carrier" in changed:

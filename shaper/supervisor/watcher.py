@@ -1,7 +1,11 @@
-"""What the kernel reports: devices and neighbours, followed and never lost track of.
+"""What the kernel reports: devices, addresses and neighbours, tracked, with a resync after losses.
 
 Events are taken in as they come and handled by one task, so that handling may wait for netlink
-while more arrive. Where the kernel says that events were lost, everything is asked for anew.
+while more arrive. Where the kernel says that events were lost, those that are left are older than
+the lost ones: they are thrown away before everything is asked for anew.
+
+Once a minute the tables are held to a dump, so that a fault of any kind, ours or the kernel's, is
+one of a minute. What had to be put right is counted and logged.
 """
 
 from __future__ import annotations
@@ -15,14 +19,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.links import Links
+from shaper.kernel.addresses import Addresses, is_link_local, parse_address
+from shaper.kernel.links import Links, parse_link
+from shaper.kernel.messages import Message
 from shaper.kernel.neighbours import Neighbours
 from shaper.kernel.netlink import Monitor, Netlink
-from shaper.kernel.wire import Message
 from shaper.model import Link
 
 # Chosen.
 _RETRY_SECONDS = 0.2  # after the kernel refused to answer
+_CHECK_SECONDS = 60.0  # between two looks at whether what is believed is so
+
+_LINK_EVENTS = ("RTM_NEWLINK", "RTM_DELLINK")
+_ADDRESS_EVENTS = ("RTM_NEWADDR", "RTM_DELADDR")
+_NEIGHBOUR_EVENTS = ("RTM_GETNEIGH", "RTM_NEWNEIGH", "RTM_DELNEIGH")
 
 _log = logging.getLogger(__name__)
 
@@ -30,34 +40,46 @@ Changed = Callable[[set[int]], Awaitable[None]]
 
 
 class Watcher:
-    """Keeps `links` current and the neighbours of shapers resolved.
+    """Keeps `links` and `addresses` current and the neighbours of shapers resolved.
 
     Args:
         netlink: where requests go.
-        on_changed: awaited with the indices of devices that changed or vanished.
+        on_changed: awaited with the indices of devices that changed or vanished, or whose
+            addresses did.
+
+    Attributes:
+        put_right: how much a look at everything found to be otherwise than believed.
     """
 
     def __init__(self, netlink: Netlink, on_changed: Changed) -> None:
         self.links = Links()
-        self.neighbours = Neighbours(netlink)
+        self.addresses = Addresses()
+        self.neighbours = Neighbours(netlink, self.links)
+        self.put_right = 0
         self._netlink = netlink
         self._on_changed = on_changed
         self._dirty: set[int] = set()
+        self._unclear: set[int] = set()  # devices whose last event does not tell everything
         self._neighbour_events: deque[Message] = deque()
-        self._newer_than_dump: list[Message] | None = None
+        self._heard: list[Message] | None = None  # while a dump is on its way
         self._has_overflown = False
+        self._is_check_due = False
         self._has_work = asyncio.Event()
         self._monitor: Monitor | None = None
         self._task: asyncio.Task[None] | None = None
+        self._clock: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Listen, and take the first full dump."""
         self._monitor = Monitor(self._take, self._overflow)
         await self._dump()
+        self._schedule_check()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
         """Stop listening."""
+        if self._clock is not None:
+            self._clock.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -73,14 +95,7 @@ class Watcher:
             self._monitor.hear()
         if (link := self.links.index(ifindex)) is not None:
             return link
-        try:
-            messages = await self._netlink.link(ifindex)
-        except KernelRefused as error:
-            if error.errno != errno.ENODEV:
-                raise
-            return None
-        for message in messages:
-            self._update(message)
+        await self._ask_for(ifindex)
         return self.links.index(ifindex)
 
     def mark(self, ifindex: int) -> None:
@@ -90,34 +105,80 @@ class Watcher:
 
     def _take(self, message: Message) -> None:
         event = message["event"]
-        # Bridges tell of their ports in the same events, with a family of their own.
-        if event in ("RTM_NEWLINK", "RTM_DELLINK") and message["family"] == socket.AF_UNSPEC:
-            if self._newer_than_dump is not None:
-                self._newer_than_dump.append(message)
-            self._update(message)
-        elif event in ("RTM_GETNEIGH", "RTM_NEWNEIGH", "RTM_DELNEIGH"):
+        if self._heard is not None and event in (*_LINK_EVENTS, *_ADDRESS_EVENTS):
+            self._heard.append(message)
+        if event in _LINK_EVENTS:
+            self._take_link(message)
+        elif event in _ADDRESS_EVENTS:
+            self._take_address(message)
+        elif event in _NEIGHBOUR_EVENTS:
             self._neighbour_events.append(message)
             self._has_work.set()
+
+    def _take_link(self, message: Message) -> None:
+        # Bridges tell of their ports in the same events, with a family of their own; IPv6 tells
+        # of its own settings in messages that lack most of a device's.
+        if message["family"] == socket.AF_UNSPEC:
+            self._update(message)
+        elif message["family"] == socket.AF_INET6:
+            self._clear_up(message["index"])
+
+    def _take_address(self, message: Message) -> None:
+        ifindex = self.addresses.update(message)
+        if ifindex is not None:
+            self.mark(ifindex)
+        elif is_link_local(message):
+            self._clear_up(message["index"])
+
+    def _clear_up(self, ifindex: int) -> None:
+        self._unclear.add(ifindex)
+        self._has_work.set()
 
     def _update(self, message: Message) -> None:
         ifindex = self.links.update(message)
         if ifindex is not None:
             self.mark(ifindex)
 
-    async def _dump(self) -> set[int]:
-        """Ask for all devices. Events that come in meanwhile are newer than the answer."""
-        self._newer_than_dump = []
+    async def _ask_for(self, ifindex: int) -> None:
         try:
-            indices = self.links.replace(await self._netlink.links())
-            for message in self._newer_than_dump:
-                self._update(message)
+            messages = await self._netlink.link(ifindex)
+        except KernelRefused as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return
+        for message in messages:
+            self._update(message)
+
+    async def _dump(self) -> set[int]:
+        """Ask for everything; return the indices of all devices, and of those gone.
+
+        Events that wait are thrown away: after an overflow the last ones are missing. Those that
+        come in meanwhile may be newer than the answer.
+        """
+        if self._monitor is not None:
+            self._monitor.drain()
+        heard = self._heard = []
+        try:
+            links, addresses = await self._netlink.links(), await self._netlink.addresses()
         finally:
-            self._newer_than_dump = None
+            self._heard = None
+        indices = self.links.replace(links) | self.addresses.replace(addresses)
+        for message in heard:
+            self._take(message)
         return indices
 
     def _overflow(self) -> None:
         self._has_overflown = True
         self._has_work.set()
+
+    def _schedule_check(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._clock = loop.call_later(_CHECK_SECONDS, self._request_check)
+
+    def _request_check(self) -> None:
+        self._is_check_due = True
+        self._has_work.set()
+        self._schedule_check()
 
     async def _work(self) -> None:
         while True:
@@ -126,6 +187,9 @@ class Watcher:
             # Apart, so that a device that cannot be dealt with keeps no neighbour waiting.
             await self._attempt(self._catch_up_with_links())
             await self._attempt(self._catch_up_with_neighbours())
+            if self._is_check_due:
+                self._is_check_due = False
+                await self._attempt(self._check())
 
     async def _attempt(self, step: Coroutine[Any, Any, None]) -> None:
         try:
@@ -142,6 +206,8 @@ class Watcher:
             _log.warning("netlink events were lost: looking at everything anew")
             self._has_overflown = False
             await self._start_anew()
+        while self._unclear:
+            await self._ask_for(self._unclear.pop())
         dirty, self._dirty = self._dirty, set()
         try:
             if dirty:
@@ -151,8 +217,16 @@ class Watcher:
             raise
 
     async def _catch_up_with_neighbours(self) -> None:
+        """Handle neighbour events; of the same question asked again and again, the first."""
+        asked: set[tuple[int, str | None]] = set()
         while self._neighbour_events:
-            await self.neighbours.handle(self._neighbour_events.popleft())
+            event = self._neighbour_events.popleft()
+            if event["event"] == "RTM_GETNEIGH":
+                question = event["ifindex"], event.get_attr("NDA_DST")
+                if question in asked:
+                    continue
+                asked.add(question)
+            await self.neighbours.handle(event)
 
     async def _start_anew(self) -> None:
         try:
@@ -161,3 +235,35 @@ class Watcher:
         except BaseException:
             self._has_overflown = True
             raise
+
+    async def _check(self) -> None:
+        """Hold what is believed to a dump, and put right what is otherwise."""
+        if self._monitor is not None:
+            self._monitor.hear()
+        heard = self._heard = []
+        links, addresses = self.links.by_index.copy(), self.addresses.entries()
+        try:
+            link_messages = await self._netlink.links()
+            address_messages = await self._netlink.addresses()
+            if self._monitor is not None:
+                self._monitor.hear()
+        finally:
+            self._heard = None
+        touched = {message["index"] for message in heard}
+        seen = {link.ifindex: link for link in map(parse_link, link_messages)}
+        wrong = {each for each in links | seen if links.get(each) != seen.get(each)}
+        entries = {entry for entry in map(parse_address, address_messages) if entry is not None}
+        wrong |= {ifindex for ifindex, _ in addresses ^ entries}
+        if (wrong - touched) and not self._has_overflown:
+            self._tell(wrong - touched)
+            self._overflow()
+        count = await self.neighbours.check()
+        if count:
+            _log.warning("put right: %d neighbour entries", count)
+        self.put_right += count
+
+    def _tell(self, wrong: set[int]) -> None:
+        self.put_right += len(wrong)
+        known = (self.links.index(each) for each in sorted(wrong))
+        names = (link.ifname for link in known if link is not None)
+        _log.warning("put right: %d devices, %s", len(wrong), ", ".join(names) or "not known")

@@ -17,15 +17,14 @@ from dataclasses import replace
 from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
+from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink
 from shaper.kernel.tap import Tap
-from shaper.kernel.wire import Message
 from shaper.model import Link
+from shaper.testing.messages import MemoryMessage, address_message, link_message
 
 # Specified: include/uapi/linux/if.h, if_arp.h, neighbour.h; RFC 8200, section 5.
-_IFF_UP = 0x1
 _IFF_NOARP = 0x80
-_IFF_LOWER_UP = 0x10000
 _ARPHRD_ETHER = 1
 _NTF_USE = 0x01
 _NUD_INCOMPLETE = 0x01
@@ -34,35 +33,6 @@ _IPV6_MIN_MTU = 1280
 # Chosen: what a new TAP has.
 _TAP_MTU = 1500
 _TAP_RING_FRAMES = 1000
-
-
-class MemoryMessage(dict[str, Any]):
-    """A decoded netlink message: its fields, and its attributes beside them."""
-
-    def __init__(self, event: str, attributes: dict[str, object], **fields: object) -> None:
-        super().__init__(event=event, **fields)
-        self._attributes = attributes
-
-    def get_attr(self, name: str) -> Any:
-        """Return an attribute, or None."""
-        return self._attributes.get(name)
-
-
-def link_message(link: Link, alias: str = "", event: str = "RTM_NEWLINK") -> MemoryMessage:
-    """Return the message that tells of a device: the reverse of `links.parse_link`."""
-    attributes: dict[str, object] = {
-        "IFLA_IFNAME": link.ifname,
-        "IFLA_MTU": link.mtu,
-        "IFLA_ADDRESS": link.address.hex(":"),
-        "IFLA_OPERSTATE": link.operstate,
-        "IFLA_TXQLEN": link.txqueuelen,
-        "IFLA_LINK": link.lower,
-        "IFLA_MASTER": link.upper,
-        "IFLA_IFALIAS": alias,
-    }
-    flags = _IFF_UP * link.is_up | _IFF_LOWER_UP * link.is_running | _IFF_NOARP * link.is_noarp
-    fields = {"index": link.ifindex, "ifi_type": link.arphrd, "flags": flags}
-    return MemoryMessage(event, attributes, family=socket.AF_UNSPEC, **fields)
 
 
 class MemoryMonitor(Monitor):
@@ -81,6 +51,10 @@ class MemoryMonitor(Monitor):
         while self.unheard:
             self.on_message(self.unheard.popleft())
 
+    def drain(self) -> None:
+        """Forget what has happened."""
+        self.unheard.clear()
+
     def close(self) -> None:
         """Hear of nothing more."""
         self.is_closed = True
@@ -93,6 +67,7 @@ class MemoryNetlink(Netlink):
         devices: every device, by index; a change made here directly is told to nobody.
         aliases: of devices, by index.
         entries: neighbour entries by device, family and address.
+        addresses_of: addresses by device; a change made here directly is told to nobody.
         probes: what was set of neighbour solicitation, by device and family.
         quiet: devices that give themselves no IPv6 address.
         link_local: shapers that have given themselves one.
@@ -108,6 +83,7 @@ class MemoryNetlink(Netlink):
         self.devices: dict[int, Link] = {}
         self.aliases: dict[int, str] = {}
         self.entries: dict[tuple[int, int, str], MemoryMessage] = {}
+        self.addresses_of: dict[int, set[str]] = {}
         self.probes: dict[tuple[int, int], dict[str, int]] = {}
         self.quiet: set[int] = set()
         self.link_local: set[int] = set()
@@ -160,21 +136,42 @@ class MemoryNetlink(Netlink):
         return next(link.ifindex for link in self.devices.values() if link.ifname == ifname)
 
     def set_entry(
-        self, ifindex: int, destination: str, state: int, link_address: str | None = None
+        self,
+        ifindex: int,
+        destination: str,
+        state: int,
+        link_address: str | None = None,
+        *,
+        flags: int = 0,
+        protocol: int | None = None,
+        unused_centiseconds: int = 0,
     ) -> None:
         """Add or change a neighbour entry."""
-        attributes: dict[str, object] = {"NDA_DST": destination, "NDA_LLADDR": link_address}
-        fields = {"ifindex": ifindex, "family": _family(destination), "state": state}
+        attributes: dict[str, object] = {
+            "NDA_DST": destination,
+            "NDA_LLADDR": link_address,
+            "NDA_PROTOCOL": protocol,
+            "NDA_CACHEINFO": unused_centiseconds,
+        }
+        fields = {
+            "ifindex": ifindex,
+            "family": _family(destination),
+            "state": state,
+            "flags": flags,
+        }
         entry = MemoryMessage("RTM_NEWNEIGH", attributes, **fields)
         self.entries[ifindex, _family(destination), destination] = entry
         self.tell(entry)
 
     def neighbour_event(self, event: str, ifindex: int, destination: str) -> None:
         """Solicit an address (RTM_GETNEIGH), or forget its entry (RTM_DELNEIGH)."""
+        attributes: dict[str, object] = {"NDA_DST": destination}
+        state = 0
         if event == "RTM_DELNEIGH":
-            del self.entries[ifindex, _family(destination), destination]
-        fields = {"ifindex": ifindex, "family": _family(destination), "state": 0}
-        self.tell(MemoryMessage(event, {"NDA_DST": destination}, **fields))
+            entry = self.entries.pop((ifindex, _family(destination), destination))
+            attributes["NDA_LLADDR"], state = entry.get_attr("NDA_LLADDR"), entry["state"]
+        fields = {"ifindex": ifindex, "family": _family(destination), "state": state}
+        self.tell(MemoryMessage(event, attributes, **fields))
 
     def packet_socket(self, ifname: str) -> socket.socket:
         """Stand in for open_packet_socket."""
@@ -201,9 +198,11 @@ class MemoryNetlink(Netlink):
         await self._serve("link", ifindex=ifindex)
         return [link_message(self._device(ifindex), self.aliases.get(ifindex, ""))]
 
-    async def neighbours(self, ifindex: int) -> list[Message]:
-        """Return the entries of a device as they were when this was asked."""
-        found: list[Message] = [entry for key, entry in self.entries.items() if key[0] == ifindex]
+    async def neighbours(self, ifindex: int | None) -> list[Message]:
+        """Return the entries of a device, or of all, as they were when this was asked."""
+        found: list[Message] = [
+            entry for key, entry in self.entries.items() if ifindex in (None, key[0])
+        ]
         await self._serve("neighbours", ifindex=ifindex)
         return found
 
@@ -212,10 +211,20 @@ class MemoryNetlink(Netlink):
         await self._serve("neighbour_entry", ifindex=ifindex, destination=destination)
         return self.entries.get((ifindex, family, destination))
 
-    async def solicitation_source(self, ifindex: int, target: str) -> str | None:
-        """Return an address for a device in `without_link_local`; nearly every device is not."""
-        await self._serve("solicitation_source", ifindex=ifindex, target=target)
-        return "fd00::1" if ifindex in self.without_link_local else None
+    async def addresses(self) -> list[Message]:
+        """Return every address as it was when this was asked."""
+        found: list[Message] = [
+            address_message(ifindex, address)
+            for ifindex, addresses in self.addresses_of.items()
+            for address in addresses
+        ]
+        await self._serve("addresses")
+        return found
+
+    async def has_link_local(self, ifindex: int) -> bool:
+        """Whether a device is not in `without_link_local`; nearly every device is not."""
+        await self._serve("has_link_local", ifindex=ifindex)
+        return ifindex not in self.without_link_local
 
     def has_route_through(self, ifindex: int) -> bool:
         """Whether a device is in `routed`."""
@@ -243,7 +252,14 @@ class MemoryNetlink(Netlink):
         self._device(attributes["ifindex"])
         ifindex, destination = attributes["ifindex"], attributes["dst"]
         if not attributes.get("flags", 0) & _NTF_USE:
-            self.set_entry(ifindex, destination, attributes["state"], attributes.get("lladdr"))
+            self.set_entry(
+                ifindex,
+                destination,
+                attributes["state"],
+                attributes.get("lladdr"),
+                flags=attributes.get("flags", 0),
+                protocol=attributes.get("protocol"),
+            )
         elif (ifindex, _family(destination), destination) not in self.entries:
             self.set_entry(ifindex, destination, _NUD_INCOMPLETE)
 

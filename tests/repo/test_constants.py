@@ -50,8 +50,10 @@ ELSEWHERE = {
 }
 # Mappings and tuples: module, name, and the header and the prefix of what they number.
 TABLES = [
-    ("shaper.kernel.wire", "_LINK_ATTRIBUTES", "linux/if_link.h", ""),
-    ("shaper.kernel.wire", "_OPERSTATES", "linux/if.h", "IF_OPER_"),
+    ("shaper.kernel.messages", "_LINK_ATTRIBUTES", "linux/if_link.h", ""),
+    ("shaper.kernel.messages", "_NEIGHBOUR_ATTRIBUTES", "linux/neighbour.h", ""),
+    ("shaper.kernel.messages", "_ADDRESS_ATTRIBUTES", "linux/if_addr.h", ""),
+    ("shaper.kernel.messages", "_OPERSTATES", "linux/if.h", "IF_OPER_"),
     ("shaper.kernel.route_messages", "_KINDS", "linux/rtnetlink.h", "RTN_"),
     ("shaper.desired.ip_words", "_TABLES", "linux/rtnetlink.h", "RT_TABLE_"),
 ]
@@ -172,7 +174,7 @@ def numbered(content: object) -> Iterator[tuple[str, int]]:
             if isinstance(key, int):
                 yield str(value), key
             else:
-                yield key, value[0] if isinstance(value, tuple) else value
+                yield key, value[0][-1] if isinstance(value, tuple) else value
 
 
 def test_the_parser_reads_what_headers_hold() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shaper.desired.plan import make_plan
+from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
 from shaper.supervisor.device import Device
@@ -26,7 +27,7 @@ class Rig:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.kernel = MemoryNetlink()
         self.kernel.devices[ETH1.ifindex] = ETH1
-        self.neighbours = Neighbours(self.kernel)
+        self.neighbours = Neighbours(self.kernel, Links())
         self.forwarder = MemoryForwarder()
         patch.setattr("shaper.supervisor.device.open_packet_socket", self.kernel.packet_socket)
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)

@@ -82,7 +82,7 @@ async def test_the_same_plan_sets_nothing(rig: Rig) -> None:
     [
         (replace(ETH1, mtu=1400), ["mtu"], ["configure"]),
         (replace(ETH1, address=bytes.fromhex("020000000077")), ["address"], []),
-        (replace(ETH1, is_noarp=True), ["flags", "change"], []),
+        (replace(ETH1, is_noarp=True), [], []),
         (replace(ETH1, is_up=False), [], ["unbind"]),
         (None, [], ["unbind"]),
         (replace(ETH1, ifindex=9), [], ["bind"]),

@@ -14,7 +14,8 @@ import pytest
 from shaper.errors import KernelRefused
 from shaper.kernel.links import parse_link
 from shaper.supervisor.watcher import Watcher
-from shaper.testing.kernel import MemoryMessage, MemoryNetlink, link_message
+from shaper.testing.kernel import MemoryNetlink
+from shaper.testing.messages import MemoryMessage, address_message, link_message
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1
 
@@ -246,3 +247,82 @@ async def test_a_report_that_always_fails_keeps_no_neighbour_waiting(rig: Rig) -
         rig.watcher.neighbours.delegate(3, 2)
         rig.kernel.neighbour_event("RTM_GETNEIGH", 3, "10.0.0.2")
         await until(lambda: (2, 2, "10.0.0.2") in rig.kernel.entries)
+
+
+@instantly
+async def test_events_before_an_overflow_are_older_than_the_dump(rig: Rig) -> None:
+    """What waits when events are lost is thrown away: its successors are the lost ones."""
+    async with rig.following():
+        for mtu in (1400, 1300):
+            rig.kernel.put(replace(ETH1, mtu=mtu))
+        rig.kernel.devices[2] = replace(ETH1, mtu=1300, is_up=False)
+        rig.kernel.overflow()
+        await until(lambda: rig.reported)
+        await settle()
+    assert rig.watcher.links.by_index == rig.kernel.devices
+
+
+@instantly
+async def test_addresses_are_followed(rig: Rig) -> None:
+    """An address that comes or goes is told of with its device; after an overflow as well."""
+    async with rig.following():
+        rig.kernel.tell(address_message(2, "10.0.0.1/24"))
+        await until(lambda: rig.reported)
+        assert rig.watcher.addresses.of(2) == {"10.0.0.1/24"}
+        rig.kernel.tell(address_message(2, "10.0.0.1/24"))
+        await settle()
+        assert rig.reported == [{2}]
+        rig.kernel.addresses_of = {2: {"10.0.0.2/24"}}
+        rig.kernel.overflow()
+        await until(lambda: len(rig.reported) == 2)
+        assert rig.watcher.addresses.of(2) == {"10.0.0.2/24"}
+        rig.kernel.tell(address_message(2, "10.0.0.2/24", "RTM_DELADDR"))
+        await until(lambda: len(rig.reported) == 3)
+    assert rig.watcher.addresses.of(2) == frozenset()
+
+
+@pytest.mark.parametrize("is_address", [False, True])
+@instantly
+async def test_a_look_at_everything_puts_right_what_no_event_told(
+    rig: Rig, caplog: pytest.LogCaptureFixture, is_address: bool
+) -> None:
+    """What is believed falsely is found out within a minute, counted and told."""
+    async with rig.following():
+        if is_address:
+            rig.kernel.addresses_of = {2: {"10.0.0.2/24"}}
+        else:
+            rig.kernel.devices[2] = replace(ETH1, mtu=1300)
+        await asyncio.sleep(61)
+        await until(lambda: rig.reported)
+    assert rig.watcher.links.by_index == rig.kernel.devices
+    assert rig.watcher.addresses.of(2) == rig.kernel.addresses_of.get(2, set())
+    assert rig.watcher.put_right == 1
+    assert "put right" in caplog.text
+
+
+@instantly
+async def test_a_look_at_what_is_so_puts_nothing_right(rig: Rig) -> None:
+    """Neither what is believed truly nor what changes during the look counts."""
+    async with rig.following():
+        gate = rig.kernel.gates["addresses"] = asyncio.Event()
+        await asyncio.sleep(61)
+        rig.kernel.put(replace(ETH1, mtu=1300))
+        gate.set()
+        await until(lambda: rig.reported)
+        await settle()
+    assert rig.watcher.put_right == 0
+    assert rig.reported == [{2}]
+
+
+@instantly
+async def test_a_question_that_is_repeated_is_handled_once(rig: Rig) -> None:
+    """After an absence the kernel's questions of every second wait; one of each is enough."""
+    async with rig.following():
+        rig.kernel.devices[3] = ETH2
+        rig.watcher.neighbours.delegate(3, 2)
+        for _ in range(30):
+            rig.kernel.neighbour_event("RTM_GETNEIGH", 3, "10.0.0.2")
+        await until(lambda: (2, 2, "10.0.0.2") in rig.kernel.entries)
+        await settle()
+    uses = [each for each in rig.kernel.asked("replace_neighbour") if each.get("flags") == 1]
+    assert len(uses) == 1

@@ -13,7 +13,8 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from shaper.kernel.links import parse_link
-from shaper.kernel.wire import Wire, decode
+from shaper.kernel.messages import decode
+from shaper.kernel.wire import Wire
 
 ACKNOWLEDGED, DONE = 2, 3
 DUMP = 0x301
@@ -32,6 +33,7 @@ class Kernel:
         self.serial_steps: list[int] = []
         self.sent = b""
         self.is_closed = False
+        self.interrupted = 0  # answers, from now on, during which the table changes
 
     def __call__(self, *kind: int) -> Kernel:
         """Stand in for the class socket."""
@@ -57,7 +59,12 @@ class Kernel:
             raise TimeoutError("timed out")
         step = self.serial_steps.pop(0) if self.serial_steps else 0
         (serial,) = struct.unpack_from("=I", self.sent, 8)
-        return b"".join(message(*each, serial=serial + step) for each in self.answers.pop(0))
+        answer = self.answers.pop(0)
+        data = b"".join(message(*each, serial=serial + step) for each in answer)
+        if self.interrupted > 0:
+            self.interrupted -= 1
+            data = data[:6] + b"\x10\0" + data[8:]
+        return data[:size]
 
 
 @pytest.fixture
@@ -186,3 +193,42 @@ def test_neighbours_are_told_beside_devices() -> None:
 def test_what_is_too_short_is_nothing(data: bytes) -> None:
     """Bytes that cannot be a message end the reading, and do not hold it up."""
     assert list(decode(data)) == []
+
+
+def devices(*indices: int) -> list[tuple[int, bytes]]:
+    """Return a dump of devices with these indices."""
+    told = [(RTM_NEWLINK, payload(ifinfmsg(), index=each)) for each in indices]
+    return [*told, (DONE, bytes(4))]
+
+
+def test_a_dump_of_a_table_that_changed_is_asked_for_again(kernel: Kernel) -> None:
+    """NLM_F_DUMP_INTR says that entries may be missing: the answer to take is a later one."""
+    kernel.answers = [devices(1), devices(1), devices(1, 2)]
+    kernel.interrupted = 2
+    found = Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+    assert [each["index"] for each in found] == [1, 2]
+
+
+def test_a_table_that_never_rests_is_refused(kernel: Kernel) -> None:
+    """An answer that is never complete is an error, so that what is believed stays."""
+    kernel.answers = [devices(1)] * 100
+    kernel.interrupted = 100
+    with pytest.raises(BlockingIOError) as raised:
+        Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+    assert raised.value.errno == errno.EAGAIN
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_with_more_room(kernel: Kernel) -> None:
+    """A device with many virtual functions takes more than a datagram of the usual size."""
+    large = payload(ifinfmsg(), index=1) + struct.pack("=HH", 60_000, 20) + bytes(59_996)
+    kernel.answers = [[(RTM_NEWLINK, large), (RTM_NEWLINK, large), (DONE, bytes(4))]] * 2
+    found = Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+    assert [each["index"] for each in found] == [1, 1]
+
+
+def test_half_an_answer_is_not_left_on_the_socket(kernel: Kernel) -> None:
+    """After a failure to receive, the socket is another one."""
+    wire = Wire()
+    with pytest.raises(TimeoutError):
+        wire.ask(RTM_GETLINK, DUMP, ifinfmsg())
+    assert kernel.is_closed
