@@ -10,6 +10,7 @@ completes is imported by whoever needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -180,6 +181,28 @@ def set_options(view: View, device: str, settings: tuple[str, ...]) -> None:
 def show(view: View, device: str | None) -> None:
     """Show DEV, or every shaper."""
     _print_shapers(view, device)
+
+
+@cli.command()
+@click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
+@click.option("--seconds", type=float, default=1.0, show_default=True, help="Between looks.")
+@click.option("--looks", type=int, help="End after so many.  [default: no end]")
+@click.option("--svg", type=click.Path(path_type=Path), help="Draw the last view as a picture.")
+@click.pass_obj
+def watch(
+    view: View, devices: tuple[str, ...], seconds: float, looks: int | None, svg: Path | None
+) -> None:
+    """Show DEV, or every shaper, live: q quits, p pauses, s sorts."""
+    from shapecfg.watch import watch as show_live
+
+    show_live(
+        view.client,
+        devices,
+        is_json=view.is_json,
+        interval_seconds=seconds,
+        looks=looks,
+        svg=svg,
+    )
 
 
 def _read_settings(settings: tuple[str, ...]) -> dict[str, str | int]:

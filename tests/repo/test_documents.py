@@ -123,7 +123,9 @@ def test_arrows_are_those_that_are_held() -> None:
     """The design's table says what the test of the architecture allows, no more and no less."""
     stated = {}
     for part, _, own, foreign in rows(DESIGN, "part", "decides, moves or asks"):
-        packages = {name if name == "shaper" else f"shaper.{name}" for name in code(own)}
+        packages = {
+            name if name in ("shaper", "shapecfg") else f"shaper.{name}" for name in code(own)
+        }
         allowed = EVERYTHING if own.startswith("everything") else packages
         for name in code(part):
             stated[name.replace("/", ".")] = (allowed, set(code(foreign)))
