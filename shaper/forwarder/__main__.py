@@ -24,7 +24,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors))
     sandbox.ask_for_the_processor()
     sandbox.sharpen_timers()
-    _tell([complaint] if (complaint := sandbox.drop_privileges()) else [])
+    _tell(sandbox.drop_privileges())
     sandbox.renounce_resources()
     # Frames hold no cycles, so reference counts free them and a collection would only cost time.
     gc.freeze()
@@ -33,15 +33,15 @@ def main() -> None:
     try:
         Loop(end, on_board=lambda: _tell(sandbox.confine(end.fileno()))).run()
     except BaseException as error:  # Python's own report would open files, which ends the process
-        _tell([f"{_place(error.__traceback__)}: {error!r}"])
+        _tell(f"{_place(error.__traceback__)}: {error!r}")
         status = 1
     # Without a word to anything that was imported: it might do what is not allowed any more.
     os._exit(status)
 
 
-def _tell(sentences: list[str]) -> None:
-    """Write to the daemon's log, each sentence a line."""
-    for sentence in sentences:
+def _tell(sentence: str | None) -> None:
+    """Write a line to the daemon's log, if there is something to tell."""
+    if sentence:
         os.write(2, f"shaperd: WARNING: forwarder {os.getpid()}: {sentence}\n".encode())
 
 

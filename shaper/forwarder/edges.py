@@ -12,9 +12,8 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from shaper.forwarder.ports import MAX_BATCH, Batch, Outcome
+from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
 from shaper.forwarder.sendmmsg import Messages
-from shaper.forwarder.slots import SLOT_BYTES, Slots
 from shaper.packet.frame import Buffer, strip_link_header
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
@@ -47,7 +46,7 @@ class TapSource:
         slots: where batches are read to.
     """
 
-    def __init__(self, descriptor: int, slots: Slots) -> None:
+    def __init__(self, descriptor: int, slots: Room) -> None:
         self._descriptor = descriptor
         self._slots = slots
         self._ahead: list[bytes] = []  # read before their turn
@@ -68,7 +67,7 @@ class TapSource:
         read, append, descriptor = os.read, batch.append, self._descriptor
         try:
             for _ in range(limit - len(batch)):
-                append(read(descriptor, SLOT_BYTES))
+                append(read(descriptor, READ_BYTES))
         except BlockingIOError:
             pass
         except OSError as error:
@@ -80,7 +79,7 @@ class TapSource:
         if self._ahead:
             return self._ahead.pop(0)
         try:
-            return os.read(self._descriptor, SLOT_BYTES)
+            return os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -140,8 +139,6 @@ class PacketSink:
 
     def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
         """Send a batch from where it lies."""
-        if not isinstance(batch, Slots):
-            return self.write(batch.take())
         sent, number = batch.send(self._descriptor)
         return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
 
@@ -245,7 +242,7 @@ class TapSink:
 
     def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
         """Write a batch from where it lies."""
-        return self._write_all(batch.frames() if isinstance(batch, Slots) else batch.take())
+        return self._write_all(batch.frames())
 
     def write_one(self, data: bytes) -> Outcome:
         """Write a frame."""

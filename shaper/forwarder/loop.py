@@ -18,13 +18,15 @@ from itertools import count
 from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSink, TapSource
-from shaper.forwarder.path import Path
+from shaper.forwarder.path import Path, Wants
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
 from shaper.packet.frame import ETHERNET_HEADER_BYTES
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
+
+_KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to collide
 
 _VERBS_WITH_DESCRIPTOR = ("board", "open", "bind")
 
@@ -44,11 +46,14 @@ class Loop:
         self._paths: dict[int, Path] = {}
         self._by_descriptor: dict[int, Path] = {}
         self._watched: dict[int, int] = {}
+        self._wants: dict[Path, Wants] = {}  # what each answered last
         self._deadlines: list[tuple[int, int, Path]] = []
+        self._queued_ns: dict[Path, int] = {}  # the latest deadline of each that is in the heap
         self._tie_breaker = count()
         self._is_running = True
         self._is_due = False  # a deadline has come: look for events, and do not wait for them
         self._slots = Slots()
+        self._key = os.urandom(_KEY_BYTES)
         self._timer = Timer()
         self._epoll = select.epoll()
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
@@ -64,7 +69,7 @@ class Loop:
                 if path is None:
                     self._attend(descriptor, now_ns)
                 else:
-                    path.is_blocked = False
+                    path.unblock()
                     self._run(path, now_ns)
             self._run_due(now_ns)
             self._arm(now_ns)
@@ -88,28 +93,30 @@ class Loop:
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now_ns:
             deadline_ns, _, path = heapq.heappop(deadlines)
-            if path.queued_ns == deadline_ns:
-                path.queued_ns = None
-            if path.deadline_ns == deadline_ns:
-                path.deadline_ns = None
+            if self._queued_ns.get(path) == deadline_ns:
+                del self._queued_ns[path]
+            wants = self._wants.get(path)
+            if wants is not None and wants.deadline_ns == deadline_ns:
+                del self._wants[path]
                 due.append(path)
         for path in due:
             self._run(path, now_ns)
 
     def _run(self, path: Path, now_ns: int) -> None:
-        path.run(now_ns)
+        wants = self._wants[path] = path.run(now_ns)
         after_ns = time.monotonic_ns()
         if after_ns - now_ns > _LATE_NS:
             path.left_late(after_ns)
-        if path.deadline_ns is not None and path.deadline_ns != path.queued_ns:
-            heapq.heappush(self._deadlines, (path.deadline_ns, next(self._tie_breaker), path))
-            path.queued_ns = path.deadline_ns
-        self._watch(path)
+        deadline_ns = wants.deadline_ns
+        if deadline_ns is not None and deadline_ns != self._queued_ns.get(path):
+            heapq.heappush(self._deadlines, (deadline_ns, next(self._tie_breaker), path))
+            self._queued_ns[path] = deadline_ns
+        self._watch(path, wants)
 
-    def _watch(self, path: Path) -> None:
-        self._set_interest(path.source.fileno(), select.EPOLLIN if path.wants_frames else 0, path)
+    def _watch(self, path: Path, wants: Wants) -> None:
+        self._set_interest(path.source.fileno(), select.EPOLLIN if wants.wants_frames else 0, path)
         if path.sink is not None:
-            interest = select.EPOLLOUT if path.is_blocked else 0
+            interest = select.EPOLLOUT if wants.wants_room else 0
             self._set_interest(path.sink.fileno(), interest, path)
 
     def _set_interest(self, descriptor: int, interest: int, path: Path) -> None:
@@ -173,11 +180,13 @@ class Loop:
     def _open(self, slot: int, descriptor: int) -> None:
         assert self._board is not None
         os.set_blocking(descriptor, False)
-        self._paths[slot] = Path(TapSource(descriptor, self._slots), self._board.row(slot))
+        source = TapSource(descriptor, self._slots)
+        self._paths[slot] = Path(source, self._board.row(slot), self._key)
 
     def _close(self, slot: int) -> None:
         path = self._paths.pop(slot)
-        path.deadline_ns = None
+        self._wants.pop(path, None)
+        self._queued_ns.pop(path, None)
         self._forget(path)
         path.close()
 

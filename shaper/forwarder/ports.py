@@ -1,19 +1,25 @@
-"""The two edges of a path, as narrow protocols, and their in-memory fakes for tests.
+"""The two edges of a path, as narrow protocols.
 
-A `Source` is read and a `Sink` is written; both answer at once. The real ones are in `edges`.
+A `Source` is read and a `Sink` is written; both answer at once. The real ones are in `edges`,
+those for tests in `shaper.testing.edges`. Another way of moving frames is one more file beside
+`edges`.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from shaper.packet.frame import parse_all
+from shaper.packet.frame import Buffer
 
 # Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms; larger ones
 # save nothing that can be measured.
 MAX_BATCH = 64
+
+# Specified: the virtio-net header, and the largest offload frame with its headers (gso_max_size is
+# 64 kB); a multiple of a cache line.
+READ_BYTES = 10 + 65536 + 64 + 54
 
 
 class Outcome(Enum):
@@ -54,6 +60,22 @@ class Batch(Protocol):
 
     def take(self) -> list[bytes]:
         """Return its frames as objects that last, each a virtio-net header and a frame."""
+        ...
+
+    def frames(self) -> Sequence[Buffer]:
+        """Return its frames where they lie."""
+        ...
+
+    def send(self, descriptor: int) -> tuple[int, int]:
+        """Send its frames; return how many the socket took, and the errno that stopped it or 0."""
+        ...
+
+
+class Room(Batch, Protocol):
+    """Where a source reads batches to; each one takes the place of the last."""
+
+    def fill(self, descriptor: int, limit: int) -> int:
+        """Read at most `limit` frames; return the errno that ended it, 0 if it is full."""
         ...
 
 
@@ -119,103 +141,3 @@ class Sink(Protocol):
     def close(self) -> None:
         """Let go of the descriptor."""
         ...
-
-
-class MemoryBatch:
-    """A batch of frames put in by a test."""
-
-    def __init__(self, frames: list[bytes], *, is_drained: bool) -> None:
-        self.count = len(frames)
-        self.is_drained = is_drained
-        self._frames = frames
-
-    def measure(
-        self, header_bytes_removed: int, *, keeps_neighbours: bool = False
-    ) -> Measure | None:
-        """Return the size of the frames."""
-        frames, neighbours = parse_all(
-            self._frames, header_bytes_removed, keeps_neighbours=keeps_neighbours
-        )
-        wire = [frame.wire_bytes for frame in frames]
-        if neighbours:
-            return None
-        return Measure(sum(frame.packets for frame in frames), sum(wire), wire[-1], max(wire))
-
-    def take(self) -> list[bytes]:
-        """Return the frames."""
-        return self._frames
-
-
-class MemorySource:
-    """A TAP whose frames are put in by a test."""
-
-    def __init__(self) -> None:
-        self.frames: deque[bytes] = deque()
-        self.is_gone = False
-        self.lost = 0
-        self.is_closed = False
-
-    def fileno(self) -> int:
-        """Return a number no epoll will be asked about."""
-        return -1
-
-    def read(self, limit: int) -> list[bytes]:
-        """Return the next frames put in."""
-        return [self.frames.popleft() for _ in range(min(limit, len(self.frames)))]
-
-    def read_one(self) -> bytes | None:
-        """Return the next frame put in."""
-        return self.frames.popleft() if self.frames else None
-
-    def fill(self, limit: int) -> MemoryBatch:
-        """Return the next frames put in, as a batch."""
-        frames = self.read(limit)
-        return MemoryBatch(frames, is_drained=len(frames) < limit)
-
-    def absorb(self) -> None:
-        """Keep what was put in, for which there is always room."""
-
-    def close(self) -> None:
-        """Note it."""
-        self.is_closed = True
-
-
-class MemorySink:
-    """A master that keeps what it was sent and answers as a test tells it to."""
-
-    removed_bytes = 0
-
-    def __init__(self) -> None:
-        self.keeps_neighbours = False
-        self.frames: list[bytes] = []
-        self.outcome = Outcome.SENT  # of every frame
-        self.refuse: dict[int, Outcome] = {}  # of single frames, by their number
-        self._offered = 0
-        self.is_closed = False
-
-    def fileno(self) -> int:
-        """Return a number no epoll will be asked about."""
-        return -1
-
-    def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
-        """Keep the frames if they are to be sent."""
-        for sent, data in enumerate(batch):
-            outcome = self.refuse.pop(self._offered, self.outcome)
-            if outcome is not Outcome.BLOCKED:
-                self._offered += 1
-            if outcome is not Outcome.SENT:
-                return sent, outcome
-            self.frames.append(data)
-        return len(batch), Outcome.SENT
-
-    def write_one(self, data: bytes) -> Outcome:
-        """Keep a frame if it is to be sent."""
-        return self.write([data])[1]
-
-    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
-        """Keep the frames of a batch if they are to be sent."""
-        return self.write(batch.take())
-
-    def close(self) -> None:
-        """Note it."""
-        self.is_closed = True

@@ -132,25 +132,26 @@ def renounce_resources() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
 
-def confine(channel: int) -> list[str]:
+def confine(channel: int) -> str | None:
     """Allow what forwarding needs from now on and nothing else.
 
-    Returns a sentence for each lock that this kernel does not have.
+    Returns a sentence where system calls cannot be filtered. Where they are, Landlock would add
+    nothing, so that it is missing is told of only then.
 
     Args:
         channel: the descriptor of the forwarder's end of the channel.
     """
-    missing = []
+    other_lock = "files are closed to it by Landlock"
     try:
         landlock.refuse_everything()
     except OSError as error:
-        missing.append(f"no Landlock ({error.strerror})")
+        other_lock = f"nor is there Landlock ({error.strerror})"
     try:
         _filter_system_calls(channel)
     except (KeyError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not for {_MACHINE}"
-        missing.append(f"its system calls are not filtered ({reason})")
-    return missing
+        reason = error.strerror if isinstance(error, OSError) else f"no numbers for {_MACHINE}"
+        return f"its system calls are not filtered ({reason}); {other_lock}"
+    return None
 
 
 def _filter_system_calls(channel: int) -> None:

@@ -15,13 +15,9 @@ import mmap
 import os
 from array import array
 
-from shaper.forwarder.ports import MAX_BATCH, Measure
+from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Measure
 from shaper.forwarder.sendmmsg import Headers
 from shaper.packet.frame import VNET_HEADER_BYTES, are_plain, is_neighbour_traffic, measure
-
-# The virtio-net header, and the largest offload frame with its headers (gso_max_size is 64 kB);
-# a multiple of a cache line.
-SLOT_BYTES = 10 + 65536 + 64 + 54
 
 # Chosen: what a batch may hold, so that what is copied in is still in the cache when copied out.
 _MAX_BATCH_BYTES = 1 << 18
@@ -37,19 +33,19 @@ class Slots:
 
     def __init__(self) -> None:
         # Not a bytearray: of a mapping, only the pages that frames reach cost memory.
-        memory = mmap.mmap(-1, MAX_BATCH * SLOT_BYTES)
+        memory = mmap.mmap(-1, MAX_BATCH * READ_BYTES)
         self.count = 0
         self.is_drained = False
         self._lengths: list[int] = []
         self._view = memoryview(memory)
         self._slots = [
-            self._view[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] for slot in range(MAX_BATCH)
+            self._view[slot * READ_BYTES : (slot + 1) * READ_BYTES] for slot in range(MAX_BATCH)
         ]
         self._vectors = [[slot] for slot in self._slots]
         first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self._headers = Headers(MAX_BATCH)
         self._headers.addresses[:] = memoryview(
-            array("Q", (first + slot * SLOT_BYTES for slot in range(MAX_BATCH)))
+            array("Q", (first + slot * READ_BYTES for slot in range(MAX_BATCH)))
         )
 
     def fill(self, descriptor: int, limit: int) -> int:
@@ -76,7 +72,7 @@ class Slots:
         """Return what the batch occupies on the wire; None if not all of it may leave."""
         lengths, count = self._lengths, self.count
         removed = VNET_HEADER_BYTES + header_bytes_removed
-        if are_plain(self._view, SLOT_BYTES, count):
+        if are_plain(self._view, READ_BYTES, count):
             wire_bytes = sum(lengths) - count * removed
             return Measure(count, wire_bytes, lengths[-1] - removed, max(lengths) - removed)
         sizes = []

@@ -1,4 +1,7 @@
-"""The speed a device reports: one ethtool request, as an ioctl."""
+"""The speed a device reports: one ethtool request, as an ioctl.
+
+Any socket serves as a handle for it, so it is one of a family that the daemon needs anyway.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,6 @@ def set_speed(ifname: str, speed_mbit: int | None) -> None:
         )
     )
     holder = (ctypes.c_char * len(command)).from_buffer(command)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         request = _IFREQ.pack(ifname.encode(), ctypes.addressof(holder))
         fcntl.ioctl(sock, _SIOCETHTOOL, request)

@@ -210,14 +210,16 @@ class Neighbours:
             flags=_NTF_USE,
             state=0,
         )
-        if family == socket.AF_INET6 and not await self._netlink.has_link_local(master_index):
-            await self._solicit(master_index, destination)
+        if family == socket.AF_INET6:
+            source = await self._netlink.solicitation_source(master_index, destination)
+            if source is not None:
+                await self._solicit(master_index, source, destination)
 
-    async def _solicit(self, master_index: int, destination: str) -> None:
+    async def _solicit(self, master_index: int, source: str, destination: str) -> None:
         """Ask in the kernel's place, which asks from a link-local address or not at all."""
         for link in map(parse_link, await self._netlink.link(master_index)):
             try:
-                solicit(link.ifname, link.address, destination)
+                solicit(link.ifname, link.address, source, destination)
             except OSError as error:
                 _log.debug("cannot solicit %s on %s: %s", destination, link.ifname, error)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -48,6 +49,7 @@ _NLM_F_REPLACE = 0x100
 _NLM_F_CREATE = 0x400
 _RTN_UNICAST = 1
 _RT_SCOPE_LINK = 253
+_IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
 _IFAPROT_KERNEL_LL = 3
 
@@ -195,12 +197,20 @@ class Netlink:
         request = filled(ifaddrmsg(), family=socket.AF_UNSPEC)
         return self._ask("list the addresses", RTM_GETADDR, DUMP, request)
 
-    async def has_link_local(self, ifindex: int) -> bool:
-        """Whether a device has a link-local IPv6 address that is not tentative any more."""
-        return any(
-            message["scope"] == _RT_SCOPE_LINK and not message["flags"] & _IFA_F_TENTATIVE
+    async def solicitation_source(self, ifindex: int, target: str) -> str | None:
+        """Return the IPv6 address to ask for a neighbour from, in the kernel's place.
+
+        None where the kernel does it, from a link-local address that is not tentative any more, or
+        where the device has no address to ask from.
+        """
+        usable = [
+            message
             for message in self._ipv6_addresses(ifindex)
-        )
+            if not message["flags"] & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED)
+        ]
+        if any(message["scope"] == _RT_SCOPE_LINK for message in usable):
+            return None
+        return _nearest([message.get_attr("IFA_ADDRESS") for message in usable], target)
 
     async def remove_kernel_link_local(self, ifindex: int) -> None:
         """Remove the link-local addresses that the kernel itself gave a device."""
@@ -267,3 +277,9 @@ def _leads_somewhere(message: Message) -> bool:
     destination = message.get_attr("RTA_DST") or ""
     is_link_local = destination.startswith(("fe80:", "ff00:"))
     return message["type"] == _RTN_UNICAST and not is_link_local
+
+
+def _nearest(addresses: list[str], target: str) -> str | None:
+    """Return the IPv6 address that has the most leading bits in common with a target."""
+    wanted = int(ipaddress.IPv6Address(target))
+    return min(addresses, key=lambda each: int(ipaddress.IPv6Address(each)) ^ wanted, default=None)

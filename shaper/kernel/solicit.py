@@ -2,8 +2,9 @@
 
 The kernel takes the source of a solicitation from the packet that waits for the answer. Nothing
 waits on a master that is merely asked to resolve (NTF_USE): it then uses its link-local address,
-and while that is tentative, or if there is none, it sends nothing. A raw socket has the kernel
-choose among the master's other addresses. The answer goes into the entry that NTF_USE has made.
+and while that is tentative, or if there is none, it sends nothing. So the packet is made here,
+from another address of the master, and the answer goes into the entry that NTF_USE has made. It
+leaves by a packet socket: the service is not allowed any that speaks IP.
 """
 
 from __future__ import annotations
@@ -11,31 +12,54 @@ from __future__ import annotations
 import socket
 import struct
 
-# Specified: RFC 4861, 4.3 and 4.6.1; RFC 4291, 2.7.1.
+# Specified: RFC 8200, 3; RFC 4861, 4.3 and 4.6.1; RFC 4291, 2.7.1; RFC 2464, 7.
+_IPV6_HEADER = struct.Struct("!IHBB16s16s")  # version 6, length, next header, hop limit, addresses
 _NEIGHBOUR_SOLICITATION = struct.Struct("!BBHI16s")  # type, code, checksum, reserved, target
 _TYPE = 135
 _SOURCE_LINK_ADDRESS = struct.Struct("!BB6s")  # type, length in units of 8 bytes, address
 _SOLICITED_NODE_PREFIX = bytes.fromhex("ff0200000000000000000001ff")
+_ETHERNET_GROUP_PREFIX = bytes.fromhex("3333")
 _HOP_LIMIT = 255
+_ETHERTYPE_IPV6 = 0x86DD
 
 
-def solicit(master: str, link_address: bytes, target: str) -> None:
-    """Multicast a solicitation for an IPv6 address on a device.
-
-    The kernel fills in source and checksum. Raises OSError: EADDRNOTAVAIL where the device has no
-    address to ask from.
+def solicit(master: str, link_address: bytes, source: str, target: str) -> None:
+    """Multicast a solicitation for an IPv6 address on a device. Raises OSError.
 
     Args:
         master: the device's name.
         link_address: its six bytes, for the answer.
+        source: an IPv6 address of the device.
         target: the address that is looked for.
     """
+    group = _SOLICITED_NODE_PREFIX + socket.inet_pton(socket.AF_INET6, target)[-3:]
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_PACKET, kind, 0) as sock:
+        sock.sendto(
+            solicitation(link_address, source, target),
+            (master, _ETHERTYPE_IPV6, 0, 0, _ETHERNET_GROUP_PREFIX + group[-4:]),
+        )
+
+
+def solicitation(link_address: bytes, source: str, target: str) -> bytes:
+    """Return the IPv6 packet that asks for `target`; the arguments are those of `solicit`."""
     packed = socket.inet_pton(socket.AF_INET6, target)
-    question = _NEIGHBOUR_SOLICITATION.pack(_TYPE, 0, 0, 0, packed)
-    question += _SOURCE_LINK_ADDRESS.pack(1, 1, link_address)
-    group = socket.inet_ntop(socket.AF_INET6, _SOLICITED_NODE_PREFIX + packed[-3:])
-    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, master.encode() + b"\0")
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOP_LIMIT)
-        sock.sendto(question, (group, 0, 0, socket.if_nametoindex(master)))
+    addresses = (
+        socket.inet_pton(socket.AF_INET6, source),
+        _SOLICITED_NODE_PREFIX + packed[-3:],
+    )
+    option = _SOURCE_LINK_ADDRESS.pack(1, 1, link_address)
+    length = _NEIGHBOUR_SOLICITATION.size + len(option)
+    pseudo_header = b"".join(addresses) + struct.pack("!II", length, socket.IPPROTO_ICMPV6)
+    unsummed = _NEIGHBOUR_SOLICITATION.pack(_TYPE, 0, 0, 0, packed) + option
+    checksum = _checksum(pseudo_header + unsummed)
+    header = _IPV6_HEADER.pack(6 << 28, length, socket.IPPROTO_ICMPV6, _HOP_LIMIT, *addresses)
+    return header + _NEIGHBOUR_SOLICITATION.pack(_TYPE, 0, checksum, 0, packed) + option
+
+
+def _checksum(data: bytes) -> int:
+    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

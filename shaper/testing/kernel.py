@@ -221,10 +221,10 @@ class MemoryNetlink(Netlink):
         await self._serve("addresses")
         return found
 
-    async def has_link_local(self, ifindex: int) -> bool:
-        """Whether a device is not in `without_link_local`; nearly every device is not."""
-        await self._serve("has_link_local", ifindex=ifindex)
-        return ifindex not in self.without_link_local
+    async def solicitation_source(self, ifindex: int, target: str) -> str | None:
+        """Return an address for a device in `without_link_local`; nearly every device is not."""
+        await self._serve("solicitation_source", ifindex=ifindex, target=target)
+        return "fd00::1" if ifindex in self.without_link_local else None
 
     def has_route_through(self, ifindex: int) -> bool:
         """Whether a device is in `routed`."""

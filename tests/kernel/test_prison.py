@@ -127,11 +127,12 @@ def test_without_the_filter_other_locks_remain(pair: Pair, preparation: str) -> 
 
 
 def test_without_landlock_the_filter_suffices(pair: Pair) -> None:
-    """A kernel without Landlock is told of in the log, and lets a forwarder do no more."""
+    """A kernel without Landlock lets a forwarder do no more, and without both the log says so."""
     played = play(pair, "l", "open a file", "kill the supervisor", "lie on the board")
     ends = {"open a file": "SIGSYS", "kill the supervisor": "SIGSYS", "lie on the board": "done"}
     assert played["ends"] == ends
-    assert "no Landlock (Function not implemented)" in played["log"]
+    assert played["log"] == ""
+    assert "nor is there Landlock (Function not" in play(pair, "nl", "lie on the board")["log"]
 
 
 def test_root_that_cannot_change_its_user_is_told_and_confined(pair: Pair) -> None:

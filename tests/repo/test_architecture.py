@@ -74,7 +74,14 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shaper.kernel": ({"shaper.errors", "shaper.model", "shaper.network"}, {"pyroute2"}),
     "shaper.testing": (
-        {"shaper.kernel", "shaper.errors", "shaper.model", "shaper.network"},
+        {
+            "shaper.forwarder",
+            "shaper.kernel",
+            "shaper.packet",
+            "shaper.errors",
+            "shaper.model",
+            "shaper.network",
+        },
         set(),
     ),
     "shaper.desired": (WORDS, {"tomli_w"}),

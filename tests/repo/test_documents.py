@@ -17,6 +17,7 @@ from shaper.daemon import shaperd
 from shaper.desired.config import Config, parse
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
+from shaper.forwarder.states import TRANSITIONS, PathState
 from shaper.model import Link, Options, Queue, Spec, State
 from shaper.units import format_size, parse_rate
 from tests.repo.examples import read_blocks
@@ -111,6 +112,22 @@ def test_transitions_are_those_of_the_code() -> None:
         row[0]: set(product(code(row[1]), code(row[2]))) for row in rows(DESIGN, "event", "from")
     }
     assert stated == {event: transitions(event) for event in EVENTS}
+
+
+def test_states_of_a_path_are_those_of_the_code() -> None:
+    """The design has a row for each state of a path, and each event leads where the code does."""
+    assert [code(row[0]) for row in rows(DESIGN, "state of a path")] == [
+        [state.value] for state in PathState
+    ]
+    everywhere = tuple(state.value for state in PathState)
+    stated = {
+        row[0]: (everywhere if row[1] == "any" else tuple(code(row[1])), code(row[2])[0])
+        for row in rows(DESIGN, "event of a path")
+    }
+    assert stated == {
+        event.value: (tuple(state.value for state in sources), target.value)
+        for event, (sources, target) in TRANSITIONS.items()
+    }
 
 
 def test_every_way_to_lose_a_frame_is_explained() -> None:

@@ -16,10 +16,11 @@ from shaper.channel.board import DROP_REASONS, FIELDS, SLOT_WORDS, WORD_BYTES
 from shaper.desired.plan import make_settings
 from shaper.forwarder.edges import PacketSink, TapSource
 from shaper.forwarder.path import Path
-from shaper.forwarder.ports import MemorySink, MemorySource, Outcome
+from shaper.forwarder.ports import Outcome
 from shaper.forwarder.slots import Slots
 from shaper.model import Options, Queue, Settings
 from shaper.packet.frame import measure
+from shaper.testing.edges import MemorySink, MemorySource
 from tests.unit.strategies import Train, offload
 
 MTU = 1500
@@ -185,7 +186,7 @@ class Rig:
         self.pause_bytes = 0  # what may leave at once after a pause
         self.rates: list[tuple[int, int]] = []  # bits per second, and from when on
         self._row = memoryview(bytearray(SLOT_WORDS * WORD_BYTES)).cast("Q")
-        self.path = Path(ends.source, self._row)
+        self.path = Path(ends.source, self._row, b"")
         self._ends = ends
         self._number = 0
         self._options = options
@@ -295,7 +296,7 @@ class Rig:
         self.path.bind(self._ends.make_sink())
 
     def _run(self) -> None:
-        self.path.run(self.now_ns)
+        self.wants = self.path.run(self.now_ns)
         self._collect()
         self.now_ns += ROUND_NS
 
@@ -304,12 +305,12 @@ class Rig:
         self.left += [(tick_ns, data) for data in self._ends.collect()]
 
     def _is_woken(self) -> bool:
-        path = self.path
-        if path.is_blocked and self._ends.is_writable():
-            path.is_blocked = False
+        wants = self.wants
+        if wants.wants_room and self._ends.is_writable():
+            self.path.unblock()
             return True
-        is_due = path.deadline_ns is not None and path.deadline_ns <= self.now_ns
-        return is_due or (path.wants_frames and self._ends.is_readable())
+        is_due = wants.deadline_ns is not None and wants.deadline_ns <= self.now_ns
+        return is_due or (wants.wants_frames and self._ends.is_readable())
 
     def _advance(self, end_ns: int) -> None:
         """Let time pass as the loop does."""
@@ -317,7 +318,7 @@ class Rig:
             if self._is_woken():
                 self._run()
                 continue
-            deadline_ns = self.path.deadline_ns
+            deadline_ns = self.wants.deadline_ns
             if deadline_ns is None or deadline_ns > end_ns:
                 self.now_ns = max(self.now_ns, end_ns)
                 return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shaper.channel.board import Board
-from shaper.forwarder.path import Path
-from shaper.forwarder.ports import MemorySink, MemorySource
+from shaper.forwarder.path import NOTHING, Path
 from shaper.model import Queue, Settings
+from shaper.testing.edges import MemorySink, MemorySource
 
 MS = 1_000_000
 VNET = bytes(10)
@@ -29,18 +29,19 @@ class Rig:
         self.board = Board.create(1)
         self.source = MemorySource()
         self.sink = MemorySink()
-        self.path = Path(self.source, self.board.row(0))
+        self.path = Path(self.source, self.board.row(0), b"")
         self.path.bind(self.sink)
         self.path.configure(settings, 0)
+        self.wants = NOTHING
 
     def run(self, now_ns: int) -> None:
         """Run once at this time."""
-        self.path.run(now_ns)
+        self.wants = self.path.run(now_ns)
 
     def run_to(self, end_ns: int) -> None:
         """Run at every deadline up to a time."""
-        while self.path.deadline_ns is not None and self.path.deadline_ns <= end_ns:
-            self.run(self.path.deadline_ns)
+        while self.wants.deadline_ns is not None and self.wants.deadline_ns <= end_ns:
+            self.run(self.wants.deadline_ns)
 
     def count(self, field: str) -> int:
         """Return a counter from the board."""

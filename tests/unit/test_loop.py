@@ -15,6 +15,7 @@ import pytest
 from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.forwarder.loop import Loop
+from shaper.forwarder.states import PathState
 from shaper.model import Queue, Settings
 
 SECONDS = 5.0  # for anything that is owed within a round
@@ -308,7 +309,7 @@ def test_a_lost_descriptor_is_named(rig: Rig) -> None:
 def test_a_full_master_is_waited_for(rig: Rig) -> None:
     """What its socket has no room for waits, in the TAP too, and leaves in order, all of it."""
     wire = rig.path()
-    frames = _fill(rig, wire, lambda: rig.loop._paths[0].is_blocked)
+    frames = _fill(rig, wire, lambda: rig.loop._paths[0].state is PathState.BLOCKED)
     assert rig.count("sent_packets") < frames
     assert wire.received(frames) == [frame(number) for number in range(frames)]
     rig.until(lambda: rig.count("sent_packets") == frames)
@@ -317,7 +318,7 @@ def test_a_full_master_is_waited_for(rig: Rig) -> None:
 def test_a_full_master_may_be_replaced(rig: Rig) -> None:
     """A path that waits for room is not left waiting for a socket that is closed."""
     wire, other = rig.path(), rig.wire()
-    _fill(rig, wire, lambda: rig.loop._paths[0].is_blocked)
+    _fill(rig, wire, lambda: rig.loop._paths[0].state is PathState.BLOCKED)
     sent = rig.count("sent_packets")
     assert rig.bind(other) is None
     assert other.received(1) == [frame(sent)]

@@ -65,7 +65,7 @@ async def test_what_the_master_knows_already_is_written_at_once(rig: Rig, state:
 @pytest.mark.parametrize(
     ("destination", "masters", "solicited"),
     [
-        (PEER6, {MASTER}, [("d2", ETH1.address, PEER6)]),
+        (PEER6, {MASTER}, [("d2", ETH1.address, "fd00::1", PEER6)]),
         (PEER6, {OTHER_MASTER}, []),
         (PEER, {MASTER}, []),
     ],
@@ -75,11 +75,11 @@ async def test_a_master_that_cannot_ask_is_asked_for(
     rig: Rig,
     destination: str,
     masters: set[int],
-    solicited: list[tuple[str, bytes, str]],
+    solicited: list[tuple[str, bytes, str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An IPv6 address is solicited in place of a master without a link-local one, and no other."""
-    asked: list[tuple[str, bytes, str]] = []
+    asked: list[tuple[str, bytes, str, str]] = []
     monkeypatch.setattr("shaper.kernel.neighbours.solicit", lambda *what: asked.append(what))
     rig.kernel.without_link_local = masters
     rig.neighbours.delegate(SHAPER, MASTER)

@@ -8,8 +8,10 @@ import pytest
 
 from shaper.channel.board import FIELDS, SLOT_WORDS, Board
 from shaper.forwarder.path import Path
-from shaper.forwarder.ports import MemorySink, MemorySource, Outcome
+from shaper.forwarder.ports import Outcome
+from shaper.forwarder.states import PathState
 from shaper.model import Queue
+from shaper.testing.edges import MemorySink, MemorySource
 from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, Rig
 
 
@@ -24,12 +26,12 @@ def test_frames_pass_untouched_and_at_their_time(rig: Rig) -> None:
     rig.source.frames.extend([FRAME, FRAME])
     rig.run(0)
     assert rig.sink.frames == [FRAME]
-    assert rig.path.deadline_ns == 100 * MS
+    assert rig.wants.deadline_ns == 100 * MS
     rig.run(99 * MS)
     assert len(rig.sink.frames) == 1
     rig.run(100 * MS)
     assert rig.sink.frames == [FRAME, FRAME]
-    assert rig.path.deadline_ns is None
+    assert rig.wants.deadline_ns is None
     assert rig.count("sent_bytes") == 1600
     assert rig.count("sent_packets") == 2
 
@@ -37,15 +39,15 @@ def test_frames_pass_untouched_and_at_their_time(rig: Rig) -> None:
 def test_an_idle_path_waits_for_its_tap_and_for_nothing_else(rig: Rig) -> None:
     """Without traffic there is no deadline: an idle shaper costs no wake-ups."""
     rig.run(0)
-    assert rig.path.wants_frames
-    assert rig.path.deadline_ns is None
+    assert rig.wants.wants_frames
+    assert rig.wants.deadline_ns is None
 
 
 def test_a_full_path_does_not_read_its_tap(rig: Rig) -> None:
     """With the discipline full the rest waits in the ring, and readability wakes nobody."""
     rig.source.frames.extend([FRAME] * 100)
     rig.run(0)
-    assert not rig.path.wants_frames
+    assert not rig.wants.wants_frames
     assert rig.count("backlog_packets") == 9
     assert len(rig.source.frames) == 90
 
@@ -68,8 +70,8 @@ def test_a_path_that_is_about_to_wake_does_not_listen() -> None:
     rig = Rig(replace(SETTINGS, rate_bits=8 * 800 * 1000))  # a frame a jiffy
     rig.source.frames.extend([FRAME] * 3)
     rig.run(0)
-    assert rig.path.deadline_ns == 1 * MS
-    assert not rig.path.wants_frames
+    assert rig.wants.deadline_ns == 1 * MS
+    assert not rig.wants.wants_frames
 
 
 def test_neighbour_frames_never_leave(rig: Rig) -> None:
@@ -85,11 +87,11 @@ def test_back_pressure_keeps_the_frame(rig: Rig) -> None:
     rig.source.frames.append(FRAME)
     rig.sink.outcome = Outcome.BLOCKED
     rig.run(0)
-    assert rig.path.is_blocked
-    assert not rig.path.wants_frames
+    assert rig.path.state is PathState.BLOCKED
+    assert not rig.wants.wants_frames
     assert rig.count("backlog_packets") == 1
     rig.sink.outcome = Outcome.SENT
-    rig.path.is_blocked = False
+    rig.path.unblock()
     rig.run(5 * MS)
     assert rig.sink.frames == [FRAME]
     assert rig.count("backlog_packets") == 0
@@ -202,7 +204,7 @@ def test_a_successor_counts_on(rig: Rig) -> None:
     """A new forwarder with the same row continues the counts of the one that died."""
     rig.source.frames.append(FRAME)
     rig.run(0)
-    successor = Path(MemorySource(), rig.board.row(0))
+    successor = Path(MemorySource(), rig.board.row(0), b"")
     sink = MemorySink()
     successor.bind(sink)
     successor.configure(SETTINGS, 0)
@@ -215,7 +217,7 @@ def test_a_deleted_tap_is_not_waited_for(rig: Rig) -> None:
     """A TAP that is gone would be readable for ever: nobody listens to it any more."""
     rig.source.is_gone = True
     rig.run(0)
-    assert not rig.path.wants_frames
+    assert not rig.wants.wants_frames
 
 
 def test_every_field_has_room_on_the_board() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shaper.forwarder.ports import Outcome
+from shaper.forwarder.states import PathState
 from shaper.model import Queue
 from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, Rig
 
@@ -28,7 +29,7 @@ def test_what_may_leave_at_once_is_passed_on_in_order(queue: Queue) -> None:
     assert rig.count("sent_packets") == 100
     assert rig.count("busy_bytes") == rig.count("sent_bytes") == 100 * 800
     assert rig.count("overlimits") == rig.count("flows") == 0
-    assert rig.path.wants_frames
+    assert rig.wants.wants_frames
 
 
 def test_what_waits_in_the_tap_alone_earns_credit_as_if_queued() -> None:
@@ -55,7 +56,7 @@ def test_a_batch_that_the_rate_does_not_allow_is_queued() -> None:
     assert rig.count("backlog_packets") == 9
     rig.run_to(1000 * MS)
     assert rig.sink.frames == [FRAME] * 10
-    assert rig.path.wants_frames
+    assert rig.wants.wants_frames
 
 
 def test_neighbour_frames_do_not_pass_in_a_batch_either() -> None:
@@ -97,9 +98,9 @@ def test_back_pressure_on_the_short_way_keeps_all_frames() -> None:
     rig.run(1 * MS)
     rig.sink.refuse = {3: Outcome.BLOCKED}
     rig.run(1 * MS + US)
-    assert rig.path.is_blocked
+    assert rig.path.state is PathState.BLOCKED
     assert rig.count("backlog_packets") == 3
-    rig.path.is_blocked = False
+    rig.path.unblock()
     rig.run(2 * MS)
     assert rig.sink.frames == frames
     assert rig.count("sent_packets") == 6
@@ -113,7 +114,7 @@ def test_a_master_that_goes_on_the_short_way_is_waited_for() -> None:
     rig.sink.refuse = {0: Outcome.GONE}
     rig.run(1 * MS)
     assert rig.count("master") == 1
-    assert rig.path.deadline_ns == 101 * MS
+    assert rig.wants.deadline_ns == 101 * MS
     rig.run_to(200 * MS)
     assert rig.sink.frames == [FRAME] * 2
 
@@ -134,7 +135,7 @@ def test_departures_fall_on_quarters_of_a_jiffy() -> None:
     rig = Rig(replace(SETTINGS, hz=1_000_000, burst_bytes=3000, rate_bits=63_936))
     rig.source.frames.extend([FRAME] * 5)
     rig.run(0)
-    assert rig.path.deadline_ns == 100 * MS + 250 * US
+    assert rig.wants.deadline_ns == 100 * MS + 250 * US
     rig.run_to(1000 * MS)
     assert len(rig.sink.frames) == 5
     assert rig.count("busy_ns") == 5 * 800 * 8 * 10**9 // 63_936
@@ -145,8 +146,8 @@ def test_a_small_bucket_is_served_more_finely() -> None:
     rig = Rig(replace(SETTINGS, hz=1_000_000, burst_bytes=1515, rate_bits=64_000_000))
     rig.source.frames.extend([FRAME] * 9)
     rig.run(0)
-    assert rig.path.deadline_ns is not None
-    assert rig.path.deadline_ns <= 101 * US
+    assert rig.wants.deadline_ns is not None
+    assert rig.wants.deadline_ns <= 101 * US
 
 
 def test_a_pause_after_a_full_batch_earns_nothing() -> None:
@@ -190,7 +191,7 @@ def test_the_last_delays_are_told_and_forgotten() -> None:
     assert rig.count("delay_p99_ns") > 90 * MS
     rig.run_to(20_000 * MS)
     assert rig.count("delay_p99_ns") == 0
-    assert rig.path.deadline_ns is None
+    assert rig.wants.deadline_ns is None
 
 
 def test_what_was_read_ahead_goes_first() -> None:
@@ -198,7 +199,7 @@ def test_what_was_read_ahead_goes_first() -> None:
     rig = Rig(FAST)
     rig.run(0)
     rig.path.absorb()
-    assert not rig.path._is_clear
+    assert rig.path.state is PathState.QUEUED
     rig.source.frames.extend([FRAME] * 3)
     rig.run(1 * MS)
     assert rig.sink.frames == [FRAME] * 3
