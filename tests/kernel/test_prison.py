@@ -19,7 +19,7 @@ from bench.lab.wait import wait_until
 from shaper.forwarder import landlock
 from shaper.kernel.packet_socket import open_packet_socket
 from tests.kernel import inmate
-from tests.kernel.steps import ETH_P_ALL, Tapper
+from tests.kernel.steps import ETH_P_ALL, SHAPER, Tapper, shape, wait_state
 
 SO_DETACH_FILTER = 27  # include/uapi/asm-generic/socket.h
 SO_LOCK_FILTER = 44
@@ -143,6 +143,32 @@ def test_root_that_cannot_change_its_user_is_told_and_confined(pair: Pair) -> No
     played = play(pair, "-", "open a file", "lie on the board", prefix=without)
     assert played["ends"] == {"open a file": "SIGSYS", "lie on the board": "done"}
     assert "it is still root, without capabilities: CAP_SETUID" in played["log"]
+
+
+# Python imports a module of this name when it starts. A forwarder then asks for its parent, which
+# no forwarder may, when it is told to drop what waits.
+ASTRAY = """
+import os, sys
+if "shaper.forwarder" in sys.orig_argv:
+    from shaper.forwarder.path import Path
+    Path.flush = lambda self: os.getppid()
+"""
+
+
+def test_a_forwarder_that_goes_astray_is_told_of_and_replaced(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log names the signal and what it means, and another forwarder goes on."""
+    (tmp_path / "sitecustomize.py").write_text(ASTRAY, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Shaperd(pair.host, directory=tmp_path) as daemon:
+        shape(daemon, pair)
+        wait_state(daemon, "active")
+        (pid,) = daemon.forwarder_pids()
+        pair.host.ip(f"link set {SHAPER} down")
+        told = f"forwarder {pid} died (signal SIGSYS: a system call that its filter does not allow"
+        wait_until(lambda: told in daemon.log(), "a word of it in the log")
+        wait_until(lambda: daemon.forwarder_pids() not in ([], [pid]), "another forwarder")
 
 
 def test_a_running_forwarder_is_confined(shaperd: Shaperd) -> None:
