@@ -5,11 +5,16 @@ the counts outlive a forwarder that dies. A slot is a row of 64-bit integers, on
 stored whole (an aligned 8-byte store), so a reader may see a row half updated but never half a
 number.
 
-The supervisor makes the memory (`memfd_create`) and hands the descriptor over.
+The supervisor makes the memory (`memfd_create`) and hands the descriptor over. Its size is sealed,
+so that a reader is never sent SIGBUS, and what is read is bounded: a forwarder that was taken over
+can write nonsense, which is shown as such and breaks nothing.
+
+After the slots comes a row for each forwarder, the pulse: a word that changes while it runs paths.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 
@@ -49,6 +54,11 @@ BACKLOG_PACKETS = FIELDS.index("backlog_packets")
 SLOT_WORDS = 32  # FIELDS and room to grow; a multiple of a cache line
 WORD_BYTES = 8
 
+# Chosen: no count reaches it (4 EiB sent), and sums and JSON have room above it.
+MAX_COUNT = 1 << 62
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
 
 class Board:
     """Rows of counters in shared memory.
@@ -64,9 +74,10 @@ class Board:
 
     @classmethod
     def create(cls, slots: int) -> Board:
-        """Make the memory for `slots` shapers, all zero."""
-        descriptor = os.memfd_create("shaper-board", os.MFD_CLOEXEC)
+        """Make the memory for `slots` rows, all zero, of a size that nothing can change."""
+        descriptor = os.memfd_create("shaper-board", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(descriptor, slots * SLOT_WORDS * WORD_BYTES)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
         return cls(descriptor)
 
     def row(self, slot: int) -> memoryview:
@@ -74,8 +85,20 @@ class Board:
         return self._words[slot * SLOT_WORDS : (slot + 1) * SLOT_WORDS]
 
     def read(self, slot: int) -> dict[str, int]:
-        """Return the counters of one slot by name."""
-        return dict(zip(FIELDS, self.row(slot), strict=False))
+        """Return the counters of one slot by name, each at most `MAX_COUNT`."""
+        counts = (min(count, MAX_COUNT) for count in self.row(slot))
+        return dict(zip(FIELDS, counts, strict=False))
+
+    def pulse(self, slot: int) -> int:
+        """Return the word that a forwarder changes while it runs paths."""
+        return self._words[slot * SLOT_WORDS]
+
+    def repair(self, slot: int) -> None:
+        """Set counts that cannot be to zero, so that a successor can go on from the row."""
+        row = self.row(slot)
+        for index, count in enumerate(row):
+            if count > MAX_COUNT:
+                row[index] = 0
 
     def clear(self, slot: int) -> None:
         """Set every counter of a slot to zero, for its next owner."""

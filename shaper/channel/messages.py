@@ -1,22 +1,12 @@
 """The channel: how supervisor and forwarder talk, and how descriptors change hands.
 
-One SOCK_SEQPACKET datagram is one message: a JSON object, with up to one descriptor beside it.
-The supervisor asks and the forwarder answers each message with `{"serial": n}`, and with
-`"failed": text` beside it if the message could not be obeyed. The supervisor's messages:
+One SOCK_SEQPACKET datagram is one message: a JSON object. The supervisor sends orders, with a
+serial number each and up to one descriptor beside it; the forwarder carries them out in turn and
+sends a `Done` for each, in the same order. Of its own accord it sends events. Descriptors go one
+way only: the supervisor makes no room for any, so the kernel closes those that a forwarder sends.
 
-    board                         descriptor: the memory of the counters
-    open      slot                descriptor: the TAP
-    configure slot, settings      a new rate, queue, limit, bucket or HZ; null: no speed
-    bind      slot, has_header    descriptor: the packet socket of the master
-              ... is_captured     what was taken from a device: its ARP and the like pass
-              ... is_tap          descriptor: the TAP itself, as the frames were received
-    unbind    slot                hold what waits: the master is down or gone
-    absorb    slot                read the TAP's ring empty, which is about to shrink
-    flush     slot                drop what waits
-    close     slot
-    ping
-
-A shaper goes by its slot on the board: names can change.
+The supervisor believes nothing that it is told: whatever is not exactly a message of the right
+kind raises `Malformed`. A shaper goes by its slot on the board: names can change.
 
 End of file means that the other side is gone.
 """
@@ -25,14 +15,116 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from shaper.model import Queue, Settings
 
 MESSAGE_BYTES = 4096  # the longest is a configure, of about 250
+_FAILURE_CHARACTERS = 500  # chosen: of what a forwarder says of a failure, so much is passed on
 
-Message = dict[str, Any]
+
+@dataclass(frozen=True)
+class Begin:
+    """The first order; the descriptor is the board."""
+
+    pulse: int  # the row of the forwarder's pulse
+
+
+@dataclass(frozen=True)
+class Open:
+    """Start a path; the descriptor is the TAP."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class Configure:
+    """Take a new rate, queue, limit, bucket or HZ; None: no speed."""
+
+    slot: int
+    settings: Settings | None
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Send to a master; the descriptor is the packet socket."""
+
+    slot: int
+    has_header: bool
+    is_captured: bool = False  # what was taken from a device: its ARP and the like pass
+    is_tap: bool = False  # the descriptor is the TAP: frames are received again
+
+
+@dataclass(frozen=True)
+class Unbind:
+    """Hold what waits: the master is down or gone."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class Absorb:
+    """Read the TAP's ring empty, which is about to shrink."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class Flush:
+    """Drop what waits."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class Close:
+    """End a path."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Do nothing but answer."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer to an order: it was carried out, or it failed for the reason given."""
+
+    serial: int
+    failed: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadFailed:
+    """An event: reading a TAP failed, for the first time after it had worked."""
+
+    slot: int
+    number: int  # errno
+
+
+Order = Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping
+Event = ReadFailed
+Report = Done | Event
+
+_ORDERS: dict[str, type[Order]] = {
+    kind.__name__: kind
+    for kind in (Begin, Open, Configure, Bind, Unbind, Absorb, Flush, Close, Ping)
+}
+
+
+class Malformed(ValueError):
+    """What came from the other side is no message."""
+
+
+class Received(NamedTuple):
+    """An order as the forwarder gets it."""
+
+    serial: int
+    order: Order
+    descriptor: int | None
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -40,30 +132,62 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
 
 
-def send(end: socket.socket, message: Message, descriptor: int | None = None) -> None:
-    """Send one message. Raises OSError (EPIPE, EAGAIN) when the other side is gone or stuck."""
-    payload = json.dumps(message).encode()
+def send_order(
+    end: socket.socket, serial: int, order: Order, descriptor: int | None = None
+) -> None:
+    """Send an order. Raises OSError (EPIPE, EAGAIN) when the other side is gone or full."""
+    fields = asdict(order)
+    payload = json.dumps({"order": type(order).__name__, "serial": serial, **fields}).encode()
     if descriptor is None:
         end.send(payload)
     else:
         socket.send_fds(end, [payload], [descriptor])
 
 
-def receive(end: socket.socket) -> tuple[Message, int | None] | None:
-    """Return the next message and its descriptor, or None when the other side is gone."""
+def receive_order(end: socket.socket) -> Received | None:
+    """Return the next order, or None when the supervisor is gone."""
     payload, descriptors, _, _ = socket.recv_fds(end, MESSAGE_BYTES, 1)
     if not payload:
         return None
-    return json.loads(payload), descriptors[0] if descriptors else None
+    fields = json.loads(payload)
+    kind, serial = _ORDERS[fields.pop("order")], fields.pop("serial")
+    if kind is Configure:
+        fields["settings"] = _settings(fields["settings"])
+    return Received(serial, kind(**fields), descriptors[0] if descriptors else None)
 
 
-def pack_settings(settings: Settings | None) -> Message | None:
-    """Return settings as they travel."""
-    return None if settings is None else asdict(settings)
+def send_report(end: socket.socket, report: Report) -> None:
+    """Send an answer or an event. Raises OSError when the supervisor is gone."""
+    end.send(json.dumps({"report": type(report).__name__, **asdict(report)}).encode())
 
 
-def unpack_settings(packed: Message | None) -> Settings | None:
-    """Return the settings that `pack_settings` was given."""
+def receive_report(end: socket.socket) -> Report | None:
+    """Return the next answer or event, or None when the forwarder is gone.
+
+    Raises Malformed, or OSError (EAGAIN when nothing waits).
+    """
+    payload = end.recv(MESSAGE_BYTES)
+    if not payload:
+        return None
+    try:
+        return _report(json.loads(payload))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Malformed(f"{payload[:60]!r}") from error
+
+
+def _report(fields: dict[str, Any]) -> Report:
+    match fields:
+        case {"report": "Done", "serial": int(serial), "failed": None}:
+            return Done(serial)
+        case {"report": "Done", "serial": int(serial), "failed": str(failed)}:
+            return Done(serial, failed[:_FAILURE_CHARACTERS])
+        case {"report": "ReadFailed", "slot": int(slot), "number": int(number)}:
+            return ReadFailed(slot, number)
+        case _:
+            raise ValueError("no report")
+
+
+def _settings(packed: dict[str, Any] | None) -> Settings | None:
     if packed is None:
         return None
     return Settings(**{**packed, "queue": Queue(packed["queue"])})

@@ -50,7 +50,8 @@ class TapSource:
         self._descriptor = descriptor
         self._slots = slots
         self._ahead: list[bytes] = []  # read before their turn
-        self.is_gone = False
+        self.is_gone = self.is_failing = False
+        self.failure = 0
         self.lost = 0
 
     def fileno(self) -> int:
@@ -60,10 +61,12 @@ class TapSource:
     def read(self, limit: int) -> list[bytes]:
         """Return up to `limit` virtio-net headers and frames; fewer when the ring is empty.
 
-        A TAP that was deleted under us answers EBADFD; the supervisor hears of it from netlink
-        and closes this path.
+        A TAP that was deleted under us answers EBADFD. Whatever the failure is, the TAP is not
+        read until `is_gone` is set to False.
         """
         batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        if self.is_gone:
+            return batch
         read, append, descriptor = os.read, batch.append, self._descriptor
         try:
             for _ in range(limit - len(batch)):
@@ -78,6 +81,8 @@ class TapSource:
         """Return a virtio-net header and a frame, or None if nothing waits."""
         if self._ahead:
             return self._ahead.pop(0)
+        if self.is_gone:
+            return None
         try:
             return os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
@@ -88,14 +93,16 @@ class TapSource:
 
     def fill(self, limit: int) -> Batch:
         """Return a batch in the slots, which all sources and sinks of the forwarder share."""
-        number = self._slots.fill(self._descriptor, limit)
+        number = self._slots.fill(self._descriptor, 0 if self.is_gone else limit)
+        self._slots.is_drained |= self.is_gone
         if number not in (0, errno.EAGAIN):
             self._failed(number)
         return self._slots
 
     def _failed(self, number: int | None) -> None:
-        self.is_gone = number == errno.EBADFD
-        self.lost += not self.is_gone
+        self.lost += not self.is_failing and number != errno.EBADFD
+        self.is_gone = self.is_failing = True
+        self.failure = number or errno.EIO
 
     def absorb(self) -> None:
         """Read the ring empty; `read` gives what was in it first."""

@@ -2,6 +2,9 @@
 
 The clock is read once a round and passed down. Deadlines wait in a heap; an entry that its path
 has outlived is recognised by no longer being that path's deadline, and is passed over.
+
+Orders are taken one a round, so that however many wait, frames do not wait for more than one. A
+TAP that cannot be read is left alone for a while; the supervisor is told.
 """
 
 from __future__ import annotations
@@ -14,9 +17,25 @@ import socket
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import NamedTuple
 
 from shaper.channel import messages
-from shaper.channel.board import Board
+from shaper.channel.board import WORD_BYTES, Board
+from shaper.channel.messages import (
+    Absorb,
+    Begin,
+    Bind,
+    Close,
+    Configure,
+    Done,
+    Flush,
+    Open,
+    Order,
+    Ping,
+    ReadFailed,
+    Received,
+    Unbind,
+)
 from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSink, TapSource
 from shaper.forwarder.path import Path, Wants
 from shaper.forwarder.slots import Slots
@@ -28,7 +47,18 @@ _LATE_NS = 250_000
 
 _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to collide
 
-_VERBS_WITH_DESCRIPTOR = ("board", "open", "bind")
+# A TAP that could not be read is tried again after a pause, and after one twice as long each time.
+_FIRST_PAUSE_NS = 10_000_000
+_LONGEST_PAUSE_NS = 1_000_000_000
+
+_WITH_DESCRIPTOR = (Begin, Open, Bind)
+
+
+class Pause(NamedTuple):
+    """How long a TAP is left alone."""
+
+    pause_ns: int
+    until_ns: int
 
 
 class Loop:
@@ -43,7 +73,9 @@ class Loop:
         self._end = end
         self._on_board = on_board
         self._board: Board | None = None
+        self._pulse = memoryview(bytearray(WORD_BYTES)).cast("Q")  # until the board is there
         self._paths: dict[int, Path] = {}
+        self._pauses: dict[Path, Pause] = {}
         self._by_descriptor: dict[int, Path] = {}
         self._watched: dict[int, int] = {}
         self._wants: dict[Path, Wants] = {}  # what each answered last
@@ -103,15 +135,39 @@ class Loop:
             self._run(path, now_ns)
 
     def _run(self, path: Path, now_ns: int) -> None:
-        wants = self._wants[path] = path.run(now_ns)
-        after_ns = time.monotonic_ns()
+        if self._pauses and path in self._pauses and now_ns >= self._pauses[path].until_ns:
+            path.source.is_gone = False
+        wants = path.run(now_ns)
+        self._pulse[0] = after_ns = time.monotonic_ns()
         if after_ns - now_ns > _LATE_NS:
             path.left_late(after_ns)
+        if path.source.is_gone or self._pauses:
+            wants = self._pause(path, wants, now_ns)
+        self._wants[path] = wants
         deadline_ns = wants.deadline_ns
         if deadline_ns is not None and deadline_ns != self._queued_ns.get(path):
             heapq.heappush(self._deadlines, (deadline_ns, next(self._tie_breaker), path))
             self._queued_ns[path] = deadline_ns
         self._watch(path, wants)
+
+    def _pause(self, path: Path, wants: Wants, now_ns: int) -> Wants:
+        """Leave a TAP that cannot be read alone for a while, longer each time; tell of it once."""
+        source, pause = path.source, self._pauses.get(path)
+        if not source.is_gone:
+            if pause is not None:
+                del self._pauses[path]
+                source.is_failing = False
+            return wants
+        if pause is None:
+            pause = Pause(_FIRST_PAUSE_NS, now_ns + _FIRST_PAUSE_NS)
+            slot = next(slot for slot, each in self._paths.items() if each is path)
+            self._report(ReadFailed(slot, source.failure))
+        elif now_ns >= pause.until_ns:
+            pause_ns = min(2 * pause.pause_ns, _LONGEST_PAUSE_NS)
+            pause = Pause(pause_ns, now_ns + pause_ns)
+        self._pauses[path] = pause
+        deadline_ns = min(wants.deadline_ns or pause.until_ns, pause.until_ns)
+        return wants._replace(wants_frames=False, deadline_ns=deadline_ns)
 
     def _watch(self, path: Path, wants: Wants) -> None:
         self._set_interest(path.source.fileno(), select.EPOLLIN if wants.wants_frames else 0, path)
@@ -134,77 +190,95 @@ class Loop:
 
     def _obey(self, now_ns: int) -> None:
         try:
-            received = messages.receive(self._end)
+            received = messages.receive_order(self._end)
         except OSError:
             received = None
         if received is None:
             self._is_running = False
             return
-        message, descriptor = received
-        answer = {"serial": message["serial"]}
+        self._report(Done(received.serial, self._attempt(received, now_ns)))
+
+    def _report(self, report: messages.Report) -> None:
         try:
-            self._apply(message, descriptor, now_ns)
-        except Exception as error:  # the supervisor decides what to make of it
-            answer["failed"] = str(error) or repr(error)
-            if descriptor is not None and not self._has_taken(descriptor):
-                with contextlib.suppress(OSError):  # a sink that no path took has
-                    os.close(descriptor)
-        try:
-            messages.send(self._end, answer)
+            messages.send_report(self._end, report)
         except OSError:
             self._is_running = False
 
+    def _attempt(self, received: Received, now_ns: int) -> str | None:
+        """Carry an order out; return why it failed."""
+        order, descriptor = received.order, received.descriptor
+        try:
+            self._apply(order, descriptor, now_ns)
+        except Exception as error:  # the supervisor decides what to make of it
+            if descriptor is not None and not self._has_taken(descriptor):
+                with contextlib.suppress(OSError):  # a sink that no path took has
+                    os.close(descriptor)
+            return str(error) or repr(error)
+        return None
+
     def _has_taken(self, descriptor: int) -> bool:
-        """Whether a path uses a descriptor, although what came after in its message failed."""
+        """Whether a path uses a descriptor, although what came after in its order failed."""
         edges = (edge for path in self._paths.values() for edge in (path.source, path.sink))
         return any(edge is not None and edge.fileno() == descriptor for edge in edges)
 
-    def _apply(self, message: messages.Message, descriptor: int | None, now_ns: int) -> None:
-        verb = message["verb"]
-        if verb == "ping":
-            return
-        if descriptor is None and verb in _VERBS_WITH_DESCRIPTOR:
+    def _apply(self, order: Order, descriptor: int | None, now_ns: int) -> None:
+        if descriptor is None and isinstance(order, _WITH_DESCRIPTOR):
+            verb = type(order).__name__.lower()
             raise OSError(f"no room for another descriptor (ulimit -n), to {verb}")
-        if verb == "board":
-            assert descriptor is not None
-            self._board = Board(descriptor)
-            self._on_board()
-        elif verb == "open":
-            assert descriptor is not None
-            self._open(message["slot"], descriptor)
-        elif verb == "close":
-            self._close(message["slot"])
-        else:
-            self._change(verb, message, descriptor, now_ns)
+        match order:
+            case Ping():
+                return
+            case Begin(pulse):
+                assert descriptor is not None
+                self._board = Board(descriptor)
+                self._pulse = self._board.row(pulse)
+                self._on_board()
+            case Open(slot):
+                assert descriptor is not None
+                self._open(slot, descriptor)
+            case Close(slot):
+                self._close(slot)
+            case _:
+                self._change(order, descriptor, now_ns)
 
     def _open(self, slot: int, descriptor: int) -> None:
+        """Start a path, in the place of one whose TAP has been opened anew."""
         assert self._board is not None
         os.set_blocking(descriptor, False)
+        if slot in self._paths:
+            self._close(slot)
         source = TapSource(descriptor, self._slots)
         self._paths[slot] = Path(source, self._board.row(slot), self._key)
 
     def _close(self, slot: int) -> None:
         path = self._paths.pop(slot)
+        self._pauses.pop(path, None)
         self._wants.pop(path, None)
         self._queued_ns.pop(path, None)
         self._forget(path)
         path.close()
 
     def _change(
-        self, verb: str, message: messages.Message, descriptor: int | None, now_ns: int
+        self,
+        order: Configure | Bind | Unbind | Absorb | Flush,
+        descriptor: int | None,
+        now_ns: int,
     ) -> None:
-        path = self._paths[message["slot"]]
-        if verb == "configure":
-            path.configure(messages.unpack_settings(message["settings"]), now_ns)
-        elif verb == "absorb":
-            path.absorb()
-        elif verb == "flush":
-            path.flush()
-        elif verb in ("bind", "unbind"):
-            self._forget(path)
-            path.bind(_sink(message, descriptor))
-        else:
-            raise ValueError(f"{verb} is no verb")
+        path = self._paths[order.slot]
+        match order:
+            case Configure(_, settings):
+                path.configure(settings, now_ns)
+            case Absorb():
+                path.absorb()
+            case Flush():
+                path.flush()
+            case Bind():
+                assert descriptor is not None
+                self._forget(path)
+                path.bind(_sink(order, descriptor))
+            case Unbind():
+                self._forget(path)
+                path.bind(None)
         self._run(path, now_ns)
 
     def _forget(self, path: Path) -> None:
@@ -214,14 +288,9 @@ class Loop:
             self._set_interest(path.sink.fileno(), 0, path)
 
 
-def _sink(
-    message: messages.Message, descriptor: int | None
-) -> PacketSink | HeaderlessSink | TapSink | None:
-    if descriptor is None:
-        return None
-    has_header = message["has_header"]
-    if message.get("is_tap", False):
+def _sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink | TapSink:
+    if order.is_tap:
         os.set_blocking(descriptor, False)
-        return TapSink(descriptor, 0 if has_header else ETHERNET_HEADER_BYTES)
-    kind = PacketSink if has_header else HeaderlessSink
-    return kind(descriptor, keeps_neighbours=message.get("is_captured", False))
+        return TapSink(descriptor, 0 if order.has_header else ETHERNET_HEADER_BYTES)
+    kind = PacketSink if order.has_header else HeaderlessSink
+    return kind(descriptor, keeps_neighbours=order.is_captured)

@@ -82,8 +82,10 @@ class Room(Batch, Protocol):
 class Source(Protocol):
     """Where frames come from: the TAP."""
 
-    is_gone: bool  # the device was deleted: there is nothing to wait for any more
-    lost: int  # frames that could not be read, ever
+    is_gone: bool  # a read failed: it is not read again until this is set to False
+    is_failing: bool  # ... nor has one succeeded since, so that a further failure is no news
+    failure: int  # errno of the last read that failed
+    lost: int  # frames that could not be read, and have not been counted yet
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""

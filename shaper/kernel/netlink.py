@@ -12,11 +12,13 @@ import contextlib
 import errno
 import ipaddress
 import os
+import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
+    RTM_DELLINK,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -185,6 +187,24 @@ class Netlink:
         request = filled(ifinfmsg(), index=ifindex, **attributes)
         self._ask(what, RTM_SETLINK, REQUEST, request)
 
+    async def remove_links(self, indices: Iterable[int]) -> None:
+        """Remove devices, all in one request; those that are gone already are no error.
+
+        One by one, each waits for the kernel to let go of it: 1000 take 20 s, this way 0.2 s.
+        They are marked by a group of their own, drawn at random among so many that no
+        administrator's is hit.
+        """
+        group = random.SystemRandom().randrange(1 << 16, 1 << 31)
+        is_any = False
+        for ifindex in indices:
+            with _gone_already():
+                await self.set_link(ifindex, group=group)
+                is_any = True
+        if is_any:
+            with _gone_already():
+                request = filled(ifinfmsg(), IFLA_GROUP=group)
+                self._ask("remove devices", RTM_DELLINK, REQUEST, request)
+
     async def replace_neighbour(self, **attributes: object) -> None:
         """Add or change a neighbour entry."""
         request = filled(ndmsg(), **attributes)
@@ -248,6 +268,15 @@ class Netlink:
 
     def _ask(self, what: str, kind: int, flags: int, request: Message) -> list[Message]:
         return ask(self._wire, what, kind, flags, request)
+
+
+@contextlib.contextmanager
+def _gone_already() -> Iterator[None]:
+    try:
+        yield
+    except KernelRefused as error:
+        if error.errno != errno.ENODEV:
+            raise
 
 
 def ask(wire: Wire, what: str, kind: int, flags: int, request: Message) -> list[Message]:

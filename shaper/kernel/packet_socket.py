@@ -51,6 +51,14 @@ def open_packet_socket(ifname: str) -> socket.socket:
     return sock
 
 
+def is_bound_to(sock: socket.socket, ifindex: int) -> bool:
+    """Whether a packet socket leads to this device; the kernel unbinds it when the device goes."""
+    try:
+        return socket.if_nametoindex(sock.getsockname()[0]) == ifindex
+    except OSError:
+        return False
+
+
 def _deafen(sock: socket.socket) -> None:
     """Let the socket receive nothing, whatever it is bound to, for as long as it is open."""
     program = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))

@@ -16,10 +16,10 @@ from shaper.errors import KernelRefused
 from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
-from shaper.kernel.packet_socket import open_packet_socket
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Link, Queue, Spec
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.sockets import MasterSockets
 
 # Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_NOARP = 0x80
@@ -43,6 +43,7 @@ class Device:
         slot: its row on the board, by which the forwarder knows it.
         netlink: where requests go.
         neighbours: who resolves its neighbours.
+        sockets: where its master's socket is lent.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Device:
         slot: int,
         netlink: Netlink,
         neighbours: Neighbours,
+        sockets: MasterSockets,
     ) -> None:
         self.spec = spec
         self.ifindex = ifindex
@@ -67,6 +69,7 @@ class Device:
         self._tap = tap
         self._netlink = netlink
         self._neighbours = neighbours
+        self._sockets = sockets
         self._forwarder: Forwarder | None = None
         self._is_open = False  # the forwarder has the TAP
         self._is_configured = False  # ... and settings
@@ -101,7 +104,7 @@ class Device:
             self._done = plan
 
     async def _open(self) -> None:
-        await self._tell("open", descriptor=self._tap.fileno())
+        await self._tell(messages.Open(self.slot), self._tap.fileno())
         self._is_open, self._is_configured, self._is_bound = True, False, False
 
     async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
@@ -177,7 +180,7 @@ class Device:
 
     async def flush(self) -> None:
         """Drop what waits, and count it."""
-        await self._tell("flush")
+        await self._tell(messages.Flush(self.slot))
 
     async def remove(self) -> None:
         """Remove the device."""
@@ -192,7 +195,8 @@ class Device:
     async def _close_path(self) -> None:
         self._neighbours.release(self.ifindex)
         with contextlib.suppress(KernelRefused):
-            await self._tell("close")
+            await self._tell(messages.Close(self.slot))
+        self._sockets.give_back(self.slot)
 
     async def _flush_if_downed(self, own: Link) -> None:
         """Flush what waits when the device is taken down, as closing the 1996 device did."""
@@ -231,7 +235,7 @@ class Device:
         if ring_frames == own.txqueuelen:
             return
         if ring_frames < own.txqueuelen:
-            await self._tell("absorb")
+            await self._tell(messages.Absorb(self.slot))
         await self._netlink.set_link(self.ifindex, txqlen=ring_frames)
 
     def _show_speed(self, speed_mbit: int | None) -> None:
@@ -244,26 +248,27 @@ class Device:
         if plan.settings is None and not self._is_configured:
             return
         self._is_configured = True
-        await self._tell("configure", settings=messages.pack_settings(plan.settings))
+        await self._tell(messages.Configure(self.slot, plan.settings))
 
     async def _bind(self, plan: Plan, master: Link | None) -> None:
-        """Open the master's socket for the forwarder, or take it away."""
+        """Lend the master's socket to the forwarder, or take it away."""
         master_index = master.ifindex if master is not None else self.master_index
         if not plan.has_carrier or master_index is None or self.spec.master is None:
             self._neighbours.release(self.ifindex)
             if self._is_bound:
-                await self._tell("unbind")
+                await self._tell(messages.Unbind(self.slot))
             self._is_bound = False
+            self._sockets.give_back(self.slot)
             return
         if plan.has_neighbours:
             self._neighbours.delegate(self.ifindex, master_index)
         self._is_bound = True
-        with open_packet_socket(self.spec.master) as sock:
-            await self._tell("bind", has_header=plan.has_link_header, descriptor=sock.fileno())
+        sock = self._sockets.lend(self.slot, self.spec.master, master_index)
+        await self._tell(messages.Bind(self.slot, plan.has_link_header), sock.fileno())
 
-    async def _tell(self, verb: str, *, descriptor: int | None = None, **fields: object) -> None:
+    async def _tell(self, order: messages.Order, descriptor: int | None = None) -> None:
         if self._forwarder is not None:
-            await self._forwarder.tell(verb, descriptor=descriptor, slot=self.slot, **fields)
+            await self._forwarder.tell(order, descriptor)
 
 
 def _changed(before: Plan | None, plan: Plan) -> set[str]:

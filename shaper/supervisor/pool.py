@@ -1,4 +1,8 @@
-"""The forwarders of one daemon: a shaper belongs to one of them, by its slot."""
+"""The forwarders of one daemon: a shaper belongs to one of them, by its slot.
+
+One that dies is replaced, whatever it takes: a start that fails, for want of descriptors or of
+memory, is tried again until it succeeds.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from shaper.channel.board import Board
+from shaper.channel.messages import Event, Ping
 from shaper.errors import KernelRefused, ShaperError
 from shaper.supervisor.process import Forwarder
 
@@ -17,10 +23,13 @@ from shaper.supervisor.process import Forwarder
 MAX_SHAPERS = 4096  # a megabyte of board
 _SHORT_LIFE_SECONDS = 1.0  # one that lived for less is not replaced at once
 _PAUSE_SECONDS = 0.5
+_MAX_PAUSE_SECONDS = 5.0  # between attempts to replace one
+_TELL_SECONDS = 60.0  # between two lines on the same failure
 
 _log = logging.getLogger(__name__)
 
 Replaced = Callable[[int, Forwarder], Awaitable[None]]
+Reported = Callable[[Event], None]
 
 
 class Pool:
@@ -31,31 +40,32 @@ class Pool:
     """
 
     def __init__(self, size: int) -> None:
-        self.board = Board.create(MAX_SHAPERS)
+        self.board = Board.create(MAX_SHAPERS + size)
         self.size = size
         self._forwarders: list[Forwarder] = []
         self._started_at: dict[int, float] = {}
         self._free_slots = list(range(MAX_SHAPERS - 1, -1, -1))
         self._on_replaced: Replaced | None = None
+        self._on_event: Reported | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, on_replaced: Replaced) -> None:
+    async def start(self, on_replaced: Replaced, on_event: Reported) -> None:
         """Start the forwarders.
 
         Args:
             on_replaced: awaited with a position and its new forwarder after one died.
+            on_event: called with what a forwarder tells of a shaper of its own.
         """
-        self._on_replaced = on_replaced
+        self._on_replaced, self._on_event = on_replaced, on_event
         for position in range(self.size):
             self._forwarders.append(await self._spawn(position))
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End every forwarder."""
         for task in self._tasks:
             task.cancel()
-        for forwarder in self._forwarders:
-            forwarder.stop()
-        self._forwarders.clear()
+        forwarders, self._forwarders = self._forwarders, []
+        await asyncio.gather(*(forwarder.stop() for forwarder in forwarders))
 
     def take_slot(self) -> int:
         """Return a cleared slot. Raises KernelRefused when there is none."""
@@ -84,16 +94,38 @@ class Pool:
         pids = {forwarder.pid for forwarder in self._forwarders}
         return pid in pids or _session(pid) in pids
 
+    def is_stalled(self, slot: int) -> bool:
+        """Whether the forwarder of a slot does not answer, or is being replaced."""
+        position = self.position_of(slot)
+        return position < len(self._forwarders) and self._forwarders[position].is_silent
+
     async def ping(self) -> None:
         """Return once every forwarder has answered. Raises KernelRefused when one does not."""
         for forwarder in tuple(self._forwarders):
-            await forwarder.tell("ping")
+            await forwarder.tell(Ping())
 
     async def _spawn(self, position: int) -> Forwarder:
         self._started_at[position] = time.monotonic()
-        forwarder = Forwarder(self.board, lambda dead: self._replace(position, dead))
-        await forwarder.start()
+        forwarder = Forwarder(
+            self.board,
+            MAX_SHAPERS + position,
+            partial(self._replace, position),
+            partial(self._report, position),
+        )
+        try:
+            await forwarder.start()
+        except BaseException:
+            await forwarder.stop()
+            raise
         return forwarder
+
+    def _report(self, position: int, event: Event) -> bool:
+        """Pass an event on; return False if it is of a shaper of another forwarder, or of none."""
+        if not 0 <= event.slot < MAX_SHAPERS or self.position_of(event.slot) != position:
+            return False
+        if self._on_event is not None:
+            self._on_event(event)
+        return True
 
     def _replace(self, position: int, dead: Forwarder) -> None:
         if dead not in self._forwarders:
@@ -103,17 +135,32 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _respawn(self, position: int) -> None:
+        forwarder = await self._spawn_at_last(position)
+        self._forwarders[position] = forwarder
+        for slot in range(position, MAX_SHAPERS, self.size):
+            self.board.repair(slot)
+        assert self._on_replaced is not None
+        try:
+            await self._on_replaced(position, forwarder)
+        except Exception:  # whatever it is, it must not be the end of this forwarder's shapers
+            _log.exception("handing shapers over to forwarder %d", forwarder.pid)
+
+    async def _spawn_at_last(self, position: int) -> Forwarder:
+        """Start a forwarder, however often that fails before."""
+        pause, told_at = _PAUSE_SECONDS, -_TELL_SECONDS
+        if time.monotonic() - self._started_at[position] < _SHORT_LIFE_SECONDS:
+            await asyncio.sleep(pause)
         while True:
-            if time.monotonic() - self._started_at[position] < _SHORT_LIFE_SECONDS:
-                await asyncio.sleep(_PAUSE_SECONDS)
             try:
-                self._forwarders[position] = await self._spawn(position)
-                assert self._on_replaced is not None
-                await self._on_replaced(position, self._forwarders[position])
-            except ShaperError as error:
-                _log.error("cannot replace a forwarder: %s", error)
-            else:
-                return
+                return await self._spawn(position)
+            except (ShaperError, OSError) as error:
+                if time.monotonic() - told_at >= _TELL_SECONDS:
+                    told_at = time.monotonic()
+                    _log.error("cannot replace a forwarder: %s; trying again", error)
+            except Exception:
+                _log.exception("cannot replace a forwarder; trying again")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
 
 def _session(pid: int) -> int | None:

@@ -1,29 +1,50 @@
-"""The forwarder processes: started, fed, watched, and replaced when they die.
+"""A forwarder process: started, given orders, watched, and ended when it is of no use any more.
 
-The supervisor keeps every TAP open itself, so a forwarder that dies takes nothing with it but the
-frames in its hands: carrier, addresses and routes stay, new frames wait in the TAP's ring, and the
-successor is handed the same descriptors.
+The supervisor keeps every TAP and every packet socket open itself, so a forwarder that dies takes
+nothing with it but the frames in its hands: carrier, addresses and routes stay, new frames wait in
+the TAP's ring, and the successor is handed the same descriptors. What a forwarder closes is never
+the last reference, so neither its work nor its death waits for the kernel to take something down.
+
+Silence. An order has no deadline of its own; the process as a whole is judged, by looks that the
+supervisor takes at it (`_LOOK_SECONDS` apart), so time in which the supervisor itself stood still
+does not count. A forwarder that neither answers nor changes its pulse is silent. A silent one that
+is stopped, sleeps or has used the processor without progress is ended; one that waits for the
+processor or a disk is given longer.
+
+Trust. A forwarder may have been taken over. What it sends is checked, and the first message that
+cannot be ends it. The supervisor waits for nothing that depends on its good will.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.errors import KernelRefused
+from shaper.supervisor import procfs
 
 # Chosen.
-_ANSWER_SECONDS = 5.0  # a forwarder answers within a round; one that does not is stuck
+_LOOK_SECONDS = 0.4
+_SILENT_LOOKS = 2  # of a process that will not come back by itself
+_STARVED_LOOKS = 25  # of one that waits for the processor or a disk: 10 s
+_STARTING_LOOKS = 150  # of one that has not begun yet: a minute, on a machine that is overloaded
+_SPINNING_SECONDS = 0.5  # of the processor used in silence; the longest flush takes 0.2
+_LEAVE_SECONDS = 0.2  # between the end of the channel and of the process
 _STOP_SECONDS = 2.0
+_POLL_SECONDS = 0.01
+_REPORTS_A_ROUND = 64
+_EVENTS_A_LOOK = 10_000  # more than twice the shapers there can be
 
 _log = logging.getLogger(__name__)
 
@@ -33,19 +54,44 @@ class Forwarder:
 
     Args:
         board: the memory of the counters.
+        pulse: the row of its pulse there.
         on_death: called once the process is gone without having been asked to go.
+        on_event: called with each event; False if it makes no sense.
+
+    Attributes:
+        is_silent: it has not answered for a while.
     """
 
-    def __init__(self, board: Board, on_death: Callable[[Forwarder], None]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        pulse: int,
+        on_death: Callable[[Forwarder], None],
+        on_event: Callable[[messages.Event], bool],
+    ) -> None:
+        self.is_silent = False
         self._board = board
+        self._pulse = pulse
         self._on_death = on_death
-        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._on_event = on_event
+        self._unanswered: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._serial = 0
-        self._end, theirs = messages.pair()
-        self._end.setblocking(False)
-        with theirs:
-            self._process = _spawn(theirs.fileno())
-        asyncio.get_running_loop().add_reader(self._end, self._on_readable)
+        self._sending = asyncio.Lock()
+        self._room: asyncio.Future[None] | None = None
+        self._judge = Judge()
+        self._events = 0  # since the last look
+        self._asked = 0  # the last order that was sent before the last look
+        self._end, theirs = _pair()
+        try:
+            with theirs:
+                self._process = _spawn(theirs.fileno())
+        except BaseException:
+            self._end.close()
+            raise
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._end, self._on_readable)
+        self._watching = loop.create_task(self._watch())
+        self._reaping: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
@@ -53,72 +99,238 @@ class Forwarder:
         return self._process.pid
 
     async def start(self) -> None:
-        """Hand the board over and wait until the process is up."""
-        await self.tell("board", descriptor=self._board.descriptor)
+        """Hand the board over and wait until the process is up, however long that takes."""
+        await self.tell(messages.Begin(self._pulse), self._board.descriptor)
+        self._judge.has_begun = True
 
-    async def tell(self, verb: str, *, descriptor: int | None = None, **fields: Any) -> None:
-        """Send a message and wait until it has been carried out.
+    async def tell(self, order: messages.Order, descriptor: int | None = None) -> None:
+        """Send an order and wait until it has been carried out.
 
-        Raises KernelRefused when the forwarder refused, is gone (EPIPE) or is stuck (ETIMEDOUT);
-        a stuck one is killed, and then replaced like any other that died.
+        Raises KernelRefused when the forwarder refused (EIO) or is gone (EPIPE). One that is
+        stuck is ended, and is gone then.
         """
-        self._serial += 1
-        serial = self._serial
-        answer = self._answers[serial] = asyncio.get_running_loop().create_future()
         try:
-            messages.send(self._end, {"verb": verb, "serial": serial, **fields}, descriptor)
-            await asyncio.wait_for(answer, _ANSWER_SECONDS)
-        except TimeoutError as error:
-            _log.error("forwarder %d does not answer: replacing it", self.pid)
-            self._process.send_signal(signal.SIGKILL)
-            raise KernelRefused(f"forwarder {self.pid} is stuck", errno.ETIMEDOUT) from error
+            async with self._sending:
+                answer = await self._send(order, descriptor)
+            await answer
         except OSError as error:
             raise KernelRefused(f"forwarder {self.pid} is gone", errno.EPIPE) from error
-        finally:
-            self._answers.pop(serial, None)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Let the process end by itself, and make sure of it."""
         self._release()
+        if await self._has_ended(_STOP_SECONDS):
+            return
+        self._process.kill()
+        if not await self._has_ended(_STOP_SECONDS):
+            _log.error("forwarder %d cannot be killed: leaving it behind", self.pid)
+
+    async def _send(self, order: messages.Order, descriptor: int | None) -> asyncio.Future[None]:
+        while True:
+            try:
+                return self._post(order, descriptor)
+            except BlockingIOError:
+                await self._wait_for_room()
+
+    def _post(self, order: messages.Order, descriptor: int | None = None) -> asyncio.Future[None]:
+        messages.send_order(self._end, self._serial + 1, order, descriptor)
+        self._serial += 1
+        answer = asyncio.get_running_loop().create_future()
+        self._unanswered.append((self._serial, answer))
+        return answer
+
+    async def _wait_for_room(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._room = loop.create_future()
+        loop.add_writer(self._end, _resolve, self._room)
         try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            await self._room
+        finally:
+            self._room = None
+            if self._end.fileno() >= 0:
+                loop.remove_writer(self._end)
 
     def _on_readable(self) -> None:
+        """Take a bounded number of reports, so that a flood of them leaves time for the rest."""
         try:
-            received = messages.receive(self._end)
+            for _ in range(_REPORTS_A_ROUND):
+                report = messages.receive_report(self._end)
+                if report is None:
+                    self._lose()
+                    return
+                self._take(report)
         except BlockingIOError:
             return
+        except messages.Malformed as error:
+            self._lose(f"sent what cannot be ({error})")
         except OSError:
-            received = None
-        if received is None:
-            self._died()
+            self._lose()
+
+    def _take(self, report: messages.Report) -> None:
+        match report:
+            case messages.Done(serial, failed):
+                self._answered(serial, failed)
+            case messages.ReadFailed():
+                self._events += 1
+                if self._events > _EVENTS_A_LOOK or not self._on_event(report):
+                    raise messages.Malformed(f"{report}")
+
+    def _answered(self, serial: int, failed: str | None) -> None:
+        if not self._unanswered or self._unanswered[0][0] != serial:
+            raise messages.Malformed(f"an answer to order {serial}")
+        _, answer = self._unanswered.popleft()
+        self._judge.progressed()
+        self.is_silent = False
+        if answer.done():  # given up by what waited for it
             return
-        message, _ = received
-        answer = self._answers.get(message["serial"])
-        if answer is None or answer.done():
-            return
-        if "failed" in message:
-            answer.set_exception(KernelRefused(message["failed"], errno.EIO))
+        if failed is not None:
+            answer.set_exception(KernelRefused(failed, errno.EIO))
+            answer.exception()  # a ping's is looked at by nothing else
         else:
             answer.set_result(None)
 
-    def _died(self) -> None:
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                self._look()
+            except Exception:  # a look that fails must not be the last one
+                _log.exception("looking at forwarder %d", self.pid)
+
+    def _look(self) -> None:
+        self._events = 0
+        is_overdue = bool(self._unanswered) and self._unanswered[0][0] <= self._asked
+        if not self._unanswered:
+            self._post(messages.Ping())
+        self._asked = self._serial
+        pulse, usage = self._board.pulse(self._pulse), procfs.usage(self.pid)
+        finding = self._judge.look(pulse, usage, is_overdue=is_overdue)
+        self.is_silent = self._judge.is_silent
+        if finding is not None:
+            self._lose(finding)
+
+    def _lose(self, finding: str = "") -> None:
+        """Give the process up: it ended, or it is ended for the reason given."""
+        if self._end.fileno() < 0:
+            return
+        if finding:
+            _log.error("forwarder %d %s: replacing it", self.pid, finding)
+            self._process.kill()
         self._release()
-        status = self._process.wait()
-        _log.error("forwarder %d died (%s): starting another", self.pid, _how(status))
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+        self._reaping = asyncio.get_running_loop().create_task(self._reap(is_told=bool(finding)))
         self._on_death(self)
 
+    async def _reap(self, *, is_told: bool) -> None:
+        if not await self._has_ended(_LEAVE_SECONDS):
+            self._process.kill()
+            while not await self._has_ended(_STOP_SECONDS):
+                pass
+        if not is_told:
+            _log.error(
+                "forwarder %d died (%s): starting another",
+                self.pid,
+                _how(self._process.returncode),
+            )
+
+    async def _has_ended(self, seconds: float) -> bool:
+        """Wait for the process; return whether it ended in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self._process.poll() is None:
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+        return True
+
     def _release(self) -> None:
-        if self._end.fileno() < 0:  # it died before it was stopped
-            return
-        asyncio.get_running_loop().remove_reader(self._end)
-        self._end.close()
+        """Close our end, and refuse whatever waits for an answer."""
+        self.is_silent = True
+        self._watching.cancel()
+        if self._end.fileno() >= 0:  # it may have died before it was stopped
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._end)
+            loop.remove_writer(self._end)
+            self._end.close()
+        waiting = [answer for _, answer in self._unanswered]
+        self._unanswered.clear()
+        for future in (*waiting, self._room):
+            if future is not None and not future.done():
+                future.set_exception(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+                future.exception()
+
+
+class Judge:
+    """Tells a forwarder that is stuck from one that is busy, by one look after the other.
+
+    Attributes:
+        has_begun: it has answered once.
+        is_silent: there was no progress between the last two looks.
+    """
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.is_silent = False
+        self._silent_looks = 0
+        self._mute_looks = 0  # since the last answer, whatever the pulse says
+        self._has_progressed = True
+        self._pulse: int | None = None
+        self._seconds: float | None = None  # of the processor, when the silence began
+
+    def progressed(self) -> None:
+        """Note an answer."""
+        self._has_progressed = True
+
+    def look(self, pulse: int, usage: procfs.Usage | None, *, is_overdue: bool) -> str | None:
+        """Return why a process is to be ended; None: it is not.
+
+        Args:
+            pulse: of the process.
+            usage: what the kernel tells of it; None: nothing.
+            is_overdue: an order that was sent before the last look is unanswered.
+        """
+        has_answered = self._has_progressed or not is_overdue
+        is_moving = has_answered or pulse != self._pulse
+        self._mute_looks = 0 if has_answered else self._mute_looks + 1
+        self._pulse, self._has_progressed = pulse, False
+        self._silent_looks = 0 if is_moving else self._silent_looks + 1
+        self.is_silent = self._silent_looks > 0
+        if is_moving or usage is None:
+            self._seconds = usage.seconds if usage is not None else None
+        if not self.has_begun:
+            return self._judge_starting(usage)
+        if self._mute_looks >= _STARVED_LOOKS:
+            return "answers nothing"
+        if self._silent_looks < _SILENT_LOOKS or usage is None:
+            return None
+        return self._judge_silent(usage)
+
+    def _judge_starting(self, usage: procfs.Usage | None) -> str | None:
+        if usage is not None and usage.is_stopped and self._silent_looks >= _SILENT_LOOKS:
+            return "is stopped"
+        return "does not start" if self._mute_looks >= _STARTING_LOOKS else None
+
+    def _judge_silent(self, usage: procfs.Usage) -> str | None:
+        if usage.is_stopped:
+            return "is stopped"
+        if usage.is_asleep:
+            return "does not answer"
+        if self._seconds is not None and usage.seconds - self._seconds >= _SPINNING_SECONDS:
+            return "is stuck in a loop"
+        return None
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    try:
+        ours, theirs = messages.pair()
+    except OSError as error:
+        raise _cannot_start(error) from error
+    ours.setblocking(False)
+    return ours, theirs
 
 
 def _spawn(channel_descriptor: int) -> subprocess.Popen[bytes]:
@@ -133,14 +345,18 @@ def _spawn(channel_descriptor: int) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     except OSError as error:
-        raise KernelRefused(
-            f"cannot start a forwarder: {error.strerror}", error.errno or errno.EIO
-        ) from error
+        raise _cannot_start(error) from error
 
 
-def _how(status: int) -> str:
+def _cannot_start(error: OSError) -> KernelRefused:
+    return KernelRefused(f"cannot start a forwarder: {error.strerror}", error.errno or errno.EIO)
+
+
+def _how(status: int | None) -> str:
     if status == -signal.SIGSYS:
         return "signal SIGSYS: a system call that its filter does not allow, see the kernel's log"
-    if status < 0:
-        return f"signal {signal.Signals(-status).name}"
+    if status is not None and status < 0:
+        with contextlib.suppress(ValueError):  # a real-time signal has no name
+            return f"signal {signal.Signals(-status).name}"
+        return f"signal {-status}"
     return f"exit status {status}"

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from shaper.channel.messages import Event
 from shaper.desired.plan import ALIAS_PREFIX, make_plan
 from shaper.desired.store import Store
 from shaper.desired.topology import would_loop
@@ -25,12 +27,15 @@ from shaper.model import Link, Spec, State
 from shaper.supervisor.device import Device
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.sockets import MasterSockets
+from shaper.supervisor.together import together
 from shaper.supervisor.watcher import Watcher
 
 # Chosen.
 _RETRY_SECONDS = 0.2  # after a part of a plan was refused; traffic is owed within a second
 _RELEASE_SECONDS = 30.0  # the kernel took 12.6 to 14.8 to close the 1000 TAPs of a dead forwarder
 _LOOK_SECONDS = 0.05
+_TELL_SECONDS = 60.0  # between two lines on the same TAP that cannot be read
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +57,8 @@ class Supervisor:
 
     def __init__(self, store: Store, pool: Pool, netlink: Netlink) -> None:
         self.netlink = netlink
+        self._sockets = MasterSockets()
+        self._told_at: dict[int, float] = {}  # of a slot: when the log last told of its TAP
         self._store = store
         self._pool = pool
         self._watcher = Watcher(netlink, self._links_changed)
@@ -72,38 +79,47 @@ class Supervisor:
             inherited: names whose TAPs only a dying forwarder of our own can still hold; those
                 are waited for, `_RELEASE_SECONDS` for all of them together.
         """
-        await self._pool.start(self._forwarder_replaced)
+        await self._pool.start(self._forwarder_replaced, self._forwarder_reported)
         await self._watcher.start()
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         async with self.lock:
-            for spec in specs:
-                device = await self.create(spec, release if spec.ifname in inherited else 0)
-                await self._reconcile_or_retry(device)
+            await together(
+                self._start_one(spec, release if spec.ifname in inherited else 0) for spec in specs
+            )
             self.save()
         self._has_started = True
+
+    async def _start_one(self, spec: Spec, release: float) -> None:
+        await self._reconcile_or_retry(await self.create(spec, release))
 
     async def stop(self) -> None:
         """Remove the devices, as unloading the module did; the state file stays."""
         async with self.lock:
+            await self._pool.stop()
+            try:
+                await self.netlink.remove_links(self._by_index)
+            except ShaperError as error:
+                _log.warning("removing the devices one by one: %s", error)
             for device in self.devices.values():
                 await device.remove()
             self.devices.clear()
             self._by_index.clear()
         await self._watcher.stop()
-        self._pool.stop()
+        self._sockets.close()
 
     async def abandon(self) -> None:
         """Leave the devices as a crash would: closed, with their routes, to be adopted later.
 
         Those that a failed start made are removed: nobody can have routes over them yet.
         """
+        await self._pool.stop()
         for device in self.devices.values():
             is_worth_keeping = self._has_started or device.was_adopted
             await (device.abandon() if is_worth_keeping else device.remove())
         self.devices.clear()
         self._by_index.clear()
         await self._watcher.stop()
-        self._pool.stop()
+        self._sockets.close()
 
     async def ping(self) -> None:
         """Return once the whole daemon, forwarders included, has answered."""
@@ -131,7 +147,9 @@ class Supervisor:
             self._pool.free_slot(slot)
             raise
         ifindex = socket.if_nametoindex(spec.ifname)
-        device = Device(spec, tap, ifindex, slot, self.netlink, self._watcher.neighbours)
+        device = Device(
+            spec, tap, ifindex, slot, self.netlink, self._watcher.neighbours, self._sockets
+        )
         device.was_adopted = alias is not None
         self.devices[spec.ifname] = self._by_index[ifindex] = device
         try:
@@ -242,12 +260,11 @@ class Supervisor:
 
     async def _links_changed(self, indices: set[int]) -> None:
         async with self.lock:
-            for ifindex in self._by_index.keys() & indices - self.links.by_index.keys():
-                await self._reconcile_or_retry(self._by_index[ifindex])
+            gone = self._by_index.keys() & indices - self.links.by_index.keys()
+            await together(self._reconcile_or_retry(self._by_index[each]) for each in gone)
             concerned = self._concerned(indices)
             self._follow_names(concerned)
-            for device in concerned:
-                await self._reconcile_or_retry(device)
+            await together(self._reconcile_or_retry(device) for device in concerned)
 
     def _concerned(self, indices: set[int]) -> list[Device]:
         """Return the shapers that changed, or whose masters did, or that wait for one."""
@@ -284,29 +301,60 @@ class Supervisor:
         try:
             await self.reconcile(device)
         except ShaperError as error:
-            if str(error) != device.last_refusal:
-                _log.warning("%s: %s; trying again", device.spec.ifname, error)
-            device.last_refusal = str(error)
-            loop = asyncio.get_running_loop()
-            loop.call_later(_RETRY_SECONDS, self._watcher.mark, device.ifindex)
+            self._try_again(device, str(error), is_expected=True)
+        except Exception as error:  # a defect, which must not keep the others from their turn
+            self._try_again(device, repr(error), is_expected=False)
+
+    def _try_again(self, device: Device, refusal: str, *, is_expected: bool) -> None:
+        if refusal != device.last_refusal:
+            _log.warning(
+                "%s: %s; trying again", device.spec.ifname, refusal, exc_info=not is_expected
+            )
+        device.last_refusal = refusal
+        loop = asyncio.get_running_loop()
+        loop.call_later(_RETRY_SECONDS, self._watcher.mark, device.ifindex)
 
     async def _forwarder_replaced(self, position: int, forwarder: Forwarder) -> None:
         async with self.lock:
-            for device in self.devices.values():
-                if self._pool.position_of(device.slot) == position:
-                    await self._hand_over(device, forwarder)
+            await together(
+                self._hand_over(device, forwarder)
+                for device in tuple(self.devices.values())
+                if self._pool.position_of(device.slot) == position
+            )
 
     async def _hand_over(self, device: Device, forwarder: Forwarder) -> None:
         try:
             await device.hand_over(forwarder)
         except ShaperError as error:
-            _log.warning("%s: %s; trying again", device.spec.ifname, error)
+            if error.errno != errno.EPIPE:  # it died as well: another is on its way
+                self._try_again(device, str(error), is_expected=True)
+        except Exception as error:
+            self._try_again(device, repr(error), is_expected=False)
         # A change that the death, or this refusal, interrupted is still to be finished.
         self._watcher.mark(device.ifindex)
 
     def is_forwarder(self, pid: int) -> bool:
         """Whether a process is a forwarder of ours, or was started by one."""
         return self._pool.is_forwarder(pid)
+
+    def _forwarder_reported(self, event: Event) -> None:
+        """Tell of a TAP that cannot be read, once a minute; the forwarder tries again by itself.
+
+        The device is looked at as well: it may be gone.
+        """
+        device = next((each for each in self.devices.values() if each.slot == event.slot), None)
+        if device is None:
+            return
+        self._watcher.mark(device.ifindex)
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at.get(event.slot, -_TELL_SECONDS) >= _TELL_SECONDS:
+            self._told_at[event.slot] = now
+            reason = os.strerror(event.number)
+            _log.error("%s: cannot read its TAP: %s; trying again", device.spec.ifname, reason)
+
+    def is_stalled(self, device: Device) -> bool:
+        """Whether the forwarder of a shaper does not answer, or is being replaced."""
+        return self._pool.is_stalled(device.slot)
 
     def counters(self, device: Device) -> dict[str, int]:
         """Return what its forwarder has counted for a shaper."""
@@ -315,6 +363,7 @@ class Supervisor:
     def forget(self, device: Device) -> None:
         """Strike a shaper off whose device is gone."""
         del self.devices[device.spec.ifname], self._by_index[device.ifindex]
+        self._told_at.pop(device.slot, None)
         self._pool.free_slot(device.slot)
 
     def save(self) -> list[str]:

@@ -47,7 +47,8 @@ class MemorySource:
 
     def __init__(self) -> None:
         self.frames: deque[bytes] = deque()
-        self.is_gone = False
+        self.is_gone = self.is_failing = False
+        self.failure = 0
         self.lost = 0
         self.is_closed = False
 

@@ -12,7 +12,7 @@ import asyncio
 import errno
 import socket
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +91,7 @@ class MemoryNetlink(Netlink):
         self.routed: set[int] = set()
         self.speeds: dict[str, int | None] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.bound: dict[socket.socket, Link] = {}  # what packet sockets lead to
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
         self.gates: dict[str, asyncio.Event] = {}
         self._monitors: list[MemoryMonitor] = []
@@ -178,7 +179,13 @@ class MemoryNetlink(Netlink):
         self.requests.append(("packet_socket", {"ifname": ifname}))
         if ifname not in {link.ifname for link in self.devices.values()}:
             raise KernelRefused(f"cannot send through {ifname}: No such device", errno.ENODEV)
-        return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.bound[sock] = self.devices[self.index_of(ifname)]
+        return sock
+
+    def is_bound_to(self, sock: socket.socket, ifindex: int) -> bool:
+        """Stand in for packet_socket.is_bound_to."""
+        return self.bound[sock].ifindex == ifindex and ifindex in self.devices
 
     def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
         """Stand in for ethtool.set_speed."""
@@ -262,6 +269,13 @@ class MemoryNetlink(Netlink):
             )
         elif (ifindex, _family(destination), destination) not in self.entries:
             self.set_entry(ifindex, destination, _NUD_INCOMPLETE)
+
+    async def remove_links(self, indices: Iterable[int]) -> None:
+        """Remove devices, but for those that are gone already."""
+        await self._serve("remove_links", indices=(indices := list(indices)))
+        for ifindex in indices:
+            if ifindex in self.devices:
+                self.take_away(ifindex)
 
     async def remove_kernel_link_local(self, ifindex: int) -> None:
         """Take away what a device gave itself."""

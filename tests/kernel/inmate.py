@@ -25,7 +25,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from bench.lab.topology import MASTER
 from shaper.channel import messages
@@ -50,15 +50,23 @@ libc = ctypes.CDLL(None, use_errno=True)
 IS_X86 = os.uname().machine == "x86_64"
 
 
-class Loop(loop.Loop):
-    """A forwarder's loop that knows one message more."""
+@dataclass(frozen=True)
+class Attack:
+    """The order to carry out an attack."""
 
-    def _apply(self, message: messages.Message, descriptor: int | None, now_ns: int) -> None:
-        if message["verb"] != "attack":
-            super()._apply(message, descriptor, now_ns)
+    name: str
+    supervisor: int
+
+
+class Loop(loop.Loop):
+    """A forwarder's loop that knows one order more."""
+
+    def _apply(self, order: messages.Order | Attack, descriptor: int | None, now_ns: int) -> None:
+        if not isinstance(order, Attack):
+            super()._apply(order, descriptor, now_ns)
             return
         try:
-            ATTACKS[message["name"]](Loot(self, message["supervisor"]))
+            ATTACKS[order.name](Loot(self, order.supervisor))
         except OSError as error:
             os._exit(error.errno or FAILED)
         except BaseException:
@@ -238,7 +246,7 @@ POWERS: dict[str, Callable[[Loot], None]] = {
     "take frames and drop them": lambda loot: drain(loot.tap),
     "lie on the board": lie,
     "write to the log": lambda _: void(os.write(2, b"a lie in the log\n")),
-    "answer what was not asked": lambda loot: messages.send(loot.channel, {"serial": 0}),
+    "answer what was not asked": lambda loot: messages.send_report(loot.channel, messages.Done(0)),
     "run out of memory": run_out_of_memory,
 }
 ATTACKS |= POWERS
@@ -272,7 +280,7 @@ class Supervisor:
     def __init__(self, preparation: str) -> None:
         self._tap = Tap(TAP_NAME)
         self._sock = open_packet_socket(MASTER)
-        self._board = Board.create(2)
+        self._board = Board.create(3)
         self._is_unfiltered = "n" in preparation
         self._is_unlocked = "l" in preparation
         self._control = socket.socket(socket.AF_UNIX)
@@ -295,14 +303,15 @@ class Supervisor:
                 self._become_forwarder(theirs.detach())
             theirs.close()
             with contextlib.suppress(OSError):
-                self._say(ours, "board", self._board.descriptor)
-                self._say(ours, "open", self._tap.fileno(), slot=0)
-                self._say(ours, "bind", self._sock.fileno(), slot=0, has_header=True)
-                self._say(ours, "attack", name=attack, supervisor=supervisor)
+                self._say(ours, messages.Begin(2), self._board.descriptor)
+                self._say(ours, messages.Open(0), self._tap.fileno())
+                self._say(ours, messages.Bind(0, has_header=True), self._sock.fileno())
+                self._say(ours, Attack(attack, supervisor))
             _, status = os.waitpid(pid, 0)
         return _how(os.waitstatus_to_exitcode(status))
 
     def _become_forwarder(self, end: int) -> None:
+        messages._ORDERS["Attack"] = Attack  # type: ignore[assignment]
         program.Loop = Loop  # type: ignore[misc]
         if self._is_unfiltered:
             sandbox._filter_system_calls = _refuse
@@ -313,11 +322,11 @@ class Supervisor:
         program.main()
 
     def _say(
-        self, end: socket.socket, verb: str, descriptor: int | None = None, **fields: Any
+        self, end: socket.socket, order: messages.Order | Attack, descriptor: int | None = None
     ) -> None:
-        messages.send(end, {"verb": verb, "serial": 0, **fields}, descriptor)
-        answer = messages.receive(end)
-        assert answer is None or "failed" not in answer[0], answer
+        messages.send_order(end, 0, order, descriptor)  # type: ignore[arg-type]
+        answer = messages.receive_report(end)
+        assert answer in (None, messages.Done(0)), answer
 
     def read(self) -> int:
         """Return what the board says in the row that was lied in."""

@@ -11,6 +11,7 @@ from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
 from shaper.supervisor.device import Device
+from shaper.supervisor.sockets import MasterSockets
 from shaper.testing.kernel import MemoryNetlink, MemoryTap
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
@@ -29,7 +30,7 @@ class Rig:
         self.kernel.devices[ETH1.ifindex] = ETH1
         self.neighbours = Neighbours(self.kernel, Links())
         self.forwarder = MemoryForwarder()
-        patch.setattr("shaper.supervisor.device.open_packet_socket", self.kernel.packet_socket)
+        self.sockets = MasterSockets(self.kernel.packet_socket, lambda _, __: True)
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
 
     async def make(
@@ -38,7 +39,9 @@ class Rig:
         """Make the device, up as an administrator would set it, and attach it."""
         self.tap = MemoryTap("shaper0", self.kernel)
         self.index = self.tap.ifindex
-        self.device = Device(spec, self.tap, self.index, 0, self.kernel, self.neighbours)
+        self.device = Device(
+            spec, self.tap, self.index, 0, self.kernel, self.neighbours, self.sockets
+        )
         self.device.was_adopted = was_adopted
         await self.device.prepare()
         await self.device.hand_over(self.forwarder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 
 from shaper.channel.board import Board
+from shaper.channel.messages import Event, Order
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.model import Link, Options, Queue, Spec
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
+from shaper.supervisor.sockets import MasterSockets
 from shaper.testing.kernel import MemoryNetlink, MemoryTap
 
 ETH1 = Link(
@@ -46,9 +49,14 @@ class MemoryForwarder:
     def __init__(
         self,
         board: Board | None = None,
+        pulse: int = 0,
         on_death: Callable[[MemoryForwarder], None] | None = None,
+        on_event: Callable[[Event], bool] | None = None,
     ) -> None:
         self.board = board
+        self.pulse = pulse
+        self.on_event = on_event
+        self.is_silent = False
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
         self.stopped = False
@@ -57,13 +65,14 @@ class MemoryForwarder:
     async def start(self) -> None:
         """Be there at once."""
 
-    async def tell(self, verb: str, *, descriptor: int | None = None, **fields: Any) -> None:
-        """Remember a message, or refuse it."""
+    async def tell(self, order: Order, descriptor: int | None = None) -> None:
+        """Remember an order, or refuse it."""
+        verb = type(order).__name__.lower()
         if self.refusals[verb]:
             raise self.refusals[verb].pop(0)
-        self.told.append((verb, fields))
+        self.told.append((verb, dataclasses.asdict(order)))
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Note it."""
         self.stopped = True
 
@@ -99,12 +108,12 @@ class Machine:
         self.taps: dict[str, MemoryTap] = {}
         self.next_refusals: dict[str, list[ShaperError]] = {}
         self.state_directory = state_directory
+        patch.setattr("shaper.supervisor.reconciler.MasterSockets", self._sockets)
         self.again()
         patch.setattr("shaper.supervisor.watcher.Monitor", self.kernel.monitor)
         patch.setattr("shaper.supervisor.pool.Forwarder", self._forwarder)
         patch.setattr("shaper.supervisor.reconciler.Tap", self.tap)
         patch.setattr("socket.if_nametoindex", self.kernel.index_of)
-        patch.setattr("shaper.supervisor.device.open_packet_socket", self.kernel.packet_socket)
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
         patch.setattr("shaper.supervisor.commands.reverse_path_warning", lambda _: None)
         patch.setattr("shaper.supervisor.commands.counters.tx_dropped", lambda: {"shaper0": 7})
@@ -147,9 +156,10 @@ class Machine:
         """Change a device as an administrator would."""
         self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
 
-    def _forwarder(
-        self, board: Board, on_death: Callable[[MemoryForwarder], None]
-    ) -> MemoryForwarder:
-        self.forwarders.append(MemoryForwarder(board, on_death))
+    def _sockets(self) -> MasterSockets:
+        return MasterSockets(self.kernel.packet_socket, self.kernel.is_bound_to)
+
+    def _forwarder(self, *arguments: Any) -> MemoryForwarder:
+        self.forwarders.append(MemoryForwarder(*arguments))
         self.forwarders[-1].refusals.update(self.next_refusals)
         return self.forwarders[-1]

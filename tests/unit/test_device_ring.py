@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,9 +19,11 @@ REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """Return a kernel on which no device is made yet."""
-    return Rig(monkeypatch)
+    rig = Rig(monkeypatch)
+    yield rig
+    rig.sockets.close()
 
 
 @instantly

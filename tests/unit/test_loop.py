@@ -3,139 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from shaper.channel import messages
-from shaper.channel.board import Board
-from shaper.forwarder.loop import Loop
-from shaper.forwarder.states import PathState
-from shaper.model import Queue, Settings
-
-SECONDS = 5.0  # for anything that is owed within a round
-HEADER = bytes(10) + bytes(12) + b"\x08\x00"  # of virtio-net, and of Ethernet with IPv4
-FAST = Settings(
-    rate_bits=10**10,
-    unit_bytes=1514,
-    burst_bytes=10**6,
-    queue=Queue.FIFO,
-    limit_packets=1000,
-    hz=1000,
+from shaper.channel.messages import (
+    Absorb,
+    Begin,
+    Bind,
+    Close,
+    Flush,
+    Open,
+    Order,
+    Ping,
+    ReadFailed,
+    Unbind,
 )
-SLOW = replace(FAST, rate_bits=8, burst_bytes=1514)  # a frame in a quarter of an hour
-
-
-def frame(number: int) -> bytes:
-    """Return a frame of 800 bytes on the wire, as a TAP gives it."""
-    return HEADER + number.to_bytes(2, "big") + bytes(784)
-
-
-class Wire:
-    """Our ends of what a path reads and writes: `tap` is put into, `master` is taken from."""
-
-    def __init__(self) -> None:
-        self.tap, self.tap_theirs = _pair()
-        self.master, self.master_theirs = _pair()
-        self.master_theirs.setblocking(False)  # as the supervisor opens it
-
-    def received(self, frames: int) -> list[bytes]:
-        """Return so many frames that left."""
-        return [self.master.recv(2000) for _ in range(frames)]
-
-    def close(self) -> None:
-        """Close all ends."""
-        for each in (self.tap, self.tap_theirs, self.master, self.master_theirs):
-            each.close()
-
-
-class Rig:
-    """A loop in a thread, and the supervisor's end of its channel."""
-
-    def __init__(self) -> None:
-        self.end, self._theirs = messages.pair()
-        self.end.settimeout(SECONDS)
-        self.board = Board.create(4)
-        self.loop = Loop(self._theirs)
-        self._thread = threading.Thread(target=self.loop.run)
-        self._serial = 0
-        self._wires: list[Wire] = []
-
-    def __enter__(self) -> Rig:
-        self._thread.start()
-        assert self.ask("board", self.board.descriptor) is None
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.end.close()
-        self.wait_for_end()
-        self._theirs.close()
-        for path in self.loop._paths.values():
-            path.close()
-        for wire in self._wires:
-            wire.close()
-
-    def wire(self) -> Wire:
-        """Return a TAP and a master that are not given to a path yet."""
-        self._wires.append(Wire())
-        return self._wires[-1]
-
-    def ask(self, verb: str, descriptor: int | None = None, **fields: Any) -> str | None:
-        """Have a message obeyed; return why it was not, or None."""
-        self._serial += 1
-        messages.send(self.end, {"verb": verb, "serial": self._serial, **fields}, descriptor)
-        received = messages.receive(self.end)
-        assert received is not None
-        answer, _ = received
-        assert answer["serial"] == self._serial
-        return answer.get("failed")
-
-    def until(self, is_so: Callable[[], bool]) -> None:
-        """Let rounds go by until something holds."""
-        deadline = time.monotonic() + SECONDS
-        while not is_so():
-            assert time.monotonic() < deadline, "it never came to that"
-            assert self.ask("ping") is None
-
-    def path(self, slot: int = 0, settings: Settings = FAST, wire: Wire | None = None) -> Wire:
-        """Open, configure and bind a path, as the supervisor does."""
-        wire = wire or self.wire()
-        assert self.ask("open", wire.tap_theirs.fileno(), slot=slot) is None
-        assert self.configure(settings, slot) is None
-        assert self.bind(wire, slot) is None
-        wire.tap_theirs.close()
-        return wire
-
-    def configure(self, settings: Settings | None, slot: int = 0) -> str | None:
-        """Change the settings of a path."""
-        return self.ask("configure", slot=slot, settings=messages.pack_settings(settings))
-
-    def bind(self, wire: Wire, slot: int = 0) -> str | None:
-        """Let a path send to the master of this wire."""
-        answer = self.ask("bind", wire.master_theirs.fileno(), slot=slot, has_header=True)
-        wire.master_theirs.close()
-        return answer
-
-    def count(self, field: str, slot: int = 0) -> int:
-        """Return a counter."""
-        return self.board.read(slot)[field]
-
-    def wait_for_end(self) -> None:
-        """Return once the loop has ended; fail if it does not."""
-        self._thread.join(SECONDS)
-        assert not self._thread.is_alive()
-
-
-def _pair() -> tuple[socket.socket, socket.socket]:
-    """Return two ends that keep frames apart; ours gives up after a while."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(SECONDS)
-    return ours, theirs
+from shaper.forwarder.states import PathState
+from tests.unit.loop_rig import FAST, PULSE, SECONDS, SLOW, Rig, Wire, frame
 
 
 @pytest.fixture
@@ -174,10 +66,10 @@ def test_a_path_that_is_not_complete_holds_its_frames(rig: Rig, missing: str) ->
     if missing == "settings":
         assert rig.configure(None) is None
     else:
-        assert rig.ask("unbind", slot=0) is None
+        assert rig.ask(Unbind(0)) is None
         assert wire.received(1) == [b""], "the master's socket is closed"
     wire.tap.send(frame(1))
-    assert rig.ask("ping") is None
+    assert rig.ask(Ping()) is None
     assert _seen(rig) == 0
     assert rig.bind(other) is None
     assert rig.configure(FAST) is None
@@ -199,7 +91,7 @@ def test_flushing_drops_and_counts(rig: Rig) -> None:
     for number in range(3):
         wire.tap.send(frame(number))
     assert wire.received(1) == [frame(0)]
-    assert rig.ask("flush", slot=0) is None
+    assert rig.ask(Flush(0)) is None
     assert rig.count("flush") == 2
     assert rig.count("backlog_packets") == 0
     assert rig.configure(FAST) is None
@@ -212,7 +104,7 @@ def test_absorbing_empties_the_tap(rig: Rig) -> None:
     wire = rig.path(settings=replace(SLOW, limit_packets=2))
     frames = _fill(rig, wire, lambda: rig.count("backlog_packets") == 2)
     assert wire.received(1) == [frame(0)]
-    assert rig.ask("absorb", slot=0) is None
+    assert rig.ask(Absorb(0)) is None
     wire.tap.send(frame(frames))
     assert rig.configure(FAST) is None
     assert wire.received(frames) == [frame(number) for number in range(1, frames + 1)]
@@ -224,10 +116,10 @@ def test_closing_lets_go_of_everything(rig: Rig) -> None:
     for number in range(3):
         wire.tap.send(frame(number))
     assert wire.received(1) == [frame(0)]
-    assert rig.ask("close", slot=0) is None
+    assert rig.ask(Close(0)) is None
     assert wire.tap.recv(1) == b""
     assert wire.received(1) == [b""]
-    assert rig.ask("flush", slot=0) is not None
+    assert rig.ask(Flush(0)) is not None
     rig.path(wire=next_wire).tap.send(frame(7))
     assert next_wire.received(1) == [frame(7)]
 
@@ -238,7 +130,7 @@ def test_a_closed_path_counts_no_more(rig: Rig) -> None:
     for number in range(4):
         wire.tap.send(frame(number))
     assert wire.received(1) == [frame(0)]
-    assert rig.ask("close", slot=0) is None
+    assert rig.ask(Close(0)) is None
     rig.board.clear(0)
     end_ns = time.monotonic_ns() + 100_000_000  # the last frame was to leave within 42 ms
     rig.until(lambda: time.monotonic_ns() > end_ns)
@@ -252,50 +144,33 @@ def test_paths_do_not_know_of_each_other(rig: Rig) -> None:
         slow.tap.send(frame(number))
         fast.tap.send(frame(number))
     assert fast.received(3) == [frame(0), frame(1), frame(2)]
-    assert rig.ask("flush", slot=0) is None
-    assert rig.ask("close", slot=0) is None
+    assert rig.ask(Flush(0)) is None
+    assert rig.ask(Close(0)) is None
     fast.tap.send(frame(3))
     assert fast.received(1) == [frame(3)]
     assert rig.count("flush", 1) == 0
 
 
 @pytest.mark.parametrize(
-    ("verb", "fields"),
-    [
-        ("trace", {"slot": 0}),
-        ("trace", {}),
-        ("flush", {"slot": 3}),
-        ("flush", {}),
-        ("close", {"slot": 3}),
-        ("configure", {"slot": 0}),
-        ("configure", {"slot": 0, "settings": {"queue": "lifo"}}),
-        ("open", {"slot": 0}),
-        ("bind", {"slot": 0, "has_header": True}),
-        ("board", {}),
-    ],
+    "order", [Flush(3), Close(3), Unbind(3), Open(0), Bind(0, has_header=True), Begin(PULSE)]
 )
-def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(
-    rig: Rig, verb: str, fields: dict[str, Any]
-) -> None:
-    """An unknown verb or slot, or a descriptor lost on its way, is answered with a reason."""
+def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(rig: Rig, order: Order) -> None:
+    """An unknown slot, or a descriptor lost on its way, is answered with a reason."""
     wire = rig.path()
-    assert rig.ask(verb, **fields)
+    assert rig.ask(order)
     wire.tap.send(frame(1))
     assert wire.received(1) == [frame(1)]
 
 
-@pytest.mark.parametrize(
-    ("verb", "fields"),
-    [("trace", {"slot": 0}), ("bind", {"slot": 3, "has_header": True}), ("open", {})],
-)
-def test_a_refused_descriptor_is_closed(rig: Rig, verb: str, fields: dict[str, Any]) -> None:
-    """Whoever holds the other end sees end of file; what a path uses stays open."""
+@pytest.mark.parametrize("order", [Bind(3, has_header=True), Open(9999), Begin(9999)])
+def test_a_refused_descriptor_is_closed(rig: Rig, order: Order) -> None:
+    """What holds the other end sees end of file; what a path uses stays open."""
     wire = rig.path()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(SECONDS)
     with ours:
         with theirs:
-            assert rig.ask(verb, theirs.fileno(), **fields)
+            assert rig.ask(order, theirs.fileno())
         assert ours.recv(1) == b""
     wire.tap.send(frame(1))
     assert wire.received(1) == [frame(1)]
@@ -303,7 +178,7 @@ def test_a_refused_descriptor_is_closed(rig: Rig, verb: str, fields: dict[str, A
 
 def test_a_lost_descriptor_is_named(rig: Rig) -> None:
     """Too many descriptors is what an administrator can do something about."""
-    assert "ulimit -n" in str(rig.ask("open", slot=0))
+    assert "ulimit -n" in str(rig.ask(Open(0)))
 
 
 def test_a_full_master_is_waited_for(rig: Rig) -> None:
@@ -332,8 +207,8 @@ def _fill(rig: Rig, wire: Wire, is_stuck: Callable[[], bool]) -> int:
     while not is_stuck():
         assert time.monotonic() < deadline, "there is room for everything"
         frames = _fill_tap(wire, frames)
-        assert rig.ask("ping") is None
-    assert rig.ask("ping") is None
+        assert rig.ask(Ping()) is None
+    assert rig.ask(Ping()) is None
     return _fill_tap(wire, frames)
 
 
@@ -369,6 +244,58 @@ def test_the_end_of_the_channel_ends_the_loop(rig: Rig) -> None:
 def test_a_supervisor_that_does_not_wait_for_its_answer(rig: Rig) -> None:
     """It went with a question under way: the loop ends without a traceback."""
     for serial in range(100, 110):
-        messages.send(rig.end, {"verb": "ping", "serial": serial})
+        messages.send_order(rig.end, serial, Ping())
     rig.end.close()
     rig.wait_for_end()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADFD, errno.EINVAL])
+def test_a_tap_that_cannot_be_read_is_left_alone_and_comes_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It is tried a few times a second, counted and told of once; then all frames leave."""
+    wire = rig.path()
+    descriptor = rig.loop._paths[0].source.fileno()
+    failures: list[int] = []
+    read, readv = os.read, os.readv
+    is_broken = threading.Event()
+
+    def fail(asked: int) -> None:
+        if asked == descriptor and is_broken.is_set():
+            failures.append(asked)
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "read", lambda fd, size: (fail(fd), read(fd, size))[1])
+    monkeypatch.setattr(os, "readv", lambda fd, vector: (fail(fd), readv(fd, vector))[1])
+    is_broken.set()
+    frames = [frame(each) for each in range(5)]
+    for each in frames:
+        wire.tap.send(each)
+    rig.until(lambda: len(failures) >= 4)
+    assert len(failures) < 10
+    is_broken.clear()
+    assert wire.received(5) == frames
+    assert rig.ask(Ping()) is None
+    assert rig.events == [ReadFailed(0, number)]
+    assert rig.count("error") == (number != errno.EBADFD)
+
+
+def test_a_path_that_runs_shows_in_the_pulse(rig: Rig) -> None:
+    """The supervisor tells a busy forwarder from a stuck one by it."""
+    wire = rig.path()
+    before = rig.board.pulse(PULSE)
+    wire.tap.send(frame(1))
+    assert wire.received(1) == [frame(1)]
+    rig.until(lambda: rig.board.pulse(PULSE) > before)
+
+
+def test_a_slot_may_be_opened_anew(rig: Rig) -> None:
+    """The path that was there lets go of its descriptors, and the new one goes on counting."""
+    wire = rig.path()
+    wire.tap.send(frame(1))
+    assert wire.received(1) == [frame(1)]
+    other = rig.path()
+    assert wire.received(1) == [b""]
+    other.tap.send(frame(2))
+    assert other.received(1) == [frame(2)]
+    rig.until(lambda: rig.count("sent_packets") == 2)

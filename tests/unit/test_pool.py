@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from shaper.channel.messages import Event, ReadFailed
 from shaper.errors import KernelRefused
 from shaper.supervisor.pool import MAX_SHAPERS, Pool
 from tests.unit.instantly import instantly, settle, until
@@ -23,28 +25,33 @@ class Rig:
         started: every forwarder so far, in the order of their starts.
         replaced: what was told of replacements.
         failures: what the next starts fail with.
+        events: what was told of shapers.
     """
 
     def __init__(self) -> None:
         self.pool = Pool(2)
         self.started: list[MemoryForwarder] = []
         self.replaced: list[tuple[int, MemoryForwarder]] = []
-        self.failures: list[KernelRefused] = []
+        self.failures: list[Exception] = []
+        self.events: list[Event] = []
+        self.failures_of_replacing: list[Exception] = []
 
-    def make(self, board: object, on_death: object) -> MemoryForwarder:
+    def make(self, *arguments: Any) -> MemoryForwarder:
         """Stand in for the class Forwarder."""
         if self.failures:
             raise self.failures.pop(0)
-        self.started.append(MemoryForwarder(board, on_death))
+        self.started.append(MemoryForwarder(*arguments))
         return self.started[-1]
 
     async def start(self) -> Pool:
         """Start both."""
-        await self.pool.start(self._on_replaced)
+        await self.pool.start(self._on_replaced, self.events.append)
         return self.pool
 
     async def _on_replaced(self, position: int, forwarder: MemoryForwarder) -> None:
         self.replaced.append((position, forwarder))
+        if self.failures_of_replacing:
+            raise self.failures_of_replacing.pop(0)
 
 
 @pytest.fixture
@@ -113,12 +120,57 @@ async def test_a_short_life_is_not_followed_at_once(
 async def test_a_start_that_fails_is_tried_again(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A machine that has no room for a process now may have it later."""
+    """Whatever it fails with, a defect included, it is tried again; the log tells of it once."""
     await rig.start()
-    rig.failures = [REFUSAL, REFUSAL]
+    rig.failures = [REFUSAL, OSError(errno.EMFILE, "Too many open files"), REFUSAL]
     rig.started[0].die()
     await until(lambda: rig.replaced)
-    assert caplog.text.count("cannot replace a forwarder") == 2
+    assert caplog.text.count("cannot replace a forwarder") == 1
+    rig.failures = [ValueError("a defect")]
+    rig.started[1].die()
+    await until(lambda: len(rig.replaced) == 2)
+
+
+@instantly
+async def test_a_hand_over_that_fails_starts_no_third(rig: Rig) -> None:
+    """The successor is kept, although what was to be told of it raised."""
+    await rig.start()
+    rig.failures_of_replacing = [ValueError("a defect")]
+    await asyncio.sleep(2)
+    rig.started[0].die()
+    await until(lambda: len(rig.started) == 3)
+    await asyncio.sleep(30)
+    assert len(rig.started) == 3
+
+
+@instantly
+async def test_counts_that_cannot_be_are_not_handed_on(rig: Rig) -> None:
+    """A successor goes on from the row, so nonsense that was written there must end."""
+    pool = await rig.start()
+    row = pool.board.row(pool.take_slot())
+    row[0], row[1] = 1500, (1 << 64) - 1
+    rig.started[0].die()
+    await until(lambda: rig.replaced)
+    assert list(row[:2]) == [1500, 0]
+
+
+@instantly
+async def test_events_of_other_shapers_make_no_sense(rig: Rig) -> None:
+    """A forwarder tells of its own shapers, and of no others."""
+    await rig.start()
+    assert rig.started[1].on_event is not None
+    assert rig.started[1].on_event(ReadFailed(3, errno.EIO))
+    for slot in (2, -1, MAX_SHAPERS + 1, 1 << 70):
+        assert not rig.started[1].on_event(ReadFailed(slot, errno.EIO))
+    assert rig.events == [ReadFailed(3, errno.EIO)]
+
+
+@instantly
+async def test_a_silent_forwarder_stalls_its_shapers(rig: Rig) -> None:
+    """Those of the other one are not stalled."""
+    pool = await rig.start()
+    rig.started[1].is_silent = True
+    assert [pool.is_stalled(slot) for slot in range(4)] == [False, True, False, True]
 
 
 @instantly
@@ -126,7 +178,7 @@ async def test_a_stopped_pool_starts_nobody(rig: Rig) -> None:
     """All are ended, and one that had just died is not followed by another."""
     pool = await rig.start()
     rig.started[0].die()
-    pool.stop()
+    await pool.stop()
     await settle()
     assert rig.started[1].stopped
     assert len(rig.started) == 2

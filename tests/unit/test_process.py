@@ -8,16 +8,16 @@ import errno
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
 
 from shaper.channel import messages
 from shaper.channel.board import Board
+from shaper.channel.messages import Begin, Close, Done, Flush, Ping, ReadFailed
 from shaper.errors import KernelRefused
 from shaper.supervisor import process as process_module
+from shaper.supervisor import procfs
 from shaper.supervisor.process import Forwarder
 from tests.unit.instantly import instantly, until
 
@@ -28,62 +28,72 @@ class Process:
     Attributes:
         pid: a number for messages.
         end: its end of the channel.
-        heard: every message so far.
-        is_obedient: it answers each message at once, and ends when its channel does.
-        signals: those it was sent, `kill` included.
+        heard: every order so far, with its serial number.
+        is_obedient: it answers each order at once, and ends when its channel does.
+        signals: those it was sent.
+        usage: what the kernel tells of it.
     """
 
     pid = 4711
 
     def __init__(self, descriptor: int) -> None:
         self.end = socket.socket(fileno=os.dup(descriptor))
-        self.heard: list[dict[str, Any]] = []
+        self.heard: list[messages.Received] = []
         self.is_obedient = True
+        self.is_immortal = False
         self.signals: list[int] = []
+        self.returncode: int | None = None
+        self.usage = procfs.Usage("S", 0.0)
         asyncio.get_running_loop().add_reader(self.end, self._on_readable)
 
-    def answer(self, serial: int, **fields: str) -> None:
-        """Answer a message."""
-        messages.send(self.end, {"serial": serial, **fields})
+    def answer(self, serial: int, failed: str | None = None) -> None:
+        """Answer an order."""
+        messages.send_report(self.end, Done(serial, failed))
 
     def die(self) -> None:
         """Let go of the channel, as the kernel does for the dead."""
         asyncio.get_running_loop().remove_reader(self.end)
         self.end.close()
+        self.returncode = 0
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Stand in for Popen.wait: a stubborn one has to be killed first."""
-        if timeout is not None and not self.is_obedient and not self.signals:
-            raise subprocess.TimeoutExpired("forwarder", timeout)
-        return -self.signals[-1] if self.signals else 0
-
-    def send_signal(self, number: int) -> None:
-        """Note a signal."""
-        self.signals.append(number)
+    def poll(self) -> int | None:
+        """Stand in for Popen.poll."""
+        return self.returncode
 
     def kill(self) -> None:
-        """Note the signal."""
-        self.send_signal(signal.SIGKILL)
+        """Note the signal, and end by it."""
+        self.signals.append(signal.SIGKILL)
+        if not self.is_immortal and self.returncode is None:
+            self.die()
+            self.returncode = -signal.SIGKILL
 
     def _on_readable(self) -> None:
-        received = messages.receive(self.end)
+        received = messages.receive_order(self.end)
         if received is None:
-            self.die()
+            if self.is_obedient:
+                self.die()
+            else:
+                asyncio.get_running_loop().remove_reader(self.end)
             return
-        message, descriptor = received
-        self.heard.append({**message, "has_descriptor": descriptor is not None})
-        if descriptor is not None:
-            os.close(descriptor)
+        self.heard.append(received)
+        if received.descriptor is not None:
+            os.close(received.descriptor)
         if self.is_obedient:
-            self.answer(message["serial"])
+            self.answer(received.serial)
+
+    def orders(self) -> list[messages.Order]:
+        """Return what was heard, but for pings."""
+        return [each.order for each in self.heard if each.order != Ping()]
 
 
 class Rig:
-    """A forwarder, whose process is in memory, and the deaths it told of."""
+    """A forwarder, whose process is in memory, and what it told of."""
 
     def __init__(self) -> None:
-        self.board = Board.create(1)
+        self.board = Board.create(2)
         self.deaths: list[Forwarder] = []
+        self.events: list[messages.Event] = []
+        self.accepts_events = True
         self.processes: list[Process] = []
 
     def spawn(self, descriptor: int) -> Process:
@@ -91,15 +101,28 @@ class Rig:
         self.processes.append(Process(descriptor))
         return self.processes[-1]
 
+    def usage(self, pid: int) -> procfs.Usage:
+        """Stand in for procfs.usage."""
+        assert pid == Process.pid
+        return self.processes[-1].usage
+
+    def make(self) -> Forwarder:
+        """Make one that has not begun."""
+        return Forwarder(self.board, 1, self.deaths.append, self._take)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[Forwarder, Process]]:
         """Start one, and stop it in the end."""
-        forwarder = Forwarder(self.board, self.deaths.append)
+        forwarder = self.make()
         try:
             await forwarder.start()
             yield forwarder, self.processes[-1]
         finally:
-            forwarder.stop()
+            await forwarder.stop()
+
+    def _take(self, event: messages.Event) -> bool:
+        self.events.append(event)
+        return self.accepts_events
 
 
 @pytest.fixture
@@ -107,6 +130,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """Return what no forwarder has been started on."""
     rig = Rig()
     monkeypatch.setattr("shaper.supervisor.process._spawn", rig.spawn)
+    monkeypatch.setattr("shaper.supervisor.process.procfs.usage", rig.usage)
     yield rig
     for process in rig.processes:
         process.end.close()
@@ -114,61 +138,159 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 @instantly
 async def test_it_starts_with_the_board(rig: Rig) -> None:
-    """The first message brings the memory of the counters."""
+    """The first order brings the memory of the counters, and says where its pulse is."""
     async with rig.running() as (_, process):
-        assert process.heard == [{"verb": "board", "serial": 1, "has_descriptor": True}]
+        assert process.orders() == [Begin(1)]
 
 
 @instantly
-async def test_each_is_told_of_its_own_answer(rig: Rig) -> None:
-    """Of two messages under way, answered in the wrong order, neither gets the other's answer."""
+async def test_answers_come_in_the_order_of_orders(rig: Rig) -> None:
+    """Of two orders under way each gets its own answer."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
-        flush = asyncio.create_task(forwarder.tell("flush", slot=0))
-        close = asyncio.create_task(forwarder.tell("close", slot=1))
-        await until(lambda: len(process.heard) == 3)
-        assert [message["slot"] for message in process.heard[1:]] == [0, 1]
-        process.answer(process.heard[2]["serial"])
-        await close
-        assert not flush.done()
-        process.answer(process.heard[1]["serial"], failed="no such slot")
+        flush = asyncio.create_task(forwarder.tell(Flush(0)))
+        close = asyncio.create_task(forwarder.tell(Close(1)))
+        await until(lambda: len(process.orders()) == 3)
+        assert process.orders()[1:] == [Flush(0), Close(1)]
+        process.answer(process.heard[-2].serial, "no such slot")
         with pytest.raises(KernelRefused, match="no such slot"):
             await flush
+        assert not close.done()
+        process.answer(process.heard[-1].serial)
+        await close
 
 
 @instantly
-async def test_an_answer_that_nobody_waits_for_is_passed_over(rig: Rig) -> None:
-    """A message that was given up may be answered yet; the next one is not disturbed by it."""
+async def test_an_order_that_was_given_up_disturbs_no_other(rig: Rig) -> None:
+    """What waited for it may be gone; its answer is still the next one."""
     async with rig.running() as (forwarder, process):
-        process.answer(99)
-        await forwarder.tell("ping")
+        process.is_obedient = False
+        given_up = asyncio.create_task(forwarder.tell(Flush(0)))
+        await until(lambda: len(process.orders()) == 2)
+        given_up.cancel()
+        process.answer(process.heard[-1].serial)
+        process.is_obedient = True
+        await forwarder.tell(Close(0))
+
+
+@instantly
+async def test_a_full_channel_is_waited_for(rig: Rig) -> None:
+    """More orders than the channel holds are all carried out, in order."""
+    async with rig.running() as (forwarder, process):
+        await asyncio.gather(*(forwarder.tell(Flush(slot)) for slot in range(2000)))
+        assert process.orders()[1:] == [Flush(slot) for slot in range(2000)]
 
 
 @instantly
 async def test_a_death_is_told_to_everybody(rig: Rig) -> None:
-    """Whoever waits is refused, whoever asks later too, and a successor is called for once."""
+    """Whatever waits is refused, later orders too, and a successor is called for once."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
-        waiting = asyncio.create_task(forwarder.tell("flush", slot=0))
-        await until(lambda: len(process.heard) == 2)
+        waiting = asyncio.create_task(forwarder.tell(Flush(0)))
+        await until(lambda: len(process.orders()) == 2)
         process.die()
-        for asking in (waiting, forwarder.tell("ping")):
+        for asking in (waiting, forwarder.tell(Ping())):
             with pytest.raises(KernelRefused, match="4711 is gone") as refused:
                 await asking
             assert refused.value.errno == errno.EPIPE
         assert rig.deaths == [forwarder]
+        assert forwarder.is_silent
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [("T", "is stopped"), ("Z", "is stopped"), ("S", "does not answer")],
+)
+@instantly
+async def test_the_stuck_are_killed(
+    rig: Rig, caplog: pytest.LogCaptureFixture, state: str, what: str
+) -> None:
+    """One that will not go on by itself is found and ended within 1.5 s, and told of before."""
+    async with rig.running() as (forwarder, process):
+        process.is_obedient = False
+        process.usage = procfs.Usage(state, 1.0)
+        began = asyncio.get_running_loop().time()
+        await until(lambda: forwarder.is_silent)
+        assert not process.signals
+        await until(lambda: rig.deaths)
+        assert asyncio.get_running_loop().time() - began < 1.5
+        assert process.signals == [signal.SIGKILL]
+        assert caplog.text.count(what) == 1
 
 
 @instantly
-async def test_the_stuck_are_killed(rig: Rig) -> None:
-    """One that does not answer in time serves nobody: it is made to die, and is replaced then."""
+async def test_one_that_loops_is_killed_and_one_that_starves_is_not(rig: Rig) -> None:
+    """Both are runnable and silent: the one that has used the processor is stuck."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
-        with pytest.raises(KernelRefused, match="4711 is stuck") as refused:
-            await forwarder.tell("ping")
-        assert refused.value.errno == errno.ETIMEDOUT
+        process.usage = procfs.Usage("R", 1.0)
+        await asyncio.sleep(5)
+        assert forwarder.is_silent
+        assert not process.signals
+        process.usage = procfs.Usage("R", 1.6)
+        await until(lambda: process.signals)
+
+
+@instantly
+async def test_a_pulse_is_a_sign_of_life_but_not_for_ever(rig: Rig) -> None:
+    """One that runs paths is busy, and not stuck; one that never answers is of no use."""
+    async with rig.running() as (forwarder, process):
+        process.is_obedient = False
+        for beat in range(20):
+            rig.board.row(1)[0] = beat
+            await asyncio.sleep(0.4)
+            assert not forwarder.is_silent
+        assert not process.signals
+        for beat in range(20, 40):
+            rig.board.row(1)[0] = beat
+            await asyncio.sleep(0.4)
         assert process.signals == [signal.SIGKILL]
-        process.die()
+
+
+@instantly
+async def test_a_slow_start_is_waited_for(rig: Rig) -> None:
+    """On an overloaded machine a process may take long to begin: half a minute is no failure."""
+    forwarder = rig.make()
+    rig.processes[-1].is_obedient = False
+    rig.processes[-1].usage = procfs.Usage("R", 9.0)
+    starting = asyncio.create_task(forwarder.start())
+    await asyncio.sleep(30)
+    assert not starting.done()
+    (begin,) = rig.processes[-1].heard
+    rig.processes[-1].answer(begin.serial)
+    await starting
+    rig.processes[-1].is_obedient = True
+    await forwarder.stop()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"garbage", b'{"report": "Done", "serial": 99, "failed": null}', b"\xff" * 5000],
+)
+@instantly
+async def test_nonsense_ends_it(
+    rig: Rig, caplog: pytest.LogCaptureFixture, payload: bytes
+) -> None:
+    """The first message that cannot be is the last one, and one line tells of it."""
+    async with rig.running() as (_, process):
+        for _ in range(10):
+            process.end.send(payload)
+        await until(lambda: rig.deaths)
+        assert process.signals == [signal.SIGKILL]
+        assert len(caplog.records) == 1
+        assert "sent what cannot be" in caplog.text
+
+
+@instantly
+async def test_events_are_passed_on_and_senseless_ones_end_it(rig: Rig) -> None:
+    """An event of a shaper that is not its own is nonsense too."""
+    async with rig.running() as (_, process):
+        messages.send_report(process.end, ReadFailed(0, errno.EIO))
+        await until(lambda: rig.events)
+        assert rig.events == [ReadFailed(0, errno.EIO)]
+        assert not rig.deaths
+        rig.accepts_events = False
+        messages.send_report(process.end, ReadFailed(9, errno.EIO))
         await until(lambda: rig.deaths)
 
 
@@ -178,9 +300,8 @@ async def test_stopping_is_no_death(rig: Rig, is_obedient: bool, signals: list[i
     """It is given time to end by itself, made to end otherwise, and no successor is called for."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = is_obedient
-        forwarder.stop()
+        await forwarder.stop()
         assert process.signals == signals
-        await until(lambda: process.end.fileno() < 0)
         assert rig.deaths == []
 
 
@@ -198,3 +319,15 @@ async def test_stopping_is_no_death(rig: Rig, is_obedient: bool, signals: list[i
 def test_the_log_tells_how_a_forwarder_died(status: int, sentence: str) -> None:
     """An exit status, a signal by its name, and what it means that the filter ended it."""
     assert process_module._how(status) == sentence
+
+
+@instantly
+async def test_one_that_cannot_be_killed_is_left_behind(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that the kernel does not let go of (state D) keeps nothing from stopping."""
+    async with rig.running() as (forwarder, process):
+        process.is_obedient, process.is_immortal = False, True
+        await forwarder.stop()
+        assert "4711 cannot be killed" in caplog.text
+        process.returncode = 0

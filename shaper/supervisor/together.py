@@ -1,0 +1,24 @@
+"""Many pieces of work at the same time, but not all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+# Chosen: so many orders fit into a channel, and fill the time until the first is answered.
+_AT_ONCE = 64
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it, begun in this order; then raise the first error, if there was one."""
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def do(piece: Coroutine[Any, Any, None]) -> None:
+        async with places:
+            await piece
+
+    results = await asyncio.gather(*map(do, work), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
