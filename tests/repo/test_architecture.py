@@ -17,6 +17,7 @@ PURE = (
     "shaper.desired.ip_words",
     "shaper.desired.plan",
     "shaper.desired.topology",
+    "shaper.desired.trace",
     "shaper.discipline",
     "shaper.errors",
     "shaper.forwarder.seccomp",

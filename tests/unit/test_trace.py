@@ -1,0 +1,109 @@
+"""A trace offers what its file says, in every window, and a file with errors is named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shaper.desired.trace import OPPORTUNITY_BYTES, Trace, parse_trace
+from shaper.errors import InvalidValue
+
+SECOND = 1_000_000
+
+
+def test_csv_is_steps() -> None:
+    """Each rate from its second on; names of columns, comments and blanks are passed over."""
+    text = "seconds,rate\n# a gap\n0, 1mbit\n\n2.5,0\n3,64kbit  # slow\n"
+    trace = parse_trace(text, repeats=False)
+    assert trace == Trace((0, 2_500_000, 3_000_000), (10**6, 0, 64_000), 3_500_000, False)
+    rates = [trace.rate_at(time_us) for time_us in (0, 2_499_999, 2_500_000, 3 * SECOND, 10**12)]
+    assert rates == [10**6, 10**6, 0, 64_000, 64_000]
+
+
+def test_a_trace_that_begins_later_begins_with_a_gap() -> None:
+    """Before its first line nothing is offered."""
+    trace = parse_trace("1,1mbit\n2,2mbit\n", repeats=True)
+    assert trace.rate_at(0) == 0
+    assert trace.offered_bits(0, 3 * SECOND) == 3 * 10**6
+
+
+def test_it_repeats_or_goes_on() -> None:
+    """After its end the first step comes again, or the last one stays."""
+    text = "0,1mbit\n1,2mbit\n"
+    again = parse_trace(text, repeats=True)
+    assert [again.rate_at(second * SECOND) // 10**6 for second in range(5)] == [1, 2, 1, 2, 1]
+    assert again.next_change_us(1_500_000) == 2 * SECOND
+    once = parse_trace(text, repeats=False)
+    assert [once.rate_at(second * SECOND) // 10**6 for second in range(4)] == [1, 2, 2, 2]
+    assert once.next_change_us(500_000) == SECOND
+    assert once.next_change_us(SECOND) is None
+
+
+def test_opportunities_of_mahimahi() -> None:
+    """Several in a millisecond add up; a missing one is a gap; the last is the length."""
+    trace = parse_trace("1\n1\n3\n10\n", repeats=True)
+    opportunity_bits = OPPORTUNITY_BYTES * 8
+    assert trace.length_us == 10_000
+    assert trace.offered_bits(0, 10_000) == 4 * opportunity_bits
+    assert trace.offered_bits(0, 1000) == 2 * opportunity_bits
+    assert trace.offered_bits(1000, 2000) == 0
+    assert trace.offered_bits(0, 10 * SECOND) == 4000 * opportunity_bits
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=300), st.integers(0, 390))
+def test_every_window_offers_what_its_lines_say(milliseconds: list[int], start: int) -> None:
+    """To the bit, for windows of whole milliseconds."""
+    milliseconds = [*sorted(milliseconds), 400]
+    text = "\n".join(map(str, milliseconds))
+    trace = parse_trace(text, repeats=True)
+    expected = sum(start < max(each, 1) <= start + 10 for each in milliseconds)
+    window = trace.offered_bits(start * 1000, (start + 10) * 1000)
+    assert window == expected * OPPORTUNITY_BYTES * 8
+
+
+@given(
+    st.lists(st.tuples(st.integers(10**4, 10**6), st.integers(0, 10**6)), min_size=1, max_size=20),
+    st.integers(0, 10**8),
+    st.integers(1, 10**6),
+)
+def test_windows_add_up(steps: list[tuple[int, int]], start_us: int, length_us: int) -> None:
+    """What two halves offer is what the whole does, to within rounding."""
+    starts = [0]
+    for length, _ in steps[:-1]:
+        starts.append(starts[-1] + length)
+    rates = tuple(rate for _, rate in steps)
+    trace = Trace(tuple(starts), rates, starts[-1] + steps[-1][0])
+    middle_us = start_us + length_us // 3
+    parts = trace.offered_bits(start_us, middle_us) + trace.offered_bits(
+        middle_us, start_us + length_us
+    )
+    assert 0 <= trace.offered_bits(start_us, start_us + length_us) - parts <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "no lines"),
+        ("# nothing\n\n", "no lines"),
+        ("seconds,rate\n", "no lines"),
+        ("0\n0\n", "no length"),
+        ("5\n3\n", "line 2: 3"),
+        ("5\nx\n", "line 2: 'x'"),
+        ("-5\n", "line 1: '-5'"),
+        ("1.5\n", "line 1: '1.5'"),
+        ("0,1mbit\n0,2mbit\n", "line 2: 0"),
+        ("0,1mbit\n1\n", "line 2: '1'"),
+        ("0,fast\n", "line 1: 'fast'"),
+        ("0,-1mbit\n", "line 1: '-1mbit'"),
+        ("0,1mbit\nx,1mbit\n", "line 2: 'x'"),
+        ("0,1mbit\n99999999999,1mbit\n", "line 2: 99999999999"),
+        ("99999999999999\n", "line 1: 99999999999999"),
+        ("0,nan\n", "line 1: 'nan'"),
+    ],
+)
+def test_a_file_with_errors_is_refused_by_line_and_value(text: str, named: str) -> None:
+    """So that somebody can mend it."""
+    with pytest.raises(InvalidValue) as refused:
+        parse_trace(text, repeats=True)
+    assert named in str(refused.value)
