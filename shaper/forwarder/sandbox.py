@@ -99,6 +99,8 @@ def _drop_root() -> str | None:
             os.setresgid(own, own, own)
             os.setresuid(own, own, own)
         except PermissionError:
+            if not any(_capabilities()):
+                return None  # such a daemon is refused every device, and says so itself
             return "it is still root, without capabilities: CAP_SETUID and CAP_SETGID are missing"
         except OSError as error:
             if error.errno != errno.EINVAL:
@@ -110,10 +112,15 @@ def _drop_root() -> str | None:
 
 
 def _verify() -> None:
+    if any(_capabilities()) or _libc.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1:
+        raise OSError(errno.EPERM, "cannot drop capabilities: some would remain")
+
+
+def _capabilities() -> list[int]:
+    """Return the words of all sets that capget(2) tells of."""
     held = (ctypes.c_uint32 * 6)()
     _checked(_libc.capget(_capability_header(), held), "read capabilities")
-    if any(held) or _libc.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1:
-        raise OSError(errno.EPERM, "cannot drop capabilities: some would remain")
+    return list(held)
 
 
 def _capability_header() -> ctypes.Array[ctypes.c_uint32]:
