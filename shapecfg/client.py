@@ -10,6 +10,7 @@ Everything that can go wrong becomes a `CallError`: one sentence and the exit st
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import time
@@ -26,6 +27,7 @@ EXIT_REFUSED = 2
 EXIT_NO_DAEMON = 3
 _NOT_FOUND_ERRORS = (f"{INTERFACE}.NoSuchShaper", f"{INTERFACE}.NoSuchMaster")
 _PERMISSION_ERROR = "org.varlink.service.PermissionDenied"
+_PRIVILEGED_SUFFIX = ".admin"
 _MICROSECONDS = 10**6  # a second
 
 # Chosen.
@@ -114,7 +116,7 @@ class Client:
             connection.setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_seconds)
             )
-            connection.connect(self.path)
+            self._connect(connection)
             connection.settimeout(self._timeout_seconds)
             connection.sendall(request)
             while len(answer) < _MAX_ANSWER_BYTES:
@@ -129,6 +131,18 @@ class Client:
                 if not received:
                     raise ConnectionResetError
         raise reply.ReplyError("it does not end")
+
+    def _connect(self, connection: socket.socket) -> None:
+        """Connect where only those who may change things can, if we can: no crowd waits there."""
+        try:
+            own = f"{self.path}{_PRIVILEGED_SUFFIX}"
+            # One that somebody else put there is not the daemon's.
+            if os.stat(own).st_uid == os.stat(self.path).st_uid:
+                connection.connect(own)
+                return
+        except OSError:
+            pass
+        connection.connect(self.path)
 
     def _refused(self, method: str, error: str, parameters: dict[str, Any]) -> NoReturn:
         """Raise what the daemon's error means to who asked."""

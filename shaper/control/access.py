@@ -40,6 +40,13 @@ class Peer:
         return self.uid == ROOT
 
 
+def uid_of(sock: socket.socket) -> int:
+    """Return the user that connected a Unix socket. Raises OSError."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    uid: int = _UCRED.unpack(credentials)[1]
+    return uid
+
+
 def peer_of(sock: socket.socket) -> Peer:
     """Return the process that connected a Unix socket. Raises OSError."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
@@ -66,7 +73,7 @@ def may_change(peer: Peer, group: str, is_forwarder: Callable[[int], bool]) -> b
     own = os.geteuid()
     if own != ROOT and peer.uid == own:
         return False
-    if not (peer.uid == ROOT or _gid(group) in peer.gids):
+    if not (peer.uid == ROOT or gid_of(group) in peer.gids):
         return False
     return not is_forwarder(peer.pid)
 
@@ -81,7 +88,8 @@ def refuse_descriptors(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
 
 
-def _gid(group: str) -> int | None:
+def gid_of(group: str) -> int | None:
+    """Return a group's number; None if there is no such group."""
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:

@@ -29,7 +29,7 @@ MAX_READING_BYTES = 4096  # of who may only look
 SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
 UNREAD_SECONDS = 5.0  # what waits for longer is not going to be read
 _RECEIVE_BYTES = 4096
-_SEND_BUFFER_BYTES = 64 * 1024  # in the kernel, for each client
+_SEND_BUFFER_BYTES = 32 * 1024  # in the kernel, for each client
 
 
 class Owner(Protocol):

@@ -2,7 +2,8 @@
 
 The kernel hands connections over in the order in which they came, so whoever floods the backlog
 stands in front of root. Taking one costs some 20 us, so many are taken at a time, and those that
-have no place are closed at once.
+have no place are closed at once. That is not enough where several processes do nothing but connect
+(root then waited 0.3 s), so those who may change things have a socket of their own beside it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import stat
 from pathlib import Path
 
 from shaper.control.access import refuse_descriptors
+from shaper.control.turns import Share
 from shaper.errors import Busy, KernelRefused
 
 # Chosen.
-_BACKLOG = 1024  # a crowd that comes at once is sorted out by the service, not turned away
+_BACKLOG = 128  # what stands in front of root; who blocks in connect(2) waits behind it
+_ACCEPTING_SHARE = 0.25  # of a processor, for letting clients in and turning them away
+_SAVED_NS = 4_000_000
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
@@ -27,14 +31,19 @@ class Listener:
 
     Args:
         path: where it is bound.
+        group: who may connect beside root and ourselves, by its number; None: everybody.
+
+    Attributes:
+        share: of a processor, what may be spent on those who connect here.
 
     Raises Busy when another daemon answers there, and KernelRefused.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, group: int | None = None) -> None:
         self.path = path
+        self.share = Share(_ACCEPTING_SHARE, _SAVED_NS)
         self._reserve: int | None = None
-        self._socket = _bound(path)
+        self._socket = _bound(path, group)
         self.restore_reserve()
 
     def fileno(self) -> int:
@@ -82,15 +91,19 @@ def is_short_of_descriptors(error: OSError) -> bool:
     return error.errno in _NO_DESCRIPTOR
 
 
-def _bound(path: Path) -> socket.socket:
+def _bound(path: Path, group: int | None) -> socket.socket:
     _refuse_if_answered(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
         listener.bind(str(path))
-        # Reading is open to everyone, as `ip link show` is; changing is checked by call.
-        path.chmod(0o666)
+        if group is None:
+            # Reading is open to everyone, as `ip link show` is; changing is checked by call.
+            path.chmod(0o666)
+        else:
+            os.chown(path, -1, group)
+            path.chmod(0o660)
     except OSError as error:
         listener.close()
         raise KernelRefused(

@@ -14,8 +14,9 @@ from typing import Generic, Protocol, TypeVar
 from shaper.control.access import Peer
 
 # Chosen.
-MAX_PLACES = 256
-MAX_PLACES_OF_ONE = 32  # of one user other than root
+MAX_PLACES = 512
+MAX_PLACES_OF_ONE = 64  # of one user other than root
+MAX_CONNECTS_A_SECOND = 200  # of one user other than root; a shell loop makes twenty
 MAX_UNREAD_BYTES = 8 * 2**20  # of all answers that wait to be read; shared ones count once
 
 
@@ -84,6 +85,22 @@ class Places(Generic[C]):
 
     def _others(self) -> int:
         return len(self) - len(self._of.get(0, ()))
+
+
+class Pace:
+    """How often a user connects: turning one away costs a fifth of letting one in."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._counts: Counter[int] = Counter()
+
+    def is_too_often(self, uid: int, now: float) -> bool:
+        """Count a connection; whether it is one too many. Root's never are."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._counts.clear()
+        self._counts[uid] += 1
+        return self._counts[uid] > MAX_CONNECTS_A_SECOND and uid != 0
 
 
 class Unread(Generic[C]):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Any
 from asyncvarlink import VarlinkErrorReply
 
 from shaper.control import calls, interface
-from shaper.control.access import ROOT, Peer, may_change, peer_of
+from shaper.control.access import ROOT, Peer, gid_of, may_change, peer_of, uid_of
 from shaper.control.calls import Call, Calls, NotVarlink
 from shaper.control.complaints import Complaints
 from shaper.control.connection import (
@@ -31,13 +32,15 @@ from shaper.control.connection import (
     Connection,
 )
 from shaper.control.listener import Listener, is_short_of_descriptors
-from shaper.control.places import Places, Unread
+from shaper.control.places import Pace, Places, Unread
 from shaper.control.turns import Share, Turns
 from shaper.errors import KernelRefused, NotPermitted, ShaperError
 
+# Specified: docs/protocol.md.
+PRIVILEGED_SUFFIX = ".admin"
+
 # Chosen.
 _READING_SHARE = 0.25  # of a processor, for all callers but root together
-_ACCEPTING_SHARE = 0.25  # of a processor, for letting clients in and turning them away
 _SAVED_NS = 4_000_000
 _TURNS_A_ROUND = 16  # then the event loop looks at everything else
 _CLIENTS_A_ROUND = 64
@@ -73,12 +76,12 @@ class Service:
         self.group = group
         self._calls = Calls(shapers)
         self._is_forwarder = is_forwarder
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self._places: Places[Connection] = Places()
+        self._pace = Pace()
         self._unread: Unread[Connection] = Unread()
         self._turns: Turns[Connection] = Turns()
         self._reading_share = Share(_READING_SHARE, _SAVED_NS)
-        self._accepting_share = Share(_ACCEPTING_SHARE, _SAVED_NS)
         self._complaints = Complaints()
         self._shared: dict[str, tuple[float, bytes]] = {}
         self._round: asyncio.Handle | None = None  # the next one, once it is due
@@ -89,20 +92,28 @@ class Service:
 
         Raises Busy when another daemon answers there, and KernelRefused.
         """
-        self._listener = Listener(self.path)
+        self._listeners.append(Listener(self.path))
+        own = self.path.with_name(self.path.name + PRIVILEGED_SUFFIX)
+        gid = gid_of(self.group)
+        try:
+            self._listeners.append(Listener(own, os.getegid() if gid is None else gid))
+        except ShaperError as error:
+            _log.warning("no socket for those who may change things alone: %s", error)
 
     def accept(self) -> None:
         """Answer calls from now on."""
-        assert self._listener is not None
-        asyncio.get_running_loop().add_reader(self._listener, self._on_clients)
+        for listener in self._listeners:
+            self._watch(listener)
+
+    def _watch(self, listener: Listener) -> None:
+        asyncio.get_running_loop().add_reader(listener, self._on_clients, listener)
 
     def close(self) -> None:
         """Stop accepting, end the connections, remove the socket."""
-        if self._listener is None:
-            return
-        asyncio.get_running_loop().remove_reader(self._listener)
-        self._listener.close()
-        self._listener = None
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
         for connection in self._places:
             connection.end()
         for handle in (self._round, self._look):
@@ -111,11 +122,8 @@ class Service:
 
     # Clients that come and go.
 
-    def _on_clients(self) -> None:
+    def _on_clients(self, listener: Listener) -> None:
         """Take those that wait, and pause when that has taken too long."""
-        listener = self._listener
-        if listener is None:
-            return
         began_ns = time.thread_time_ns()
         is_paused = False
         try:
@@ -127,17 +135,18 @@ class Service:
         except OSError as error:
             self._complain(ROOT, f"cannot accept a client: {error.strerror}")
             is_paused = True
-        self._accepting_share.spend(time.thread_time_ns() - began_ns)
+        share = listener.share
+        share.spend(time.thread_time_ns() - began_ns)
         loop = asyncio.get_running_loop()
-        seconds = _PAUSE_SECONDS if is_paused else self._accepting_share.wait(loop.time())
+        seconds = _PAUSE_SECONDS if is_paused else share.wait(loop.time())
         if seconds > 0:
             loop.remove_reader(listener)
-            loop.call_later(seconds, self._accept_again)
+            loop.call_later(seconds, self._accept_again, listener)
 
-    def _accept_again(self) -> None:
-        if self._listener is not None:
-            self._listener.restore_reserve()
-            self.accept()
+    def _accept_again(self, listener: Listener) -> None:
+        if listener in self._listeners:
+            listener.restore_reserve()
+            self._watch(listener)
 
     def _take(self, listener: Listener) -> socket.socket | None:
         """Return the next client; where descriptors are short, at the cost of another."""
@@ -159,6 +168,9 @@ class Service:
 
     def _admit(self, sock: socket.socket) -> None:
         try:
+            if self._pace.is_too_often(uid_of(sock), asyncio.get_running_loop().time()):
+                sock.close()
+                return
             peer = peer_of(sock)
         except OSError:
             sock.close()

@@ -101,4 +101,5 @@ def make_rig(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Return a service that does not listen yet."""
     rig = Rig(directory)
     monkeypatch.setattr("shaper.control.service.peer_of", lambda _: rig.peer)
+    monkeypatch.setattr("shaper.control.service.uid_of", lambda _: rig.peer.uid)
     return rig

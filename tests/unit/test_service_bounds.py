@@ -55,10 +55,10 @@ async def test_who_misbehaves_is_dropped(
 
 @instantly
 async def test_nobody_takes_every_place(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """One user has 32 connections; the most silent makes room for another, and for nobody else."""
+    """One user has 64 connections; the most silent makes room for another, and for nobody else."""
     rig.peer = NOBODY
     async with rig.serving(), contextlib.AsyncExitStack() as stack:
-        crowd = [await stack.enter_async_context(rig.client()) for _ in range(32)]
+        crowd = [await stack.enter_async_context(rig.client()) for _ in range(64)]
         for client in crowd:
             await client.ask(SHOW)
             await asyncio.sleep(0.01)
