@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 30
 export PYTHON PREFIX DESTDIR
 
-.PHONY: help run bench bench-quick bench-latency test ordeal lint install uninstall clean
+.PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -30,6 +30,10 @@ test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repo
 
 ordeal: $(VENV)/.installed ## faults by the thousand, for half an hour: CAMPAIGNS='name[=count] ...' MINUTES=30
 	$(BIN)/python -m tests.ordeal --minutes $(MINUTES) $(CAMPAIGNS)
+
+test-kernels: $(VENV)/.installed ## what this kernel lacks (ppp, wireguard): SHAPER_VM=PROGRAM runs its argument under another
+	@test -n "$(SHAPER_VM)" || echo "skipped: set SHAPER_VM to a program that runs a command under another kernel"
+	@test -z "$(SHAPER_VM)" || $(SHAPER_VM) "$(BIN)/python -m pytest -p no:cacheprovider tests/kernels"
 
 lint: $(VENV)/.installed ## ruff, its formatting, and mypy --strict
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -35,6 +35,14 @@ class Queue(StrEnum):
     FQ_CODEL = "fq_codel"
 
 
+class Framing(StrEnum):
+    """How frames reach a master."""
+
+    ETHERNET = "ethernet"  # with their Ethernet header
+    BARE = "bare"  # as IP packets: tun, wireguard, ipip
+    COOKED = "cooked"  # as IP packets, before which the driver sets a header of its own: ppp
+
+
 class State(StrEnum):
     """Why a shaper does or does not pass traffic; in order of precedence."""
 

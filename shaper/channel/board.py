@@ -28,6 +28,8 @@ DROP_REASONS = (
     "oversize",  # larger than the master's MTU (EMSGSIZE)
     "master",  # the master went away or down while the frame was on its way
     "protocol",  # neither IPv4 nor IPv6, towards a master without a link-layer header
+    "unreachable",  # a tunnel knows no peer for the destination (ENOKEY, EDESTADDRREQ)
+    "malformed",  # too short, or its headers contradict what they describe (EINVAL)
     "error",  # any other refusal of the kernel
     "flush",  # waiting when the device was taken down, detached or removed
     "crash",  # in the hands of a forwarder that died

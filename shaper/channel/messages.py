@@ -18,7 +18,7 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from shaper.model import Queue, Settings
+from shaper.model import Framing, Queue, Settings
 
 MESSAGE_BYTES = 4096  # the longest is a configure, of about 250
 _FAILURE_CHARACTERS = 500  # chosen: of what a forwarder says of a failure, so much is passed on
@@ -51,7 +51,7 @@ class Bind:
     """Send to a master; the descriptor is the packet socket."""
 
     slot: int
-    has_header: bool
+    framing: Framing
     is_captured: bool = False  # what was taken from a device: its ARP and the like pass
     is_tap: bool = False  # the descriptor is the TAP: frames are received again
 
@@ -153,6 +153,8 @@ def receive_order(end: socket.socket) -> Received | None:
     kind, serial = _ORDERS[fields.pop("order")], fields.pop("serial")
     if kind is Configure:
         fields["settings"] = _settings(fields["settings"])
+    elif kind is Bind:
+        fields["framing"] = Framing(fields["framing"])
     return Received(serial, kind(**fields), descriptors[0] if descriptors else None)
 
 

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from shaper.errors import InvalidValue
-from shaper.model import AGGREGATES, Link, Options, Queue, Settings, Spec, State
+from shaper.model import AGGREGATES, Framing, Link, Options, Queue, Settings, Spec, State
 from shaper.units import format_rate
 
 # Specified: include/uapi/linux/if_arp.h, if_ether.h.
 ARPHRD_ETHER = 1
 ARPHRD_LOOPBACK = 772
+_ARPHRD_PPP = 512
+_ARPHRD_IPGRE = 778
+_ARPHRD_IP6GRE = 823
 ETHERNET_HEADER_BYTES = 14
 ETHERNET_ADDRESS_BYTES = 6
 _MAX_GSO_BYTES = 65_536
@@ -49,6 +52,17 @@ _MAX_RING_FRAMES = 10_000  # of the TAP, which the kernel allocates
 _DETACHED_MTU = 1500
 _MEGABIT = 1_000_000
 
+# What a raw packet socket takes for the link header is the device's hard_header_len. That of ppp
+# is not 0, though its packets have no such header, nor is that of gre without a fixed remote: see
+# docs/design.md. Every other device without an Ethernet header is taken to have none at all.
+_FRAMINGS = {
+    ARPHRD_ETHER: Framing.ETHERNET,
+    ARPHRD_LOOPBACK: Framing.ETHERNET,
+    _ARPHRD_PPP: Framing.COOKED,
+    _ARPHRD_IPGRE: Framing.COOKED,
+    _ARPHRD_IP6GRE: Framing.COOKED,
+}
+
 # The first that applies is the state of a shaper. Nothing moves from one to another by itself: a
 # change of what is wanted or seen does, and docs/design.md, which is held to this, says which.
 _STATES: dict[State, Callable[[Spec, Link | None, Link | None], bool]] = {
@@ -72,7 +86,7 @@ class Plan:
     has_neighbours: bool  # frames have addresses, and the master's entries say which
     has_arp: bool  # the master asks for addresses; otherwise its own serves, as in its frames
     port_of: int | None  # the bridge, bond or team whose entries serve in place of the master's
-    has_link_header: bool  # frames reach the master with their Ethernet header
+    framing: Framing  # how frames reach the master
     alias: str
     speed_mbit: int | None
     offload_bytes: int  # gso_max_size; 0: no offload frames
@@ -91,26 +105,28 @@ def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
     options = spec.options
     has_carrier = options.rate_bits > 0 and master is not None and _is_up(master)
     mtu = _mtu(own, master)
-    has_link_header = master is None or master.arphrd in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
-    settings = make_settings(options, mtu, has_link_header=has_link_header)
+    framing = Framing.ETHERNET if master is None else _FRAMINGS.get(master.arphrd, Framing.BARE)
+    settings = make_settings(options, mtu, framing)
     return Plan(
         state=_state(spec, own, master),
         has_carrier=has_carrier,
         mtu=mtu,
         address=_address(master),
-        has_neighbours=has_link_header,
+        has_neighbours=framing is Framing.ETHERNET,
         has_arp=master is None or not master.is_noarp,
         port_of=_port_of(master),
-        has_link_header=has_link_header,
+        framing=framing,
         alias=_alias(spec),
         speed_mbit=options.rate_bits // _MEGABIT if options.rate_bits else None,
-        offload_bytes=offload_bytes(options, mtu) if settings else 0,
+        offload_bytes=offload_bytes(options, mtu, framing) if settings else 0,
         ring_frames=_ring_frames(settings),
         settings=settings,
     )
 
 
-def make_settings(options: Options, mtu: int, *, has_link_header: bool = True) -> Settings | None:
+def make_settings(
+    options: Options, mtu: int, framing: Framing = Framing.ETHERNET
+) -> Settings | None:
     """Fill every default in; None when no speed has been set.
 
     The bucket defaults to the largest frame plus the credit of a wake-up `_LATENESS_SECONDS` late
@@ -119,8 +135,8 @@ def make_settings(options: Options, mtu: int, *, has_link_header: bool = True) -
     """
     if not options.rate_bits:
         return None
-    frame_bytes = mtu + (ETHERNET_HEADER_BYTES if has_link_header else 0)
-    unit_bytes = max(frame_bytes, _offload_wire_bytes(options, mtu))
+    frame_bytes = mtu + (ETHERNET_HEADER_BYTES if framing is Framing.ETHERNET else 0)
+    unit_bytes = max(frame_bytes, _offload_wire_bytes(options, mtu, framing))
     lateness_bytes = int(_LATENESS_SECONDS * options.rate_bits) // 8
     default_bytes = unit_bytes + max(lateness_bytes, frame_bytes)
     return Settings(
@@ -144,13 +160,14 @@ def check_burst(options: Options, mtu: int) -> None:
         )
 
 
-def offload_bytes(options: Options, mtu: int) -> int:
+def offload_bytes(options: Options, mtu: int, framing: Framing = Framing.ETHERNET) -> int:
     """Return the largest offload frame this rate may carry, as gso_max_size; 0: none at all.
 
     Half a jiffy of the rate in whole segments, so that the next one is paid for in time to leave
-    half a jiffy later; and never more than half of a bucket that was set.
+    half a jiffy later; and never more than half of a bucket that was set. A cooked packet has no
+    virtio-net header to say that it is one.
     """
-    if options.queue is Queue.CLASSIC or not options.rate_bits:
+    if framing is Framing.COOKED or options.queue is Queue.CLASSIC or not options.rate_bits:
         return 0
     unit_bytes = options.rate_bits // (8 * options.hz * _OFFLOAD_FRAMES_A_JIFFY)
     if options.burst_bytes is not None:
@@ -162,9 +179,9 @@ def offload_bytes(options: Options, mtu: int) -> int:
     return min(payload + _MAX_TCP_HEADER_BYTES, _MAX_GSO_BYTES)
 
 
-def _offload_wire_bytes(options: Options, mtu: int) -> int:
+def _offload_wire_bytes(options: Options, mtu: int, framing: Framing) -> int:
     """Return what the largest offload frame occupies on the wire: each segment has headers."""
-    payload = offload_bytes(options, mtu)
+    payload = offload_bytes(options, mtu, framing)
     if not payload:
         return 0
     segments = -(-payload // (mtu - _TCP_IPV6_HEADER_BYTES))

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
 from shaper.forwarder.sendmmsg import Messages
-from shaper.packet.frame import Buffer, strip_link_header
+from shaper.packet.checksum import complete
+from shaper.packet.frame import VNET_HEADER_BYTES, Buffer, parse, strip_link_header
+from shaper.packet.segment import split
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
 _ETHERNET_HEADER_BYTES = 14
@@ -23,10 +25,19 @@ _SOCKADDR_LL = struct.Struct("=HHiHBB8s")  # include/uapi/linux/if_packet.h; the
 _OUTCOMES = {
     errno.EAGAIN: Outcome.BLOCKED,
     errno.ENOBUFS: Outcome.NOBUFS,
+    errno.ENOMEM: Outcome.NOBUFS,  # also of a device without a queue that could not segment
     errno.EMSGSIZE: Outcome.OVERSIZE,
     errno.ENETDOWN: Outcome.GONE,
     errno.ENXIO: Outcome.GONE,
     errno.ENODEV: Outcome.GONE,
+    errno.EPROTONOSUPPORT: Outcome.PROTOCOL,  # drivers/net/wireguard/device.c
+    errno.EAFNOSUPPORT: Outcome.PROTOCOL,
+    errno.EPFNOSUPPORT: Outcome.PROTOCOL,
+    errno.ENOKEY: Outcome.UNREACHABLE,  # wireguard: no peer is allowed this address
+    errno.EDESTADDRREQ: Outcome.UNREACHABLE,  # wireguard: its endpoint is not known yet
+    errno.EHOSTUNREACH: Outcome.UNREACHABLE,
+    errno.ENETUNREACH: Outcome.UNREACHABLE,
+    errno.EINVAL: Outcome.MALFORMED,
 }
 # drivers/net/tun.c: EIO from a device that is down, EBADFD from one that was deleted.
 _TAP_OUTCOMES = {
@@ -36,6 +47,11 @@ _TAP_OUTCOMES = {
     errno.EIO: Outcome.GONE,
     errno.EBADFD: Outcome.GONE,
 }
+
+
+def outcome_of(number: int) -> Outcome:
+    """Return what became of a frame that the kernel refused with this errno."""
+    return _OUTCOMES.get(number, Outcome.ERROR)
 
 
 class TapSource:
@@ -142,19 +158,19 @@ class PacketSink:
     def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
         """Send frames through the master's own queue, all in one system call."""
         sent, number = self._messages.send(self._socket.fileno(), batch)
-        return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
+        return sent, outcome_of(number) if number else Outcome.SENT
 
     def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
         """Send a batch from where it lies."""
         sent, number = batch.send(self._descriptor)
-        return sent, _OUTCOMES.get(number, Outcome.ERROR) if number else Outcome.SENT
+        return sent, outcome_of(number) if number else Outcome.SENT
 
     def write_one(self, data: bytes) -> Outcome:
         """Send a frame by itself, which needs no message headers."""
         try:
             self._send(data)
         except OSError as error:
-            return _OUTCOMES.get(error.errno or 0, Outcome.ERROR)
+            return outcome_of(error.errno or 0)
         return Outcome.SENT
 
     def close(self) -> None:
@@ -163,7 +179,7 @@ class PacketSink:
 
 
 class HeaderlessSink:
-    """A packet socket on a master without a link-layer header (ppp, tun, wireguard).
+    """A packet socket on a master without a link-layer header (tun, wireguard).
 
     The Ethernet header is taken off and its type travels in the address, from which such devices
     learn the protocol. The address carries an index and no name, so a renamed master stays; the
@@ -199,7 +215,9 @@ class HeaderlessSink:
         stripped = strip_link_header(data)
         if stripped is None:
             return Outcome.PROTOCOL
-        packet, ethertype = stripped
+        return self._transmit(*stripped)
+
+    def _transmit(self, packet: bytes, ethertype: int) -> Outcome:
         address = _SOCKADDR_LL.pack(
             socket.AF_PACKET, socket.htons(ethertype), self._ifindex, 0, 0, 0, b""
         )
@@ -208,7 +226,7 @@ class HeaderlessSink:
         )
         if sent >= 0:
             return Outcome.SENT
-        return _OUTCOMES.get(ctypes.get_errno(), Outcome.ERROR)
+        return outcome_of(ctypes.get_errno())
 
     def close(self) -> None:
         """Close the socket."""
@@ -221,6 +239,37 @@ class HeaderlessSink:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return address.raw
+
+
+class CookedSink(HeaderlessSink):
+    """A packet socket of kind SOCK_DGRAM (ppp): a packet is all that it takes.
+
+    Nothing tells it of segments or of a checksum to fill in. A TAP is asked for neither, but what
+    was read before it was asked is cut and summed here.
+    """
+
+    def __init__(self, descriptor: int, *, keeps_neighbours: bool = False) -> None:
+        super().__init__(descriptor, keeps_neighbours=keeps_neighbours)
+        self._cut: tuple[bytes, int] = (b"", 0)  # a frame, and how many of its segments were sent
+
+    def write_one(self, data: bytes) -> Outcome:
+        """Send an IP packet, or all segments of one; when blocked, go on where that was."""
+        segments = [data] if not data[1] else [each.data for each in split(parse(data))]
+        sent = self._cut[1] if self._cut[0] is data else 0
+        for index in range(sent, len(segments)):
+            outcome = self._write_segment(segments[index])
+            if outcome is not Outcome.SENT:
+                self._cut = (data, index)
+                return outcome
+        self._cut = (b"", 0)
+        return Outcome.SENT
+
+    def _write_segment(self, data: bytes) -> Outcome:
+        stripped = strip_link_header(complete(data))
+        if stripped is None:
+            return Outcome.PROTOCOL
+        packet, ethertype = stripped
+        return self._transmit(packet[VNET_HEADER_BYTES:], ethertype)
 
 
 class TapSink:

@@ -36,10 +36,11 @@ from shaper.channel.messages import (
     Received,
     Unbind,
 )
-from shaper.forwarder.edges import HeaderlessSink, PacketSink, TapSink, TapSource
+from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSink, TapSource
 from shaper.forwarder.path import Path, Wants
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
+from shaper.model import Framing
 from shaper.packet.frame import ETHERNET_HEADER_BYTES
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
@@ -50,6 +51,12 @@ _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to col
 # A TAP that could not be read is tried again after a pause, and after one twice as long each time.
 _FIRST_PAUSE_NS = 10_000_000
 _LONGEST_PAUSE_NS = 1_000_000_000
+
+_SINKS: dict[Framing, type[PacketSink | HeaderlessSink]] = {
+    Framing.ETHERNET: PacketSink,
+    Framing.BARE: HeaderlessSink,
+    Framing.COOKED: CookedSink,
+}
 
 _WITH_DESCRIPTOR = (Begin, Open, Bind)
 
@@ -291,6 +298,6 @@ class Loop:
 def _sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink | TapSink:
     if order.is_tap:
         os.set_blocking(descriptor, False)
-        return TapSink(descriptor, 0 if order.has_header else ETHERNET_HEADER_BYTES)
-    kind = PacketSink if order.has_header else HeaderlessSink
-    return kind(descriptor, keeps_neighbours=order.is_captured)
+        has_header = order.framing is Framing.ETHERNET
+        return TapSink(descriptor, 0 if has_header else ETHERNET_HEADER_BYTES)
+    return _SINKS[order.framing](descriptor, keeps_neighbours=order.is_captured)

@@ -31,6 +31,8 @@ class Outcome(Enum):
     OVERSIZE = "oversize"
     GONE = "master"  # the master is down or gone: this frame is lost, later ones wait
     PROTOCOL = "protocol"
+    UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
     ERROR = "error"
 
 

@@ -16,6 +16,7 @@ import socket
 import struct
 
 from shaper.errors import KernelRefused, NotPermitted
+from shaper.model import Framing
 
 # Specified: include/uapi/linux/if_packet.h.
 _SOL_PACKET = 263
@@ -27,21 +28,27 @@ _BPF_RET_K = 0x06
 _DROP_ALL = struct.pack("=HBBI", _BPF_RET_K, 0, 0, 0)  # accept 0 bytes of each frame
 
 
-def open_packet_socket(ifname: str) -> socket.socket:
+def open_packet_socket(ifname: str, framing: Framing = Framing.ETHERNET) -> socket.socket:
     """Return a socket whose frames leave through the device of this name.
+
+    A cooked one takes bare packets, without a virtio-net header, which the kernel allows only
+    where it is told the whole frame (packet(7)).
 
     Raises:
         NotPermitted: without CAP_NET_RAW.
         KernelRefused: anything else, ENODEV and ENETDOWN included.
     """
+    is_cooked = framing is Framing.COOKED
+    kind = socket.SOCK_DGRAM if is_cooked else socket.SOCK_RAW
     try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock = socket.socket(socket.AF_PACKET, kind, 0)
     except PermissionError as error:
         raise NotPermitted("may not open a packet socket: CAP_NET_RAW is needed") from error
     try:
         sock.setblocking(False)
         _deafen(sock)
-        sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        if not is_cooked:
+            sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         sock.bind((ifname, 0))
     except OSError as error:
         sock.close()

@@ -70,13 +70,13 @@ class Tap:
         """Show carrier, or take it away: routes over the device are then marked linkdown."""
         self._set(_TUNSETCARRIER, struct.pack("i", is_on))
 
-    def set_offload(self, *, is_on: bool) -> None:
-        """Ask for segmentation-offload frames or for none; checksums are always left to us.
+    def set_offload(self, *, is_on: bool, leaves_checksums: bool = True) -> None:
+        """Ask for segmentation-offload frames or for none, which may be left without checksums.
 
         UDP segmentation needs kernel 6.2; an older one gives TCP segmentation alone.
         """
         if not is_on:
-            self._set(_TUNSETOFFLOAD, _TUN_F_CSUM)
+            self._set(_TUNSETOFFLOAD, _TUN_F_CSUM if leaves_checksums else 0)
             return
         try:
             self._set(_TUNSETOFFLOAD, _TSO | _USO)

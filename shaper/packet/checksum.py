@@ -9,6 +9,8 @@ from struct import pack_into
 
 from shaper.packet import frame as wire
 
+_UDP_OFFSET = 6  # of the checksum in its header; TCP has it elsewhere
+
 
 def complete(data: bytes) -> bytes:
     """Return a frame whose transport checksum is there, as the NIC would have written it.
@@ -16,6 +18,8 @@ def complete(data: bytes) -> bytes:
     Args:
         data: a virtio_net_hdr and a frame that is no offload frame.
     """
+    if len(data) < wire.VNET_HEADER_BYTES:
+        return data
     flags, _, _, _, start, offset = wire.VNET_HEADER.unpack_from(data)
     first = wire.VNET_HEADER_BYTES + start
     place = first + offset
@@ -26,8 +30,8 @@ def complete(data: bytes) -> bytes:
     # 2**16 is congruent to 1 modulo 65535, so a remainder is a folded ones' complement sum.
     checksum = -int.from_bytes(covered, "big") % 0xFFFF
     done = bytearray(data)
-    # A sum of zero is written as its other form: in UDP 0 means that there is none (RFC 768).
-    pack_into("!H", done, place, checksum or 0xFFFF)
+    # A sum of zero has another form, and in UDP 0 means that there is none (RFC 768).
+    pack_into("!H", done, place, checksum or (0xFFFF if offset == _UDP_OFFSET else 0))
     done[: wire.VNET_HEADER_BYTES] = bytes(wire.VNET_HEADER_BYTES)
     return bytes(done)
 

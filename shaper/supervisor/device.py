@@ -17,7 +17,7 @@ from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap
-from shaper.model import MAX_LIMIT_PACKETS, Link, Queue, Spec
+from shaper.model import MAX_LIMIT_PACKETS, Framing, Link, Queue, Spec
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets
 
@@ -139,8 +139,9 @@ class Device:
 
     async def _realize_queue(self, plan: Plan, changed: set[str], own: Link) -> None:
         """Make frames wait where, and be as large, as they should."""
-        if "offload_bytes" in changed:
-            self._tap.set_offload(is_on=plan.offload_bytes > 0)
+        if changed & {"offload_bytes", "framing"}:
+            leaves_checksums = plan.framing is not Framing.COOKED
+            self._tap.set_offload(is_on=plan.offload_bytes > 0, leaves_checksums=leaves_checksums)
         if "settings" in changed:
             await self._configure(plan)
         if "ring_frames" in changed and self._may_hold_frames:
@@ -151,7 +152,7 @@ class Device:
         master_index = master.ifindex if master is not None else None
         is_moved = self.master_index != master_index
         self.master_index = master_index
-        if not is_moved and "has_carrier" not in changed:
+        if not is_moved and not changed & {"has_carrier", "framing"}:
             if changed & {"has_arp", "port_of"}:
                 await self._neighbours.resolve_all(self.ifindex)
             return
@@ -263,8 +264,8 @@ class Device:
         if plan.has_neighbours:
             self._neighbours.delegate(self.ifindex, master_index)
         self._is_bound = True
-        sock = self._sockets.lend(self.slot, self.spec.master, master_index)
-        await self._tell(messages.Bind(self.slot, plan.has_link_header), sock.fileno())
+        sock = self._sockets.lend(self.slot, self.spec.master, master_index, plan.framing)
+        await self._tell(messages.Bind(self.slot, plan.framing), sock.fileno())
 
     async def _tell(self, order: messages.Order, descriptor: int | None = None) -> None:
         if self._forwarder is not None:

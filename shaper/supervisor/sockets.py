@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused
 from shaper.kernel.packet_socket import is_bound_to, open_packet_socket
+from shaper.model import Framing
 
 # Chosen. Threads that wait at the same time share a grace period: 1000 closes take 0.2 s.
 _CLOSING_THREADS = 128
 
-Opener = Callable[[str], socket.socket]
+Opener = Callable[[str, Framing], socket.socket]
 Check = Callable[[socket.socket, int], bool]
 
 
@@ -52,7 +53,12 @@ class MasterSockets:
         self._closers = ThreadPoolExecutor(_CLOSING_THREADS, "closing")
 
     def lend(
-        self, user: Hashable, master: str, master_index: int, purpose: Hashable = None
+        self,
+        user: Hashable,
+        master: str,
+        master_index: int,
+        framing: Framing,
+        purpose: Hashable = None,
     ) -> socket.socket:
         """Return the socket of a master, for as long as its user does not give it back.
 
@@ -61,14 +67,15 @@ class MasterSockets:
             master: the name of the master.
             master_index: its index; a socket that was bound to a device of this index which is
                 gone is not lent again.
+            framing: how frames reach it.
             purpose: sockets that are set up differently, by a mark say, are not shared.
 
         Raises KernelRefused or NotPermitted.
         """
-        key = (master_index, purpose)
+        key = (master_index, framing, purpose)
         shared = self._shared.get(key)
         if shared is None or not self._is_bound_to(shared.socket, master_index):
-            shared = self._open(key, master, master_index)
+            shared = self._open(key, master, master_index, framing)
         shared.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # of a time when it was down
         if user not in shared.users:
             self.give_back(user)
@@ -95,9 +102,9 @@ class MasterSockets:
         self._lent.clear()
         self._closers.shutdown()
 
-    def _open(self, key: Hashable, master: str, master_index: int) -> _Shared:
+    def _open(self, key: Hashable, master: str, master_index: int, framing: Framing) -> _Shared:
         """Open a socket in the place of one whose device is gone, users included."""
-        opened = _Shared(self._opener(master))
+        opened = _Shared(self._opener(master, framing))
         if not self._is_bound_to(opened.socket, master_index):
             self._close(opened.socket)
             raise KernelRefused(f"{master} is another device now", errno.ENODEV)

@@ -20,7 +20,7 @@ from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink
 from shaper.kernel.tap import Tap
-from shaper.model import Link
+from shaper.model import Framing, Link
 from shaper.testing.messages import MemoryMessage, address_message, link_message
 
 # Specified: include/uapi/linux/if.h, if_arp.h, neighbour.h; RFC 8200, section 5.
@@ -174,9 +174,9 @@ class MemoryNetlink(Netlink):
         fields = {"ifindex": ifindex, "family": _family(destination), "state": state}
         self.tell(MemoryMessage(event, attributes, **fields))
 
-    def packet_socket(self, ifname: str) -> socket.socket:
+    def packet_socket(self, ifname: str, framing: Framing = Framing.ETHERNET) -> socket.socket:
         """Stand in for open_packet_socket."""
-        self.requests.append(("packet_socket", {"ifname": ifname}))
+        self.requests.append(("packet_socket", {"ifname": ifname, "framing": framing}))
         if ifname not in {link.ifname for link in self.devices.values()}:
             raise KernelRefused(f"cannot send through {ifname}: No such device", errno.ENODEV)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -328,6 +328,7 @@ class MemoryTap(Tap):
         self.ifname = ifname
         self.has_carrier = True
         self.has_offload = False
+        self.leaves_checksums = True
         self.is_closed = False
         self._kernel = kernel
         known = {link.ifname: link.ifindex for link in kernel.devices.values()}
@@ -344,9 +345,9 @@ class MemoryTap(Tap):
         self.has_carrier = is_on
         self._kernel.put(replace(self._kernel.devices[self.ifindex], is_running=is_on))
 
-    def set_offload(self, *, is_on: bool) -> None:
+    def set_offload(self, *, is_on: bool, leaves_checksums: bool = True) -> None:
         """Note it."""
-        self.has_offload = is_on
+        self.has_offload, self.leaves_checksums = is_on, leaves_checksums
 
     def remove(self) -> None:
         """Remove the device, unless somebody else has."""

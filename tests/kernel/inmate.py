@@ -36,6 +36,7 @@ from shaper.forwarder.edges import PacketSink
 from shaper.forwarder.sendmmsg import Messages
 from shaper.kernel.packet_socket import open_packet_socket
 from shaper.kernel.tap import Tap
+from shaper.model import Framing
 
 USER = 12345  # of the service, here
 DONE, FAILED = 200, 201  # exit statuses beside the numbers of errors
@@ -305,7 +306,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 self._say(ours, messages.Begin(2), self._board.descriptor)
                 self._say(ours, messages.Open(0), self._tap.fileno())
-                self._say(ours, messages.Bind(0, has_header=True), self._sock.fileno())
+                self._say(ours, messages.Bind(0, Framing.ETHERNET), self._sock.fileno())
                 self._say(ours, Attack(attack, supervisor))
             _, status = os.waitpid(pid, 0)
         return _how(os.waitstatus_to_exitcode(status))

@@ -21,7 +21,7 @@ from shaper.channel.messages import (
     Ping,
 )
 from shaper.forwarder.loop import Loop
-from shaper.model import Queue, Settings
+from shaper.model import Framing, Queue, Settings
 
 PULSE = 3  # its row
 SECONDS = 5.0  # for anything that is owed within a round
@@ -124,7 +124,7 @@ class Rig:
 
     def bind(self, wire: Wire, slot: int = 0) -> str | None:
         """Let a path send to the master of this wire."""
-        answer = self.ask(Bind(slot, has_header=True), wire.master_theirs.fileno())
+        answer = self.ask(Bind(slot, Framing.ETHERNET), wire.master_theirs.fileno())
         wire.master_theirs.close()
         return answer
 

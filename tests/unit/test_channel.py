@@ -11,7 +11,7 @@ import pytest
 
 from shaper.channel import messages
 from shaper.channel.messages import Begin, Bind, Configure, Done, Malformed, Open, Ping, ReadFailed
-from shaper.model import Queue, Settings
+from shaper.model import Framing, Queue, Settings
 
 SETTINGS = Settings(64_000, 1514, 3000, Queue.CLASSIC, 10, 100)
 
@@ -27,7 +27,8 @@ def ends() -> Iterator[Ends]:
 
 
 @pytest.mark.parametrize(
-    "order", [Begin(7), Configure(3, SETTINGS), Configure(3, None), Bind(1, True, False), Ping()]
+    "order",
+    [Begin(7), Configure(3, SETTINGS), Configure(3, None), Bind(1, Framing.COOKED, True), Ping()],
 )
 def test_orders_survive_the_journey(ends: Ends, order: messages.Order) -> None:
     """What is sent at one end is received as the same at the other."""

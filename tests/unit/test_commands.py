@@ -131,7 +131,7 @@ async def test_the_next_master_is_another(machine: Machine) -> None:
         await commands.detach("shaper0")
         await commands.attach("shaper0", "eth2")
         assert machine.supervisor.devices["shaper0"].master_index == 20
-        assert machine.kernel.asked("packet_socket")[-1] == {"ifname": "eth2"}
+        assert machine.kernel.asked("packet_socket")[-1]["ifname"] == "eth2"
 
 
 @pytest.mark.parametrize("place", ["set_link", "configure"])
@@ -325,7 +325,7 @@ async def test_a_move_that_is_refused_is_taken_back(machine: Machine, verb: str)
         assert machine.spec() == SPEC
         assert machine.saved() == [SPEC]
         assert machine.supervisor.devices["shaper0"].master_index == 2
-        assert machine.kernel.asked("packet_socket")[-1] == {"ifname": "eth1"}
+        assert machine.kernel.asked("packet_socket")[-1]["ifname"] == "eth1"
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ async def test_a_plan_is_made_true(rig: Rig) -> None:
     assert rig.kernel.aliases[rig.index] == "shaper of eth1 at 10Mbit"
     assert rig.kernel.speeds == {"shaper0": 10}
     assert rig.forwarder.last("configure")["settings"]["rate_bits"] == 10_000_000
-    assert rig.forwarder.last("bind")["has_header"] is True
+    assert rig.forwarder.last("bind")["framing"] == "ethernet"
 
 
 @instantly
@@ -229,7 +229,7 @@ async def test_a_master_without_a_link_header_resolves_nobody(rig: Rig) -> None:
     """Over ppp or tun frames are stripped, and there is nobody to ask for."""
     await rig.make()
     await rig.realize(None, replace(ETH1, ifindex=9, arphrd=0xFFFE, address=b""))
-    assert rig.forwarder.last("bind")["has_header"] is False
+    assert rig.forwarder.last("bind")["framing"] == "bare"
     assert rig.own.is_noarp
     rig.kernel.set_entry(rig.index, "10.0.0.2", 0x01)
     await rig.neighbours.resolve_all(rig.index)

@@ -27,6 +27,7 @@ from shaper.channel.messages import (
     Unbind,
 )
 from shaper.forwarder.states import PathState
+from shaper.model import Framing
 from tests.unit.loop_rig import FAST, PULSE, SECONDS, SLOW, Rig, Wire, frame
 
 
@@ -152,7 +153,7 @@ def test_paths_do_not_know_of_each_other(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    "order", [Flush(3), Close(3), Unbind(3), Open(0), Bind(0, has_header=True), Begin(PULSE)]
+    "order", [Flush(3), Close(3), Unbind(3), Open(0), Bind(0, Framing.ETHERNET), Begin(PULSE)]
 )
 def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(rig: Rig, order: Order) -> None:
     """An unknown slot, or a descriptor lost on its way, is answered with a reason."""
@@ -162,7 +163,7 @@ def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(rig: Rig, order: O
     assert wire.received(1) == [frame(1)]
 
 
-@pytest.mark.parametrize("order", [Bind(3, has_header=True), Open(9999), Begin(9999)])
+@pytest.mark.parametrize("order", [Bind(3, Framing.ETHERNET), Open(9999), Begin(9999)])
 def test_a_refused_descriptor_is_closed(rig: Rig, order: Order) -> None:
     """What holds the other end sees end of file; what a path uses stays open."""
     wire = rig.path()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shaper.desired.plan import check_burst, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
-from shaper.model import Link, Options, Queue, Spec, State
+from shaper.model import Framing, Link, Options, Queue, Spec, State
 
 ARPHRD_NONE = 0xFFFE
 OWN = Link(
@@ -68,7 +68,7 @@ def test_an_address_no_device_can_bear_is_not_copied(address: bytes) -> None:
 def test_a_master_without_a_link_layer_header() -> None:
     """Over ppp, tun or wireguard nothing is resolved and the header is not counted."""
     plan = make_plan(SPEC, OWN, replace(MASTER, arphrd=ARPHRD_NONE, address=b""))
-    assert not plan.has_link_header
+    assert plan.framing is Framing.BARE
     assert not plan.has_neighbours
     assert plan.settings is not None
     assert plan.settings.unit_bytes == 1500
@@ -126,3 +126,13 @@ def test_a_bucket_below_a_full_frame_is_refused() -> None:
     with pytest.raises(InvalidValue, match=r"burst 1513b .* 1514b"):
         check_burst(Options(rate_bits=64_000, burst_bytes=1513), 1500)
     check_burst(Options(rate_bits=64_000, burst_bytes=1514), 1500)
+
+
+@pytest.mark.parametrize("arphrd", [512, 778, 823])  # ppp, gre, ip6gre
+def test_a_master_that_sets_a_header_of_its_own_gets_no_offload_frames(arphrd: int) -> None:
+    """Nothing would tell it of segments, so each frame is a packet, however fast it is."""
+    spec = replace(SPEC, options=replace(SPEC.options, rate_bits=10**9))
+    plan = make_plan(spec, OWN, replace(MASTER, arphrd=arphrd, address=b""))
+    assert (plan.framing, plan.offload_bytes) == (Framing.COOKED, 0)
+    assert plan.settings is not None
+    assert plan.settings.unit_bytes == MASTER.mtu

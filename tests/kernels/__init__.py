@@ -1,0 +1,1 @@
+"""What this machine's kernel may lack: run by `make test-kernels` under another kernel."""
