@@ -6,6 +6,8 @@ device, 2 refused, 3 no daemon. No traceback, no page of usage.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -50,6 +52,8 @@ class Program(click.Group):
             status = _INTERRUPTED
         except OSError as unwritten:
             _complain(f"the output cannot be written: {unwritten.strerror}")
+        finally:
+            settle_output()
         if standalone_mode:
             sys.exit(status)
         return status
@@ -115,7 +119,21 @@ def _items(words: Iterable[str]) -> list[CompletionItem]:
 
 
 def _complain(sentence: str) -> None:
-    click.echo(f"shapecfg: {sentence}", err=True)
+    with contextlib.suppress(OSError):  # there is nowhere left to say it
+        click.echo(f"shapecfg: {sentence}", err=True)
+
+
+def settle_output() -> None:
+    """Give up what cannot be written, or the interpreter tries again and fails at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _sentence(mistake: click.ClickException) -> str:

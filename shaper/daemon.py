@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
 import sys
@@ -25,13 +27,15 @@ _USAGE_STATUS = 1
 _REFUSED_STATUS = 2
 _INTERRUPTED_STATUS = 130  # 128 and SIGINT, as shells report it
 _UMASK = 0o022  # what is made is for the daemon to write alone, however it was started
+_UNWRITTEN = (errno.ENOSPC, errno.EPIPE, errno.EBADF, errno.EIO)
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _log = logging.getLogger("shaperd")
 
 
 def _fail(error: ShaperError, status: int) -> NoReturn:
-    click.echo(f"shaperd: {error}", err=True)
+    with contextlib.suppress(OSError):  # there is nowhere left to say it
+        click.echo(f"shaperd: {error}", err=True)
     sys.exit(status)
 
 
@@ -126,6 +130,25 @@ def main() -> None:
         _fail(InvalidValue(f"{message} (see shaperd --help)"), _USAGE_STATUS)
     except click.Abort:  # Ctrl-C before there was anything to stop
         sys.exit(_INTERRUPTED_STATUS)
+    except OSError as unwritten:
+        if unwritten.errno not in _UNWRITTEN:
+            raise
+        _fail(InvalidValue(f"the output cannot be written: {unwritten.strerror}"), _USAGE_STATUS)
+    finally:
+        _settle_output()
+
+
+def _settle_output() -> None:
+    """Give up what cannot be written, or the interpreter tries again and fails at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 if __name__ == "__main__":
