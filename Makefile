@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 30
 export PYTHON PREFIX DESTDIR
 
-.PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall clean
+.PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall deb clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -40,6 +40,9 @@ lint: $(VENV)/.installed ## ruff, its formatting, and mypy --strict
 
 install: ## the daemon, the command and the service, below PREFIX (/usr/local), staged in DESTDIR
 	packaging/install.sh
+
+deb: ## a Debian package of the same, in build/deb
+	packaging/deb.sh
 
 uninstall: ## remove what install put there; configuration and state are kept
 	packaging/uninstall.sh

@@ -132,9 +132,7 @@ def installed_machine(directory: Path, wheels: Path) -> Iterator[Machine]:
         shutil.copytree(wheels, container.root / WHEELS[1:])
         container.boot()
         container.connect(peer)
-        _set_up_network(container, peer)
-        # As udev's own rules have it; there is no udev in a container.
-        container.run("chmod", "0666", "/dev/net/tun")
+        set_up_network(container, peer)
         container.run(*make("install", CHECKOUT, WHEELS))
         yield Machine(container, peer)
 
@@ -158,7 +156,10 @@ def fetch_wheels(directory: Path) -> None:
     subprocess.run([*pip, *needs], check=True, capture_output=True, encoding="utf-8")
 
 
-def _set_up_network(container: Container, peer: Namespace) -> None:
+def set_up_network(container: Container, peer: Namespace) -> None:
+    """Give both ends of the cable their addresses, and everyone the TAP device."""
+    # As udev's own rules have it; there is no udev in a container.
+    container.run("chmod", "0666", "/dev/net/tun")
     container.shell("ip address add 10.0.0.1/24 dev eth1\nip link set eth1 up\n")
     peer.ip("address add 10.0.0.100/24 dev eth0", f"address add {REMOTE}/24 dev eth0")
     set_wire_frames(peer, "eth0")
