@@ -23,7 +23,7 @@ DROP_REASONS = (
     "codel",  # fq_codel: its flow had kept others of it waiting for too long
     "latency",  # classic: it would have waited for more than five seconds
     "collision",  # classic: the head gave way to the tail
-    "neighbour",  # ARP, ND, RS or MLD, which belong to the master
+    "neighbour",  # ARP, ND, MLD, IGMP, LLDP and the like, which belong to the master
     "nobufs",  # the master's own queue was full (ENOBUFS)
     "oversize",  # larger than the master's MTU (EMSGSIZE)
     "master",  # the master went away or down while the frame was on its way

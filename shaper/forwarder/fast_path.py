@@ -17,6 +17,8 @@ from shaper.forwarder.outlet import Outlet
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink
 from shaper.packet.frame import (
     ETHERTYPE,
+    IGMP,
+    IGMP_AT,
     IPV4,
     VNET_HEADER_BYTES,
     Frame,
@@ -56,7 +58,7 @@ class FastPath:
         data = intake.source.read_one()
         if data is None:
             return []
-        if data[ETHERTYPE] == IPV4 and not data[1]:
+        if data[ETHERTYPE] == IPV4 and not data[1] and data[IGMP_AT] != IGMP:
             wire_bytes, packets = len(data) - VNET_HEADER_BYTES - intake.removed_bytes, 1
         elif not intake.keeps_neighbours and is_neighbour_traffic(data):
             return [data]

@@ -39,7 +39,16 @@ IPV4 = b"\x08\x00"
 IPV6 = b"\x86\xdd"
 _ARP = b"\x08\x06"
 _RARP = b"\x80\x35"
-_VLANS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")  # 802.1Q, 802.1ad, QinQ from before 802.1ad
+# 802.1Q, 802.1ad, and the tags of QinQ from before 802.1ad.
+_VLANS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
+# What stations of one link say to each other: LLDP, 802.1X, slow protocols (LACP), MAC control
+# (PAUSE), MVRP, CFM, loop tests.
+_LINK_CONTROL = frozenset(
+    bytes.fromhex(each) for each in ("88cc", "888e", "8809", "8808", "88f5", "8902", "9000")
+)
+_LEAST_ETHERTYPE = b"\x06\x00"  # what is less is a length, and LLC follows: STP, or SNAP
+# 802.1Q, 8.6.3: addresses that no bridge forwards, 01:80:c2:00:00:00 to 0f.
+_RESERVED_ADDRESSES = bytes.fromhex("0180c20000")
 
 # Specified: IP (RFC 791, RFC 8200), TCP (RFC 9293), UDP (RFC 768).
 IPV4_HEADER_BYTES = 20
@@ -51,17 +60,26 @@ UDP = 17
 _HOP_BY_HOP = 0
 _FRAGMENT = 44
 _AUTHENTICATION = 51
-_EXTENSIONS = frozenset({_HOP_BY_HOP, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140})
+# RFC 6564: those still to come (unassigned, or for experiments) have the form of the others.
+_EXTENSIONS = frozenset(
+    {_HOP_BY_HOP, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140, *range(147, 255)}
+)
 _FRAGMENT_HEADER_BYTES = 8
 _ICMPV6 = 58
+_ICMPV6_BYTE = bytes([_ICMPV6])
 
 # Specified: MLD 130-132 (RFC 2710), RS, RA, NS, NA, Redirect 133-137 (RFC 4861), MLDv2 143
-# (RFC 3810).
-_NEIGHBOUR_TYPES = frozenset((*range(130, 138), 143))
+# (RFC 3810), multicast router discovery 151-153 (RFC 4286).
+_NEIGHBOUR_TYPES = frozenset((*range(130, 138), 143, 151, 152, 153))
+_IGMP = 2
+_MULTICAST_NIBBLE = 0xE  # 224.0.0.0/4
+_LINK_SCOPES = (b"\xff\x01", b"\xff\x02")
 
 _ETHERTYPE = VNET_HEADER_BYTES + ETHERNET_HEADER_BYTES - 2
 _NETWORK = VNET_HEADER_BYTES + ETHERNET_HEADER_BYTES
 ETHERTYPE = slice(_ETHERTYPE, _NETWORK)  # of what is read; that of a VLAN tag if it has one
+IGMP_AT = slice(_NETWORK + 9, _NETWORK + 10)  # the protocol of an untagged IPv4 header
+IGMP = bytes([_IGMP])
 _NEXT = _NETWORK + 6  # of an untagged IPv6 header: next header, then hop limit
 _HOPS = _NETWORK + 7
 _TCP_OR_UDP = (bytes([TCP]), bytes([UDP]))
@@ -113,7 +131,7 @@ def parse(data: bytes, header_bytes_removed: int = 0) -> Frame:
 
 
 def are_plain(memory: memoryview, stride: int, count: int) -> bool:
-    """Whether `count` reads, one every `stride` bytes, are IPv4 and none an offload frame.
+    """Whether `count` reads, one every `stride` bytes, are IPv4, no IGMP and no offload frame.
 
     Nearly all traffic is, and answering for a batch costs no more than for one frame.
     """
@@ -122,6 +140,7 @@ def are_plain(memory: memoryview, stride: int, count: int) -> bool:
         not any(memory[1:end:stride].tobytes())
         and memory[_ETHERTYPE:end:stride].tobytes() == IPV4[:1] * count
         and memory[_ETHERTYPE + 1 : end : stride].tobytes() == IPV4[1:] * count
+        and IGMP not in memory[IGMP_AT.start : end : stride].tobytes()
     )
 
 
@@ -140,7 +159,7 @@ def parse_all(
     overhead = VNET_HEADER_BYTES + header_bytes_removed
     for data in batch:
         if (
-            data[_ETHERTYPE:_NETWORK] != IPV4
+            (data[_ETHERTYPE:_NETWORK] != IPV4 or data[IGMP_AT] == IGMP)
             and not keeps_neighbours
             and is_neighbour_traffic(data)
         ):
@@ -196,22 +215,50 @@ def find_transport(data: Buffer, ethertype: bytes, network: int) -> tuple[int, i
 
 
 def is_neighbour_traffic(data: Buffer) -> bool:
-    """Whether this is ARP, neighbour or router discovery, or MLD.
+    """Whether this speaks for the link it is seen on: ARP, ND, MLD, IGMP, LLDP, STP and the like.
 
-    These speak for the link they are seen on. The shaper's link is a fiction, and its neighbours
-    are resolved on the master: none that was routed to a shaper may leave through it. What was
-    taken from a device speaks for that device, and passes.
+    The shaper's link is a fiction, and its neighbours are resolved on the master: none that came
+    by itself may leave through a shaper. What is routed may, other traffic of link scope (VRRP,
+    DHCP) included. What was taken from a device speaks for that device, and passes.
     """
     ethertype = bytes(data[_ETHERTYPE:_NETWORK])
-    if ethertype == IPV4 or (ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP):
+    if ethertype == IPV4 and data[IGMP_AT] != IGMP:
         return False  # here at once, as nearly every frame asks
+    if ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP:
+        return False
     network = _NETWORK
     if ethertype in _VLANS:
         ethertype, network = find_network(data)
+    if ethertype == IPV4:
+        return _is_membership(data, network)
     if ethertype == IPV6:
-        protocol, offset = find_transport(data, ethertype, network)
-        return protocol == _ICMPV6 and offset < len(data) and data[offset] in _NEIGHBOUR_TYPES
-    return ethertype in (_ARP, _RARP)
+        return _is_discovery(data, network)
+    return len(data) >= network and (
+        ethertype in (_ARP, _RARP)
+        or ethertype in _LINK_CONTROL
+        or ethertype < _LEAST_ETHERTYPE
+        or data[VNET_HEADER_BYTES : VNET_HEADER_BYTES + 5] == _RESERVED_ADDRESSES
+    )
+
+
+def _is_membership(data: Buffer, network: int) -> bool:
+    """Whether this is IGMP to a group. A traceroute of multicast routers is sent to one host."""
+    return (
+        len(data) >= network + IPV4_HEADER_BYTES
+        and data[network + 9] == _IGMP
+        and data[network + 16] >> 4 == _MULTICAST_NIBBLE
+    )
+
+
+def _is_discovery(data: Buffer, network: int) -> bool:
+    """Whether this is ND or MLD; of what hides its type in another fragment, by the address."""
+    protocol, offset = find_transport(data, IPV6, network)
+    if 0 <= offset < len(data) or protocol not in (-1, _ICMPV6):
+        return protocol == _ICMPV6 and data[offset] in _NEIGHBOUR_TYPES
+    is_fragment = len(data) >= network + IPV6_HEADER_BYTES and data[network + 6] == _FRAGMENT
+    address = network + 24
+    is_icmp = data[network + IPV6_HEADER_BYTES : network + IPV6_HEADER_BYTES + 1] == _ICMPV6_BYTE
+    return is_fragment and is_icmp and bytes(data[address : address + 2]) in _LINK_SCOPES
 
 
 def strip_link_header(data: bytes) -> tuple[bytes, int] | None:

@@ -27,7 +27,7 @@ from scapy.layers.inet6 import (
     fragment6,
 )
 from scapy.layers.ipsec import AH
-from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import ARP, LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
 from shaper.packet.frame import (
@@ -207,6 +207,30 @@ NEIGHBOURS = {
     "mld-report-2": LINK / SIX / ROUTER_ALERT / ICMPv6MLReport2(),
     "mld-report-2-tagged": LINK / Dot1Q(vlan=5) / SIX / ROUTER_ALERT / ICMPv6MLReport2(),
     "fragmented": LINK / SIX / IPv6ExtHdrFragment(m=1) / ICMPv6ND_NS(),
+    "second-fragment-to-a-link": LINK
+    / IPv6(dst="ff02::1")
+    / IPv6ExtHdrFragment(offset=9, nh=58)
+    / Raw(bytes(40)),
+    "behind-an-unknown-extension": LINK
+    / IPv6(nh=253)
+    / Raw(bytes([58, 0]) + bytes(6))
+    / ICMPv6ND_NS(),
+    "igmp-report": LINK / IP(dst="224.0.0.22", proto=2, ttl=1) / Raw(bytes([0x22]) * 16),
+    "igmp-tagged": LINK / Dot1Q(vlan=5) / IP(dst="239.1.2.3", proto=2) / Raw(bytes([0x16]) * 8),
+    **{
+        f"arp-behind-{tag:04x}": Ether(type=tag) / Raw(b"\x00\x05\x08\x06") / ARP()
+        for tag in (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
+    },
+    "arp-behind-three-tags": Ether(type=0x9200)
+    / Raw(b"\x00\x05\x93\x00\x00\x06\x81\x00\x00\x07\x08\x06")
+    / ARP(),
+    "arp-in-snap": Dot3(dst="ff:ff:ff:ff:ff:ff") / LLC() / SNAP(code=0x0806) / ARP(),
+    "stp": Dot3(dst="01:80:c2:00:00:00") / LLC() / STP(),
+    **{
+        f"type-{kind:04x}": Ether(type=kind) / Raw(bytes(50))
+        for kind in (0x88CC, 0x888E, 0x8809, 0x8808, 0x88F5, 0x8902, 0x9000)
+    },
+    "to-a-reserved-address": Ether(dst="01:80:c2:00:00:0e", type=0x88F7) / Raw(bytes(50)),
 }
 FORWARDED = {
     "ipv4": LINK / FOUR / UDP() / Raw(bytes(100)),
@@ -221,7 +245,14 @@ FORWARDED = {
     "tcp-behind-options": LINK / SIX / ROUTER_ALERT / TCP(),
     "second-fragment": LINK / SIX / IPv6ExtHdrFragment(offset=9, nh=58) / Raw(b"\x87" * 40),
     "later-fragment": LINK / SIX / IPv6ExtHdrFragment(offset=32, nh=58) / Raw(b"\x87" * 40),
-    "not-ip": Ether(type=0x88CC) / Raw(bytes(50)),
+    "not-ip": Ether(type=0x88B5) / Raw(bytes(50)),
+    "mpls": Ether(type=0x8847) / Raw(bytes(50)),
+    "vrrp": LINK / IP(dst="224.0.0.18", proto=112, ttl=255) / Raw(bytes(20)),
+    "ospf": LINK / IP(dst="224.0.0.5", proto=89, ttl=1) / Raw(bytes(44)),
+    "dhcp": LINK / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67),
+    "multicast-dns": LINK / IPv6(dst="ff02::fb") / UDP(dport=5353),
+    "routed-multicast": LINK / IP(dst="239.1.2.3") / UDP() / Raw(bytes(50)),
+    "igmp-to-a-host": LINK / IP(dst="10.1.0.2", proto=2) / Raw(bytes(16)),
 }
 
 
