@@ -109,6 +109,10 @@ class TapSource:
 
     def fill(self, limit: int) -> Batch:
         """Return a batch in the slots, which all sources and sinks of the forwarder share."""
+        if self._ahead:
+            batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
+            self._slots.put(batch)
+            return self._slots
         number = self._slots.fill(self._descriptor, 0 if self.is_gone else limit)
         self._slots.is_drained |= self.is_gone
         if number not in (0, errno.EAGAIN):

@@ -80,6 +80,10 @@ class Room(Batch, Protocol):
         """Read at most `limit` frames; return the errno that ended it, 0 if it is full."""
         ...
 
+    def put(self, frames: list[bytes]) -> None:
+        """Take frames that were read before, at most `MAX_BATCH` of them."""
+        ...
+
 
 class Source(Protocol):
     """Where frames come from: the TAP."""

@@ -66,6 +66,14 @@ class Slots:
         self.is_drained = number != 0
         return number
 
+    def put(self, frames: list[bytes]) -> None:
+        """Take frames that were read before, at most `MAX_BATCH` of them."""
+        for slot, data in zip(self._slots, frames, strict=False):
+            slot[: len(data)] = data
+        self._lengths = [len(data) for data in frames]
+        self.count = len(frames)
+        self.is_drained = False
+
     def measure(
         self, header_bytes_removed: int, *, keeps_neighbours: bool = False
     ) -> Measure | None:

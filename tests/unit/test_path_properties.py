@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shaper.forwarder.ports import Measure, Outcome
@@ -105,6 +105,19 @@ def test_the_law_holds_for_what_leaves(options: Options, history: list[object]) 
 
 @settings(max_examples=100, deadline=None)
 @given(shapers, histories)
+@example(
+    Options(rate_bits=64000, queue=Queue.FIFO, limit_packets=8, hz=10),
+    [
+        Change(64000),
+        Arrival("ipv4", 26, 0),
+        Wait(0),
+        Change(64000),
+        "absorb",
+        Wait(0),
+        Wait(0),
+        Arrival("ipv4", 1, 0),
+    ],
+)
 def test_the_real_edges_lose_nothing_either(options: Options, history: list[object]) -> None:
     """Frames that the slots hold, that were read ahead or are too large: all leave or count.
 
