@@ -35,6 +35,16 @@ limit  frames that may wait: 100, 100p, or default
 burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
 hz     ticks of its clock in a second: 100 is the machine of 1996"""
 
+_ATTACH_HELP = """Bind DEV to MASTER: what is routed to DEV leaves by MASTER.
+
+Without a route, DEV can take from MASTER
+
+\b
+egress        everything MASTER sends
+ingress       everything MASTER receives
+cgroup GROUP  what a control group sends through MASTER: a path below the
+              cgroup2 mount, or a unit (backup.service, user.slice)"""
+
 # What `set` takes: the parameter of the call, and how its value is read. To the daemon 0 is
 # the default, which is why nobody can type it as a value.
 _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
@@ -68,8 +78,23 @@ def _complete_settings(ctx: click.Context, _: click.Parameter, incomplete: str) 
     return completion.settings(list(_SETTINGS), given, incomplete)
 
 
+def _complete_capture(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from shapecfg import completion
+
+    return completion.captures(list(ctx.params.get("capture") or ()), incomplete)
+
+
 _device = click.argument("device", metavar="DEV", type=ShaperName())
 _optional_device = click.argument("device", metavar="[DEV]", type=ShaperName(), required=False)
+
+
+_master = click.argument("master", metavar="MASTER", type=MasterName())
+_capture = click.argument(
+    "capture",
+    metavar="[egress|ingress|cgroup GROUP]",
+    nargs=-1,
+    shell_complete=_complete_capture,
+)
 
 
 def _flag(letters: str, name: str, text: str) -> Callable[[Any], Any]:
@@ -105,13 +130,24 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
         _print_shapers(ctx.obj, None)
 
 
+@cli.command(options_metavar="", help=_ATTACH_HELP)
+@_device
+@_master
+@_capture
+@click.pass_obj
+def attach(view: View, device: str, master: str, capture: tuple[str, ...]) -> None:
+    """Bind DEV to MASTER: what is routed to DEV leaves by MASTER."""
+    _warn(view.client.attach(device, master, *_read_capture(capture)))
+
+
 @cli.command(options_metavar="")
 @_device
-@click.argument("master", metavar="MASTER", type=MasterName())
+@_master
+@_capture
 @click.pass_obj
-def attach(view: View, device: str, master: str) -> None:
-    """Bind DEV to MASTER: what is routed to DEV leaves by MASTER."""
-    _warn(view.client.attach(device, master))
+def replace(view: View, device: str, master: str, capture: tuple[str, ...]) -> None:
+    """Attach DEV, or change what it is attached to; twice is as once."""
+    _warn(view.client.attach(device, master, *_read_capture(capture), may_replace=True))
 
 
 @cli.command(options_metavar="", cls=TakesNumbers)
@@ -202,6 +238,27 @@ def watch(
         interval_seconds=seconds,
         looks=looks,
         svg=svg,
+    )
+
+
+def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Return how traffic comes to a shaper, None for by route, and the group that it is of."""
+    match words:
+        case ():
+            return None, None
+        case ("route" | "egress" | "ingress" as mode,):
+            return mode, None
+        case ("cgroup", group) if group:
+            return "cgroup", group
+        case ("cgroup",) | ("cgroup", ""):
+            raise InvalidValue("cgroup needs a group: a path below its mount, or a unit")
+        case (known, extra, *_) if known in ("route", "egress", "ingress"):
+            raise InvalidValue(f"{extra!r} has no meaning after {known}")
+        case ("cgroup", _, extra, *_):
+            raise InvalidValue(f"{extra!r} has no meaning after a group")
+    raise InvalidValue(
+        f"{words[0]!r} is no way to take traffic: write egress, ingress or cgroup GROUP, "
+        "or nothing for what is routed to the shaper"
     )
 
 

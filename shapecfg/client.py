@@ -60,9 +60,28 @@ class Client:
         answer: reply.Shapers = self._call(reply.Shapers, "Show", ifname=ifname)
         return answer["shapers"]
 
-    def attach(self, ifname: str, master: str) -> list[str]:
-        """Bind a shaper to its master; return warnings."""
-        return self._warned("Attach", ifname=ifname, master=master)
+    def attach(
+        self,
+        ifname: str,
+        master: str,
+        capture: str | None = None,
+        cgroup: str | None = None,
+        *,
+        may_replace: bool = False,
+    ) -> list[str]:
+        """Bind a shaper to its master; return warnings.
+
+        Args:
+            ifname: the shaper.
+            master: the device.
+            capture: how traffic comes to it; None: by route.
+            cgroup: the group or unit, with capture `cgroup`.
+            may_replace: it may be attached already, to something else.
+        """
+        given = {"ifname": ifname, "master": master}
+        given |= {"capture": capture} if capture is not None else {}
+        given |= {"cgroup": cgroup} if cgroup is not None else {}
+        return self._warned("Replace" if may_replace else "Attach", **given)
 
     def detach(self, ifname: str) -> list[str]:
         """Unbind a shaper, whose device stays; return warnings."""

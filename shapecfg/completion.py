@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from shapecfg.client import CallError, Client
-from shaper.model import Queue
+from shaper.model import Capture, Queue
 
 # Chosen: a key was pressed and somebody is looking at the cursor.
 TIMEOUT_SECONDS = 0.3
@@ -34,6 +34,11 @@ def masters(incomplete: str, *, directory: str = _DEVICES) -> list[str]:
     except OSError:
         return []
     return _matching(devices, incomplete)
+
+
+def captures(given: list[str], incomplete: str) -> list[str]:
+    """Return what may follow the master of `attach`."""
+    return [] if given else _matching([str(capture) for capture in Capture], incomplete)
 
 
 def settings(keys: list[str], given: list[str], incomplete: str) -> list[str]:

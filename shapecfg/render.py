@@ -53,10 +53,17 @@ def _summary(shaper: Shaper) -> str:
     burst = format_size(burst_bytes) if burst_bytes else DEFAULT
     limit = f"{limit_packets}p" if limit_packets else DEFAULT
     return (
-        f"{_title(shaper)}: <{shaper['operstate']}> rate {rate(shaper)}"
+        f"{_title(shaper)}: <{shaper['operstate']}> {_capture(shaper)}rate {rate(shaper)}"
         f" burst {burst} queue {options['queue']}"
         f" limit {limit} hz {options['hz']} state {shaper['state']}"
     )
+
+
+def _capture(shaper: Shaper) -> str:
+    """Return how traffic comes to it, but for the way of 1996."""
+    if shaper["capture"] in (None, "route"):  # None: of an older daemon
+        return ""
+    return " ".join(filter(None, [shaper["capture"], shaper["cgroup"]])) + " "
 
 
 def _details(shaper: Shaper) -> list[str]:

@@ -45,6 +45,8 @@ class Shaper(TypedDict):
     ifname: str
     ifindex: int
     link: str | None
+    capture: str | None
+    cgroup: str | None
     state: str
     operstate: str
     mtu: int

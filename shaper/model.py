@@ -43,6 +43,15 @@ class Framing(StrEnum):
     COOKED = "cooked"  # as IP packets, before which the driver sets a header of its own: ppp
 
 
+class Capture(StrEnum):
+    """How traffic comes to a shaper."""
+
+    ROUTE = "route"  # what is routed to it, as in 1996
+    EGRESS = "egress"  # all that the master sends
+    INGRESS = "ingress"  # all that the master receives
+    CGROUP = "cgroup"  # what a control group sends through the master
+
+
 class State(StrEnum):
     """Why a shaper does or does not pass traffic; in order of precedence."""
 
@@ -51,6 +60,7 @@ class State(StrEnum):
     MASTER_MISSING = "master-missing"
     MASTER_DOWN = "master-down"
     ADMIN_DOWN = "admin-down"
+    CGROUP_MISSING = "cgroup-missing"
     ACTIVE = "active"
 
 
@@ -88,6 +98,20 @@ class Spec:
     master: str | None = None
     options: Options = field(default_factory=Options)
     network: Network = field(default_factory=Network)
+    capture: Capture = Capture.ROUTE
+    cgroup: str | None = None  # a path below the mount of cgroup2, or a unit; of Capture.CGROUP
+
+    def waits_for(self, group: Group | None) -> bool:
+        """Whether it is for the traffic of a group, and there is none."""
+        return self.capture is Capture.CGROUP and group is None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A control group that there is."""
+
+    path: str
+    inode: int  # another one of the same name is another group
 
 
 @dataclass(frozen=True)

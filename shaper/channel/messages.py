@@ -53,7 +53,7 @@ class Bind:
     slot: int
     framing: Framing
     is_captured: bool = False  # what was taken from a device: its ARP and the like pass
-    is_tap: bool = False  # the descriptor is the TAP: frames are received again
+    removed_bytes: int = 0  # of each frame's header, taken off behind the socket
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class ShaperObject(TypedDict):
     ifname: str
     ifindex: int
     link: str | None
+    capture: str
+    cgroup: str | None
     state: str
     operstate: str
     mtu: int
@@ -67,8 +69,16 @@ class Shapers(Protocol):
         """Return one shaper, or all of them, without waiting for anything."""
         ...
 
-    async def attach(self, ifname: str, master: str) -> list[str]:
-        """Bind a shaper to a master; return warnings."""
+    async def attach(
+        self,
+        ifname: str,
+        master: str,
+        *,
+        capture: str | None,
+        cgroup: str | None,
+        may_replace: bool,
+    ) -> list[str]:
+        """Bind a shaper to a master, for what is routed to it or taken there; return warnings."""
         ...
 
     async def detach(self, ifname: str) -> list[str]:
@@ -180,9 +190,32 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         return self._shapers.show(ifname)
 
     @varlinkmethod(return_parameter="warnings")
-    async def Attach(self, *, ifname: str, master: str) -> list[str]:  # noqa: N802 - varlink
+    async def Attach(  # noqa: N802 - varlink
+        self,
+        *,
+        ifname: str,
+        master: str,
+        capture: str | None = None,
+        cgroup: str | None = None,
+    ) -> list[str]:
         """Bind a shaper to a master. It keeps a speed that was set before."""
-        return await self._shapers.attach(ifname, master)
+        return await self._shapers.attach(
+            ifname, master, capture=capture, cgroup=cgroup, may_replace=False
+        )
+
+    @varlinkmethod(return_parameter="warnings")
+    async def Replace(  # noqa: N802 - varlink
+        self,
+        *,
+        ifname: str,
+        master: str,
+        capture: str | None = None,
+        cgroup: str | None = None,
+    ) -> list[str]:
+        """Bind a shaper to a master, whatever it is bound to; the same again changes nothing."""
+        return await self._shapers.attach(
+            ifname, master, capture=capture, cgroup=cgroup, may_replace=True
+        )
 
     @varlinkmethod(return_parameter="warnings")
     async def Detach(self, *, ifname: str) -> list[str]:  # noqa: N802 - varlink

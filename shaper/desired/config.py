@@ -12,6 +12,8 @@ over the state that earlier commands left:
 
     [device.shaper0]
     master = "eth1"
+    capture = "route"  # or "egress", "ingress", "cgroup"
+    cgroup = "backup.service"  # with capture = "cgroup"
     speed = "64kbit"
     queue = "fq_codel"
     limit = 100
@@ -30,7 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shaper.desired import bounds
+from shaper.desired import bounds, captures
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.tables import table_names
@@ -48,6 +50,8 @@ _MAX_NUMBER = 1 << 63  # of any value; TOML 1.0, "Integer"
 _TOP = {"hz": int, "shapers": int, "forwarders": int, "group": str, "device": dict}
 _DEVICE = {
     "master": str,
+    "capture": str,
+    "cgroup": str,
     "speed": (str, int),
     "queue": str,
     "limit": int,
@@ -136,15 +140,17 @@ def parse(text: str) -> Config:
     _check_keys("", document, _TOP)
     hz = bounds.check_hz(document.get("hz", DEFAULT_HZ))
     warnings: list[str] = []
+    devices = tuple(
+        _spec(ifname, device, hz, warnings)
+        for ifname, device in document.get("device", {}).items()
+    )
+    captures.refuse_doubles(devices)
     return Config(
         hz=hz,
         shapers=_check_shapers(document.get("shapers", 1)),
         forwarders=_check_forwarders(document.get("forwarders", 1)),
         group=_check_group(document.get("group", "shaper")),
-        devices=tuple(
-            _spec(ifname, device, hz, warnings)
-            for ifname, device in document.get("device", {}).items()
-        ),
+        devices=devices,
         warnings=tuple(warnings),
     )
 
@@ -204,12 +210,16 @@ def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
         raise InvalidValue(f"{where}: {error}") from error
     warnings += [f"{where}: {doubt}" for doubt in doubts if doubt]
     master = device.get("master")
-    return Spec(
+    spec = Spec(
         ifname,
         None if master is None else check_master_name(master),
         options,
         _network(where, ifname, device),
     )
+    try:
+        return captures.parse(spec, device.get("capture"), device.get("cgroup"))
+    except InvalidValue as error:
+        raise InvalidValue(f"{where}: {error}") from error
 
 
 def _network(where: str, ifname: str, device: dict[str, Any]) -> Network:

@@ -8,7 +8,7 @@ from typing import Any
 import tomli_w
 
 from shaper.desired.declared import write_network
-from shaper.model import Queue, Spec
+from shaper.model import Capture, Queue, Spec
 
 
 def write(specs: Iterable[Spec]) -> str:
@@ -28,6 +28,8 @@ def _device(spec: Spec) -> dict[str, Any]:
     options, network = spec.options, write_network(spec.network)
     values: dict[str, Any] = {
         "master": spec.master,
+        "capture": None if spec.capture is Capture.ROUTE else spec.capture.value,
+        "cgroup": spec.cgroup,
         "speed": options.rate_bits or None,
         "queue": None if options.queue is Queue.FQ_CODEL else options.queue.value,
         "limit": options.limit_packets,

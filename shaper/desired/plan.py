@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from shaper.errors import InvalidValue
-from shaper.model import AGGREGATES, Framing, Link, Options, Queue, Settings, Spec, State
+from shaper.model import (
+    AGGREGATES,
+    Capture,
+    Framing,
+    Group,
+    Link,
+    Options,
+    Queue,
+    Settings,
+    Spec,
+    State,
+)
 from shaper.units import format_rate
 
 # Specified: include/uapi/linux/if_arp.h, if_ether.h.
@@ -65,13 +76,14 @@ _FRAMINGS = {
 
 # The first that applies is the state of a shaper. Nothing moves from one to another by itself: a
 # change of what is wanted or seen does, and docs/design.md, which is held to this, says which.
-_STATES: dict[State, Callable[[Spec, Link | None, Link | None], bool]] = {
-    State.DETACHED: lambda spec, own, master: spec.master is None,
-    State.NO_SPEED: lambda spec, own, master: not spec.options.rate_bits,
-    State.MASTER_MISSING: lambda spec, own, master: master is None,
-    State.MASTER_DOWN: lambda spec, own, master: master is not None and not _is_up(master),
-    State.ADMIN_DOWN: lambda spec, own, master: own is None or not own.is_up,
-    State.ACTIVE: lambda spec, own, master: True,
+_STATES: dict[State, Callable[[Spec, Link | None, Link | None, Group | None], bool]] = {
+    State.DETACHED: lambda spec, own, master, group: spec.master is None,
+    State.NO_SPEED: lambda spec, own, master, group: not spec.options.rate_bits,
+    State.MASTER_MISSING: lambda spec, own, master, group: master is None,
+    State.MASTER_DOWN: lambda spec, own, master, group: master is not None and not _is_up(master),
+    State.ADMIN_DOWN: lambda spec, own, master, group: own is None or not own.is_up,
+    State.CGROUP_MISSING: lambda spec, own, master, group: spec.waits_for(group),
+    State.ACTIVE: lambda spec, own, master, group: True,
 }
 
 
@@ -92,15 +104,21 @@ class Plan:
     offload_bytes: int  # gso_max_size; 0: no offload frames
     ring_frames: int  # txqueuelen
     settings: Settings | None  # None: no speed
+    capture: Capture = Capture.ROUTE
+    is_capturing: bool = False  # programs on the master take traffic to the shaper
+    group: Group | None = None  # of Capture.CGROUP; None while there is none
 
 
-def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
+def make_plan(
+    spec: Spec, own: Link | None, master: Link | None, group: Group | None = None
+) -> Plan:
     """Return the plan for a shaper.
 
     Args:
         spec: what is wanted.
         own: the shaper's device as netlink shows it; None while it is not seen yet.
         master: the device it is attached to; None when there is none of that name now.
+        group: the control group that it is for; None when there is none, or it is for all.
     """
     options = spec.options
     has_carrier = options.rate_bits > 0 and master is not None and _is_up(master)
@@ -108,11 +126,12 @@ def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
     framing = Framing.ETHERNET if master is None else _FRAMINGS.get(master.arphrd, Framing.BARE)
     settings = make_settings(options, mtu, framing)
     return Plan(
-        state=_state(spec, own, master),
+        state=_state(spec, own, master, group),
         has_carrier=has_carrier,
         mtu=mtu,
         address=_address(master),
-        has_neighbours=framing is Framing.ETHERNET,
+        # A frame that was taken from a device has the address of its neighbour already.
+        has_neighbours=spec.capture is Capture.ROUTE and framing is Framing.ETHERNET,
         has_arp=master is None or not master.is_noarp,
         port_of=_port_of(master),
         framing=framing,
@@ -121,6 +140,13 @@ def make_plan(spec: Spec, own: Link | None, master: Link | None) -> Plan:
         offload_bytes=offload_bytes(options, mtu, framing) if settings else 0,
         ring_frames=_ring_frames(settings),
         settings=settings,
+        capture=spec.capture,
+        # Without a speed nothing is taken: whoever attaches by way of this device would be shut
+        # out before a speed is set.
+        is_capturing=(
+            spec.capture is not Capture.ROUTE and options.rate_bits > 0 and master is not None
+        ),
+        group=group,
     )
 
 
@@ -202,8 +228,8 @@ def _ring_frames(settings: Settings | None) -> int:
     return min(settings.limit_packets, _MAX_RING_FRAMES)
 
 
-def _state(spec: Spec, own: Link | None, master: Link | None) -> State:
-    return next(state for state, applies in _STATES.items() if applies(spec, own, master))
+def _state(spec: Spec, own: Link | None, master: Link | None, group: Group | None) -> State:
+    return next(state for state, applies in _STATES.items() if applies(spec, own, master, group))
 
 
 def _mtu(own: Link | None, master: Link | None) -> int:

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shaper.desired import bounds
+from shaper.desired import bounds, captures
 from shaper.desired.declared import read_network, write_network
 from shaper.desired.files import make_directory, read_text, replace_text
 from shaper.errors import Busy, InvalidValue
-from shaper.model import Options, Spec
+from shaper.model import Capture, Options, Spec
 from shaper.names import check_master_name, check_name
 
 FILE_NAME = "state.json"
@@ -139,6 +139,8 @@ def encode(specs: Iterable[Spec]) -> str:
 
 def _encode_one(spec: Spec) -> str:
     network = {} if spec.network.is_empty else {"network": write_network(spec.network)}
+    is_routed = spec.capture is Capture.ROUTE
+    capture = {} if is_routed else {"capture": spec.capture, "cgroup": spec.cgroup}
     return json.dumps(
         {
             "ifname": spec.ifname,
@@ -148,6 +150,7 @@ def _encode_one(spec: Spec) -> str:
             "queue": spec.options.queue,
             "limit_packets": spec.options.limit_packets,
             "hz": spec.options.hz if spec.options.has_own_hz else None,
+            **capture,
             **network,
         }
     )
@@ -187,7 +190,7 @@ def _damaged(error: Exception) -> InvalidValue:
 
 def _spec(shaper: dict[str, Any]) -> Spec:
     master = shaper["master"]
-    return Spec(
+    spec = Spec(
         ifname=check_name(shaper["ifname"]),
         master=None if master is None else check_master_name(master),
         options=bounds.change(
@@ -199,6 +202,7 @@ def _spec(shaper: dict[str, Any]) -> Spec:
         ),
         network=read_network(shaper["ifname"], shaper.get("network", {})),
     )
+    return captures.parse(spec, shaper.get("capture"), shaper.get("cgroup"))
 
 
 def _rate_or_zero(value: object) -> int:

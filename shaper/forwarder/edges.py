@@ -10,12 +10,11 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Sequence
 
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
 from shaper.forwarder.sendmmsg import Messages
 from shaper.packet.checksum import complete
-from shaper.packet.frame import VNET_HEADER_BYTES, Buffer, parse, strip_link_header
+from shaper.packet.frame import VNET_HEADER_BYTES, parse, strip_link_header
 from shaper.packet.segment import split
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
@@ -38,14 +37,6 @@ _OUTCOMES = {
     errno.EHOSTUNREACH: Outcome.UNREACHABLE,
     errno.ENETUNREACH: Outcome.UNREACHABLE,
     errno.EINVAL: Outcome.MALFORMED,
-}
-# drivers/net/tun.c: EIO from a device that is down, EBADFD from one that was deleted.
-_TAP_OUTCOMES = {
-    errno.EAGAIN: Outcome.BLOCKED,
-    errno.ENOBUFS: Outcome.NOBUFS,
-    errno.ENOMEM: Outcome.NOBUFS,
-    errno.EIO: Outcome.GONE,
-    errno.EBADFD: Outcome.GONE,
 }
 
 
@@ -144,12 +135,19 @@ class _PacketSocket(socket.socket):
 
 
 class PacketSink:
-    """A packet socket on a master with an Ethernet header: frames pass untouched."""
+    """A packet socket on a device with an Ethernet header: frames pass untouched.
 
-    removed_bytes = 0
+    Args:
+        descriptor: the socket.
+        keeps_neighbours: ARP and the like pass.
+        removed_bytes: of the header, where it is taken off behind the socket.
+    """
 
-    def __init__(self, descriptor: int, *, keeps_neighbours: bool = False) -> None:
+    def __init__(
+        self, descriptor: int, *, keeps_neighbours: bool = False, removed_bytes: int = 0
+    ) -> None:
         self.keeps_neighbours = keeps_neighbours
+        self.removed_bytes = removed_bytes
         self._descriptor = descriptor
         self._messages = Messages(MAX_BATCH)
         self._socket = _PacketSocket(fileno=descriptor)  # last: from here on it closes it
@@ -274,51 +272,3 @@ class CookedSink(HeaderlessSink):
             return Outcome.PROTOCOL
         packet, ethertype = stripped
         return self._transmit(packet[VNET_HEADER_BYTES:], ethertype)
-
-
-class TapSink:
-    """The TAP itself: what was taken from the master's ingress is received again.
-
-    A program on the TAP's own ingress hands it on to the master. There is one frame a write(2).
-
-    Args:
-        descriptor: the open TAP, which does not block.
-        removed_bytes: of the Ethernet header, which a master without one has not received.
-    """
-
-    keeps_neighbours = True
-
-    def __init__(self, descriptor: int, removed_bytes: int) -> None:
-        self._descriptor = descriptor
-        self.removed_bytes = removed_bytes
-
-    def fileno(self) -> int:
-        """Return the TAP's descriptor."""
-        return self._descriptor
-
-    def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
-        """Write frames, one by one."""
-        return self._write_all(batch)
-
-    def write_batch(self, batch: Batch) -> tuple[int, Outcome]:
-        """Write a batch from where it lies."""
-        return self._write_all(batch.frames())
-
-    def write_one(self, data: bytes) -> Outcome:
-        """Write a frame."""
-        return self._write_all([data])[1]
-
-    def close(self) -> None:
-        """Close this copy of the descriptor."""
-        os.close(self._descriptor)
-
-    def _write_all(self, batch: Sequence[Buffer]) -> tuple[int, Outcome]:
-        write, descriptor = os.write, self._descriptor
-        sent = 0
-        try:
-            for data in batch:
-                write(descriptor, data)
-                sent += 1
-        except OSError as error:
-            return sent, _TAP_OUTCOMES.get(error.errno or 0, Outcome.ERROR)
-        return sent, Outcome.SENT

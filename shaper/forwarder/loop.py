@@ -36,12 +36,11 @@ from shaper.channel.messages import (
     Received,
     Unbind,
 )
-from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSink, TapSource
+from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path, Wants
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
 from shaper.model import Framing
-from shaper.packet.frame import ETHERNET_HEADER_BYTES
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
@@ -52,8 +51,7 @@ _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to col
 _FIRST_PAUSE_NS = 10_000_000
 _LONGEST_PAUSE_NS = 1_000_000_000
 
-_SINKS: dict[Framing, type[PacketSink | HeaderlessSink]] = {
-    Framing.ETHERNET: PacketSink,
+_HEADERLESS: dict[Framing, type[HeaderlessSink]] = {
     Framing.BARE: HeaderlessSink,
     Framing.COOKED: CookedSink,
 }
@@ -295,9 +293,8 @@ class Loop:
             self._set_interest(path.sink.fileno(), 0, path)
 
 
-def _sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink | TapSink:
-    if order.is_tap:
-        os.set_blocking(descriptor, False)
-        has_header = order.framing is Framing.ETHERNET
-        return TapSink(descriptor, 0 if has_header else ETHERNET_HEADER_BYTES)
-    return _SINKS[order.framing](descriptor, keeps_neighbours=order.is_captured)
+def _sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink:
+    is_captured, removed_bytes = order.is_captured, order.removed_bytes
+    if order.framing is Framing.ETHERNET:
+        return PacketSink(descriptor, keeps_neighbours=is_captured, removed_bytes=removed_bytes)
+    return _HEADERLESS[order.framing](descriptor, keeps_neighbours=is_captured)

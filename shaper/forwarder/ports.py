@@ -7,11 +7,8 @@ those for tests in `shaper.testing.edges`. Another way of moving frames is one m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
-
-from shaper.packet.frame import Buffer
 
 # Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms; larger ones
 # save nothing that can be measured.
@@ -62,10 +59,6 @@ class Batch(Protocol):
 
     def take(self) -> list[bytes]:
         """Return its frames as objects that last, each a virtio-net header and a frame."""
-        ...
-
-    def frames(self) -> Sequence[Buffer]:
-        """Return its frames where they lie."""
         ...
 
     def send(self, descriptor: int) -> tuple[int, int]:

@@ -98,10 +98,6 @@ class Slots:
         self._headers.lengths[:count] = memoryview(array("Q", self._lengths))
         return self._headers.send(descriptor, count)
 
-    def frames(self) -> list[memoryview]:
-        """Return the frames where they lie, for as long as the batch is under way."""
-        return [slot[:length] for slot, length in zip(self._slots, self._lengths, strict=False)]
-
     def take(self) -> list[bytes]:
         """Return the frames as objects, to be kept when the slots are used again."""
         return [

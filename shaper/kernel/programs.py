@@ -5,16 +5,17 @@ Four programs and a stub, each for the traffic-control hook of a device (BPF_PRO
     egress    on the master's egress   all frames go to the shaper
     cgroup    on the master's egress   those of one control group go to the shaper
     ingress   on the master's ingress  all frames go to the shaper
-    reinject  on the shaper's ingress  what the forwarder wrote back goes on as the master's own
+    reinject  on the shaper's egress   what the forwarder sent goes on as received on the master
     stub      on either                what the others do, for as long as the daemon lives
 
 How a frame is not taken twice. What a shaper sends comes by a packet socket of ours, and the
 kernel knows each socket by a number that is never used again, its cookie. The map `sockets` has
-the cookies of ours and the shaper that each serves. So `egress` passes what its own shaper sent
-and takes everything else, the frames of other shapers too: that is how limits nest. `cgroup`
-passes what any shaper sent, as the daemon itself may belong to the group. What comes back after
-`ingress` has no socket any more. `reinject` marks it, and `ingress` takes the mark off again and
-lets it pass.
+the cookies of ours and the shaper that each serves, or 0 where several share it. So `egress`
+passes what its own shaper sent and takes everything else, the frames of other shapers too: that is
+how limits nest. `cgroup` passes what any shaper sent, as the daemon itself may be of the group.
+After `ingress` the forwarder sends by a socket on the shaper itself, where `reinject` knows its
+frames from those that come to be shaped. It marks them, and `ingress` takes the mark off again and
+lets them pass.
 
 A verdict of NEXT lets the programs and filters after ours decide, as without us.
 
@@ -99,10 +100,7 @@ def egress(shaper: int, sockets: int, *, has_link_header: bool) -> Program:
     """
     return (
         *_look_up_socket(sockets, missing="capture"),
-        Instruction(LOAD_WORD, "the shaper that the socket serves", _FIRST, _RESULT),
-        Instruction(
-            IF_WORD_NOT_EQUAL, "another: limits nest", _FIRST, immediate=shaper, to="capture"
-        ),
+        *_compare_shaper(shaper, "another: limits nest", "capture"),
         *_pass(),
         *_redirect(shaper, has_link_header=has_link_header),
     )
@@ -152,15 +150,25 @@ def ingress(shaper: int, mark: int, *, has_link_header: bool) -> Program:
     )
 
 
-def reinject(master: int, mark: int) -> Program:
-    """Return the program of a shaper's own ingress: on with it, as received on the master."""
+def reinject(shaper: int, master: int, sockets: int, mark: int) -> Program:
+    """Return the program of a shaper's own egress: on with it, as received on the master.
+
+    Args:
+        shaper: the index of the shaper.
+        master: the index of the device whose frames these are.
+        sockets: the descriptor of the map from cookies to indices.
+        mark: what `ingress` knows them by.
+    """
     return (
+        *_look_up_socket(sockets, missing="pass"),
+        *_compare_shaper(shaper, "another: to be shaped", "pass"),
         Instruction(MOVE_WORD, "the mark that says: has been shaped", _SECOND, immediate=mark),
-        Instruction(STORE_WORD, "mark the frame", _FIRST, _SECOND, _MARK_AT),
+        Instruction(STORE_WORD, "mark the frame", _CONTEXT, _SECOND, _MARK_AT),
         Instruction(MOVE_CONSTANT, "the master", _FIRST, immediate=master),
         Instruction(MOVE_CONSTANT, "into its ingress", _SECOND, immediate=_F_INGRESS),
         Instruction(CALL, "redirect", immediate=REDIRECT_TO),
         Instruction(EXIT, "the verdict of the redirect"),
+        *_pass(why="into the TAP's ring", label="pass"),
     )
 
 
@@ -205,6 +213,12 @@ def _look_up_socket(sockets: int, *, missing: str) -> Iterator[Instruction]:
     yield Instruction(ADD_CONSTANT, "at the end of the stack", _SECOND, immediate=-8)
     yield Instruction(CALL, "look it up", immediate=MAP_LOOKUP)
     yield Instruction(IF_EQUAL, "none of ours", _RESULT, to=missing)
+
+
+def _compare_shaper(shaper: int, why_not: str, to: str) -> Iterator[Instruction]:
+    """Go on if the socket that was found serves this shaper."""
+    yield Instruction(LOAD_WORD, "the shaper that the socket serves", _FIRST, _RESULT)
+    yield Instruction(IF_WORD_NOT_EQUAL, why_not, _FIRST, immediate=shaper, to=to)
 
 
 def _load_map(descriptor: int, dst: int, why: str) -> Iterator[Instruction]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
-from shaper.desired import bounds
+from shaper.desired import bounds, captures
 from shaper.desired.plan import check_burst
 from shaper.errors import (
     Busy,
@@ -21,8 +21,9 @@ from shaper.errors import (
     NotAttached,
 )
 from shaper.kernel import counters
+from shaper.kernel.cgroup import check as check_group
 from shaper.kernel.sysctl import reverse_path_warning
-from shaper.model import Link, Options, Spec
+from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_name
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
@@ -64,11 +65,12 @@ class Commands:
         receiving: dict[str | None, list[str]] = {}
         shown = []
         for device in devices:
-            own, master = self._supervisor.links.index(device.ifindex), device.spec.master
+            own = self._supervisor.links.index(device.ifindex)
+            master = device.spec.master if device.spec.capture is Capture.ROUTE else None
             if own is None or device.plan is None:
                 continue
             if master not in receiving:
-                receiving[master] = _receiving_warnings(master)
+                receiving[master] = _receiving_warnings(device.spec)
             shown.append(
                 report(
                     device.spec,
@@ -76,26 +78,35 @@ class Commands:
                     own,
                     self._supervisor.counters(device),
                     ring_drops=drops.get(device.spec.ifname, 0),
-                    warnings=[*receiving[master]],
+                    warnings=[*receiving[master], *_capture_warnings(device)],
                 )
             )
         return shown
 
-    async def attach(self, ifname: str, master: str) -> list[str]:
-        """Bind a shaper to a master; return warnings."""
+    async def attach(
+        self,
+        ifname: str,
+        master: str,
+        *,
+        capture: str | None = None,
+        cgroup: str | None = None,
+        may_replace: bool = False,
+    ) -> list[str]:
+        """Bind a shaper to a master, for what is routed to it or taken there; return warnings."""
         async with self._supervisor.lock:
             device = self._device(ifname)
-            if device.spec.master is not None:
-                raise Busy(
-                    f"{ifname} is already attached to {device.spec.master} (detach it first)"
-                )
+            before = device.spec.master
+            if before is not None and not may_replace:
+                raise Busy(f"{ifname} is already attached to {before} (detach it first)")
             link = self._supervisor.links.name(check_name(master))
             if link is None:
                 raise NoSuchMaster(f"{master}: no such device (ip link lists those there are)")
             self._refuse_loop(device, link)
             check_burst(device.spec.options, link.mtu)
-            saving = await self._supervisor.change(replace(device.spec, master=master))
-            return saving + _receiving_warnings(device.spec.master)
+            spec = captures.parse(replace(device.spec, master=master), capture, cgroup)
+            self._check_capture(spec, link)
+            saving = await self._supervisor.change(spec)
+            return saving + _receiving_warnings(spec)
 
     async def detach(self, ifname: str) -> list[str]:
         """Unbind a shaper; it keeps its speed. Return warnings."""
@@ -103,7 +114,9 @@ class Commands:
             device = self._device(ifname)
             if device.spec.master is None:
                 raise NotAttached(f"{ifname} is not attached (shapecfg show lists what is)")
-            saving = await self._supervisor.change(replace(device.spec, master=None))
+            saving = await self._supervisor.change(
+                replace(device.spec, master=None, capture=Capture.ROUTE, cgroup=None)
+            )
             await device.flush()
             return saving
 
@@ -169,8 +182,8 @@ class Commands:
             for spec in specs:
                 await self._check(spec)
             await self._supervisor.change(*specs)
-            masters = dict.fromkeys(spec.master for spec in specs)
-            return [warning for master in masters for warning in _receiving_warnings(master)]
+            warnings = (warning for spec in specs for warning in _receiving_warnings(spec))
+            return list(dict.fromkeys(warnings))
 
     async def _check(self, spec: Spec) -> None:
         device = self._supervisor.devices.get(spec.ifname)
@@ -181,6 +194,20 @@ class Commands:
             check_burst(spec.options, master.mtu)
         if device is not None and master is not None:
             self._refuse_loop(device, master)
+        self._check_capture(spec, master)
+
+    def _check_capture(self, spec: Spec, master: Link | None) -> None:
+        """Refuse traffic that cannot be taken, or that another shaper takes already."""
+        if spec.capture is Capture.ROUTE:
+            return
+        devices = self._supervisor.devices
+        captures.refuse_second(spec, (device.spec for device in devices.values()))
+        is_shaper = spec.master in devices or spec.master == spec.ifname
+        if spec.capture is Capture.INGRESS and is_shaper:
+            raise InvalidValue(f"{spec.master} is a shaper, which receives nothing to be taken")
+        if spec.cgroup is not None:
+            check_group(spec.cgroup)
+        self._supervisor.captor.check()
 
     def _device(self, ifname: str) -> Device:
         device = self._supervisor.devices.get(ifname)
@@ -204,9 +231,22 @@ class Commands:
             raise InvalidValue(f"{master.ifname} leads back to {ifname}: that would be a ring")
 
 
-def _receiving_warnings(master: str | None) -> list[str]:
-    warning = reverse_path_warning(master) if master is not None else None
+def _receiving_warnings(spec: Spec) -> list[str]:
+    """Return what answers to routed traffic suffer; those to what is taken come as without us."""
+    if spec.master is None or spec.capture is not Capture.ROUTE:
+        return []
+    warning = reverse_path_warning(spec.master)
     return [warning] if warning else []
+
+
+def _capture_warnings(device: Device) -> list[str]:
+    plan, spec = device.plan, device.spec
+    if plan is None or plan.state is not State.ACTIVE or not plan.is_capturing:
+        return []
+    if device.intake.is_in_force:
+        return []
+    reason = device.last_refusal or "it is being set up"
+    return [f"the {spec.capture} of {spec.master} does not pass {spec.ifname}: {reason}"]
 
 
 def _serving_warnings(options: Options) -> list[str]:

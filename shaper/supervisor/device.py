@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from dataclasses import fields, replace
 
 from shaper.channel import messages
-from shaper.desired.plan import ALIAS_PREFIX, Plan
+from shaper.desired.plan import ALIAS_PREFIX, ETHERNET_HEADER_BYTES, Plan
 from shaper.errors import KernelRefused
 from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap
-from shaper.model import MAX_LIMIT_PACKETS, Framing, Link, Queue, Spec
+from shaper.model import MAX_LIMIT_PACKETS, Capture, Framing, Link, Queue, Spec
+from shaper.supervisor.capture import Intake
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets
 
@@ -44,6 +46,7 @@ class Device:
         netlink: where requests go.
         neighbours: who resolves its neighbours.
         sockets: where its master's socket is lent.
+        intake: what is taken to it from a device.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Device:
         netlink: Netlink,
         neighbours: Neighbours,
         sockets: MasterSockets,
+        intake: Intake,
     ) -> None:
         self.spec = spec
         self.ifindex = ifindex
@@ -66,6 +70,7 @@ class Device:
         self._done: Plan | None = None  # the plan, once all of it is true
         # Lengths of the ring that events still under way may show, and that we are about to set.
         self._outdated_ring_frames: set[int] = set()
+        self.intake = intake
         self._tap = tap
         self._netlink = netlink
         self._neighbours = neighbours
@@ -120,7 +125,9 @@ class Device:
         self.plan = plan
         await self._realize_link(plan, changed, own)
         await self._realize_queue(plan, changed, own)
+        await self.intake.prepare(plan)
         await self._realize_binding(plan, changed, master)
+        self.intake.realize(plan, own, master)
         self._done = plan
         self.last_refusal = ""
 
@@ -152,7 +159,7 @@ class Device:
         master_index = master.ifindex if master is not None else None
         is_moved = self.master_index != master_index
         self.master_index = master_index
-        if not is_moved and not changed & {"has_carrier", "framing"}:
+        if not is_moved and not changed & {"has_carrier", "framing", "capture"}:
             if changed & {"has_arp", "port_of"}:
                 await self._neighbours.resolve_all(self.ifindex)
             return
@@ -194,6 +201,8 @@ class Device:
         self._tap.close()
 
     async def _close_path(self) -> None:
+        self.intake.release()
+        self.intake.trust(None)
         self._neighbours.release(self.ifindex)
         with contextlib.suppress(KernelRefused):
             await self._tell(messages.Close(self.slot))
@@ -260,12 +269,31 @@ class Device:
                 await self._tell(messages.Unbind(self.slot))
             self._is_bound = False
             self._sockets.give_back(self.slot)
+            self.intake.trust(None)
             return
         if plan.has_neighbours:
             self._neighbours.delegate(self.ifindex, master_index)
         self._is_bound = True
-        sock = self._sockets.lend(self.slot, self.spec.master, master_index, plan.framing)
-        await self._tell(messages.Bind(self.slot, plan.framing), sock.fileno())
+        is_received = plan.capture is Capture.INGRESS
+        is_headerless = plan.framing is not Framing.ETHERNET
+        order = messages.Bind(
+            self.slot,
+            Framing.ETHERNET if is_received else plan.framing,
+            is_captured=plan.capture is not Capture.ROUTE,
+            removed_bytes=ETHERNET_HEADER_BYTES if is_received and is_headerless else 0,
+        )
+        sock = self._lend(plan, order.framing, self.spec.master, master_index)
+        await self._tell(order, sock.fileno())
+
+    def _lend(self, plan: Plan, framing: Framing, master: str, master_index: int) -> socket.socket:
+        """Return the socket by which frames leave, and have the programs know it."""
+        if plan.capture is Capture.INGRESS:  # back to the master, by the shaper's own egress
+            master, master_index = self.spec.ifname, self.ifindex
+        is_own = plan.capture in (Capture.EGRESS, Capture.INGRESS)
+        purpose = (plan.capture, self.ifindex) if is_own else None
+        sock = self._sockets.lend(self.slot, master, master_index, framing, purpose)
+        self.intake.trust(sock, is_own=is_own)
+        return sock
 
     async def _tell(self, order: messages.Order, descriptor: int | None = None) -> None:
         if self._forwarder is not None:

@@ -21,20 +21,22 @@ from shaper.desired.plan import ALIAS_PREFIX, make_plan
 from shaper.desired.store import Store
 from shaper.desired.topology import would_loop
 from shaper.errors import Busy, KernelRefused, ShaperError
+from shaper.kernel.capture import Captor
 from shaper.kernel.netlink import Netlink
-from shaper.kernel.tap import Tap
 from shaper.model import Link, Spec, State
+from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
+from shaper.supervisor.groups import Groups
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets
+from shaper.supervisor.taps import open_tap
 from shaper.supervisor.together import together
 from shaper.supervisor.watcher import Watcher
 
 # Chosen.
 _RETRY_SECONDS = 0.2  # after a part of a plan was refused; traffic is owed within a second
 _RELEASE_SECONDS = 30.0  # the kernel took 12.6 to 14.8 to close the 1000 TAPs of a dead forwarder
-_LOOK_SECONDS = 0.05
 _TELL_SECONDS = 60.0  # between two lines on the same TAP that cannot be read
 
 _log = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ class Supervisor:
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = _nothing
         self._has_started = False
+        self.captor = Captor()
+        self._groups = Groups(self._watcher.mark)
 
     async def start(self, specs: Iterable[Spec], inherited: Collection[str] = ()) -> None:
         """Create or adopt these shapers, and follow the kernel from now on.
@@ -106,6 +110,8 @@ class Supervisor:
             self._by_index.clear()
         await self._watcher.stop()
         self._sockets.close()
+        self._groups.close()
+        self.captor.close()
 
     async def abandon(self) -> None:
         """Leave the devices as a crash would: closed, with their routes, to be adopted later.
@@ -120,6 +126,8 @@ class Supervisor:
         self._by_index.clear()
         await self._watcher.stop()
         self._sockets.close()
+        self._groups.close()
+        self.captor.close()
 
     async def ping(self) -> None:
         """Return once the whole daemon, forwarders included, has answered."""
@@ -142,14 +150,14 @@ class Supervisor:
         self.refuse_foreign(spec.ifname, alias)
         slot = self._pool.take_slot()
         try:
-            tap = await _open_tap(spec.ifname, release)
+            tap = await open_tap(spec.ifname, release)
         except BaseException:
             self._pool.free_slot(slot)
             raise
         ifindex = socket.if_nametoindex(spec.ifname)
-        device = Device(
-            spec, tap, ifindex, slot, self.netlink, self._watcher.neighbours, self._sockets
-        )
+        intake = Intake(self.captor, self.netlink, ifindex)
+        sockets, neighbours = self._sockets, self._watcher.neighbours
+        device = Device(spec, tap, ifindex, slot, self.netlink, neighbours, sockets, intake)
         device.was_adopted = alias is not None
         self.devices[spec.ifname] = self._by_index[ifindex] = device
         try:
@@ -229,7 +237,8 @@ class Supervisor:
             self.on_reconciled()
             return
         master = self._find_master(device)
-        await device.realize(make_plan(device.spec, own, master), own, master)
+        group = self._groups.find(device.ifindex, device.spec)
+        await device.realize(make_plan(device.spec, own, master, group), own, master)
         self.on_reconciled()
 
     def _find_master(self, device: Device) -> Link | None:
@@ -365,6 +374,7 @@ class Supervisor:
         del self.devices[device.spec.ifname], self._by_index[device.ifindex]
         self._told_at.pop(device.slot, None)
         self._pool.free_slot(device.slot)
+        self._groups.forget(device.ifindex)
 
     def save(self) -> list[str]:
         """Write the state file; return a warning if it cannot be, the old one is then kept."""
@@ -382,19 +392,3 @@ class Supervisor:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-async def _open_tap(ifname: str, release: float) -> Tap:
-    """Make or adopt a TAP; one that is held is tried again until `release`."""
-    loop = asyncio.get_running_loop()
-    is_told = False
-    while True:
-        try:
-            return Tap(ifname)
-        except Busy:
-            if loop.time() >= release:
-                raise
-        if not is_told:
-            _log.info("%s is still held by the forwarder before: waiting for it", ifname)
-            is_told = True
-        await asyncio.sleep(_LOOK_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shaper.channel.board import DROP_REASONS
 from shaper.control.interface import OptionsObject, ShaperObject, StatsObject
 from shaper.desired.plan import Plan
-from shaper.model import Link, Queue, Spec, State
+from shaper.model import Capture, Link, Queue, Spec, State
 
 
 def report(
@@ -31,6 +31,8 @@ def report(
         ifname=spec.ifname,
         ifindex=own.ifindex,
         link=spec.master,
+        capture=spec.capture,
+        cgroup=spec.cgroup,
         state=plan.state,
         operstate=own.operstate,
         mtu=own.mtu,
@@ -42,6 +44,8 @@ def report(
 
 def may_lack_route(shown: ShaperObject) -> bool:
     """Whether a shaper that could pass traffic never has: what has sent, has a route."""
+    if shown["capture"] != Capture.ROUTE:
+        return False
     return shown["state"] == State.ACTIVE and not shown["stats"]["sent_packets"]
 
 

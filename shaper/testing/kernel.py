@@ -24,6 +24,7 @@ from shaper.model import Framing, Link
 from shaper.testing.messages import MemoryMessage, address_message, link_message
 
 # Specified: include/uapi/linux/if.h, if_arp.h, neighbour.h; RFC 8200, section 5.
+_IFF_UP = 0x1
 _IFF_NOARP = 0x80
 _ARPHRD_ETHER = 1
 _NTF_USE = 0x01
@@ -246,8 +247,10 @@ class MemoryNetlink(Netlink):
             self._refuse_ipv6(link)
             self.quiet.add(ifindex)
         self.aliases[ifindex] = attributes.get("ifalias", self.aliases.get(ifindex, ""))
-        if "change" in attributes:
+        if attributes.get("change") == _IFF_NOARP:
             link = replace(link, is_noarp=bool(attributes["flags"] & _IFF_NOARP))
+        if attributes.get("change") == _IFF_UP:
+            link = replace(link, is_up=bool(attributes["flags"] & _IFF_UP))
         if "address" in attributes:
             link = replace(link, address=bytes.fromhex(attributes["address"].replace(":", "")))
         ring_frames = attributes.get("txqlen", link.txqueuelen)

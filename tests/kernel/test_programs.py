@@ -67,14 +67,15 @@ def test_the_kernel_takes_and_runs_them(opened: Opened, has_link_header: bool) -
         assert frame == (FRAME if has_link_header else bytes(12) + b"\x08\x00" + FRAME)
 
 
-def test_the_mark_is_set_and_taken_off(opened: Opened) -> None:
-    """By which `ingress` knows what has been shaped."""
+def test_the_mark_is_taken_off(opened: Opened) -> None:
+    """By which `ingress` knows what has been shaped; what comes to be shaped has none."""
     marked = struct.pack("=8xI", MARK)
+    sockets = make_map(opened, bpf.Map.HASH, 8)
     ingress = load(opened, programs.ingress(SHAPER, MARK, has_link_header=True))
-    reinject = load(opened, programs.reinject(SHAPER, MARK))
-    verdict, _, context = bpf.run(reinject, FRAME)
-    assert (verdict, context[:12]) == (programs.REDIRECT, marked)
+    reinject = load(opened, programs.reinject(SHAPER, SHAPER, sockets, MARK))
     verdict, _, context = bpf.run(ingress, FRAME, marked)
+    assert (verdict, context[:12]) == (programs.NEXT, bytes(12))
+    verdict, _, context = bpf.run(reinject, FRAME)
     assert (verdict, context[:12]) == (programs.NEXT, bytes(12))
 
 

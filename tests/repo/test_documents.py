@@ -18,7 +18,7 @@ from shaper.desired.config import Config, parse
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
 from shaper.forwarder.states import TRANSITIONS, PathState
-from shaper.model import Link, Options, Queue, Spec, State
+from shaper.model import Capture, Group, Link, Options, Queue, Spec, State
 from shaper.units import format_size, parse_rate
 from tests.repo.examples import read_blocks
 from tests.repo.sources import ROOT, modules
@@ -46,6 +46,8 @@ class Situation:
     has_master: bool
     is_master_up: bool
     is_up: bool
+    is_of_group: bool
+    has_group: bool
 
     @property
     def plan(self) -> Plan:
@@ -53,11 +55,13 @@ class Situation:
         own = Link(3, "shaper0", MTU, b"", 1, self.is_up, self.is_up, "UP")
         master = replace(own, ifindex=2, is_up=self.is_master_up, is_running=self.is_master_up)
         options = Options(rate_bits=64_000 if self.has_speed else 0)
-        spec = Spec("shaper0", "eth1" if self.is_attached else None, options)
-        return make_plan(spec, own, master if self.is_attached and self.has_master else None)
+        capture = Capture.CGROUP if self.is_of_group else Capture.ROUTE
+        spec = Spec("shaper0", "eth1" if self.is_attached else None, options, capture=capture)
+        seen = master if self.is_attached and self.has_master else None
+        return make_plan(spec, own, seen, Group("/", 1) if self.has_group else None)
 
 
-SITUATIONS = [Situation(*facts) for facts in product((False, True), repeat=5)]
+SITUATIONS = [Situation(*facts) for facts in product((False, True), repeat=7)]
 
 # The events of docs/design.md: what must be so before, and what each changes.
 EVENTS: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
@@ -69,6 +73,8 @@ EVENTS: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
     "a device of the master's name appears": ({}, {"has_master": True}),
     "`ip link set shaper0 up`": ({}, {"is_up": True}),
     "`ip link set shaper0 down`": ({}, {"is_up": False}),
+    "the control group is made": ({}, {"has_group": True}),
+    "the control group is removed": ({"is_of_group": True}, {"has_group": False}),
     "`detach`": ({}, {"is_attached": False}),
 }
 
@@ -201,15 +207,18 @@ def known_keys(place: str) -> set[str]:
 def test_the_sample_configuration_is_good_and_whole() -> None:
     """The file in the guide is accepted and has every key that is known."""
     sample = fenced(GUIDE, "toml", "# /etc/shaper/shaper.toml")
-    (device,) = parse(sample).devices
+    device, other = parse(sample).devices
     options = Options(64_000, 16 * 1024, Queue.FIFO, 100, has_own_hz=True)
     assert device == Spec("shaper0", "eth1", options, device.network)
+    taken = Spec("shaper1", "eth1", Options(10_000_000), capture=Capture.CGROUP)
+    assert other == replace(taken, cgroup="backup.service")
     assert device.network.follows_master
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)
     assert replace(parse(sample), devices=()) == Config()
     document = tomllib.loads(sample)
     assert set(document) == known_keys("")
-    assert set(document["device"]["shaper0"]) == known_keys("[device.shaper0]\n")
+    given = {key for each in document["device"].values() for key in each}
+    assert given == known_keys("[device.shaper0]\n")
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

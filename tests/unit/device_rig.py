@@ -10,8 +10,10 @@ from shaper.desired.plan import make_plan
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
+from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
 from shaper.supervisor.sockets import MasterSockets
+from shaper.testing.captor import MemoryCaptor
 from shaper.testing.kernel import MemoryNetlink, MemoryTap
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
@@ -31,6 +33,7 @@ class Rig:
         self.neighbours = Neighbours(self.kernel, Links())
         self.forwarder = MemoryForwarder()
         self.sockets = MasterSockets(self.kernel.packet_socket, lambda _, __: True)
+        self.captor = MemoryCaptor()
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
 
     async def make(
@@ -39,15 +42,20 @@ class Rig:
         """Make the device, up as an administrator would set it, and attach it."""
         self.tap = MemoryTap("shaper0", self.kernel)
         self.index = self.tap.ifindex
-        self.device = Device(
-            spec, self.tap, self.index, 0, self.kernel, self.neighbours, self.sockets
-        )
+        self.device = self.device_of(self.tap, spec)
         self.device.was_adopted = was_adopted
         await self.device.prepare()
         await self.device.hand_over(self.forwarder)
         self.kernel.put(replace(self.own, is_up=True))
         await self.realize(None, master)
         return self.device
+
+    def device_of(self, tap: MemoryTap, spec: Spec = SPEC) -> Device:
+        """Return the device of a TAP."""
+        intake = Intake(self.captor, self.kernel, tap.ifindex)
+        return Device(
+            spec, tap, tap.ifindex, 0, self.kernel, self.neighbours, self.sockets, intake
+        )
 
     @property
     def own(self) -> Link:

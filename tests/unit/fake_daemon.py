@@ -19,6 +19,8 @@ SHAPER: dict[str, Any] = {
     "ifname": "shaper0",
     "ifindex": 7,
     "link": "eth1",
+    "capture": "route",
+    "cgroup": None,
     "state": "active",
     "operstate": "UP",
     "mtu": 1500,

@@ -21,6 +21,7 @@ from shaper.supervisor.commands import Commands
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.sockets import MasterSockets
+from shaper.testing.captor import MemoryCaptor
 from shaper.testing.kernel import MemoryNetlink, MemoryTap
 
 ETH1 = Link(
@@ -96,6 +97,7 @@ class Machine:
     Attributes:
         kernel: what netlink, TAPs and packet sockets lead to.
         forwarders: those started so far; the last one is alive.
+        captor: what takes traffic by device.
         taps: those made so far, by name.
         next_refusals: what forwarders started from now on refuse, by verb.
         state_directory: where the state file is.
@@ -109,10 +111,12 @@ class Machine:
         self.next_refusals: dict[str, list[ShaperError]] = {}
         self.state_directory = state_directory
         patch.setattr("shaper.supervisor.reconciler.MasterSockets", self._sockets)
+        self.captor = MemoryCaptor()
+        patch.setattr("shaper.supervisor.reconciler.Captor", lambda: self.captor)
         self.again()
         patch.setattr("shaper.supervisor.watcher.Monitor", self.kernel.monitor)
         patch.setattr("shaper.supervisor.pool.Forwarder", self._forwarder)
-        patch.setattr("shaper.supervisor.reconciler.Tap", self.tap)
+        patch.setattr("shaper.supervisor.taps.Tap", self.tap)
         patch.setattr("socket.if_nametoindex", self.kernel.index_of)
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
         patch.setattr("shaper.supervisor.commands.reverse_path_warning", lambda _: None)

@@ -11,7 +11,6 @@ import pytest
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.model import Link, Spec
-from shaper.supervisor.device import Device
 from shaper.testing.kernel import MemoryTap
 from tests.unit.device_rig import Rig, rate
 from tests.unit.instantly import instantly
@@ -32,7 +31,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 async def test_a_new_device_is_silent(rig: Rig) -> None:
     """Before it has a master it has no carrier, no address of its own, and asks for nobody."""
     tap = MemoryTap("shaper0", rig.kernel)
-    await Device(SPEC, tap, tap.ifindex, 0, rig.kernel, rig.neighbours, rig.sockets).prepare()
+    await rig.device_of(tap).prepare()
     assert not tap.has_carrier
     assert tap.ifindex in rig.kernel.quiet
     assert (tap.ifindex, AF_INET6) in rig.kernel.probes
@@ -53,7 +52,7 @@ async def test_a_device_without_ipv6_is_named_all_the_same(rig: Rig) -> None:
     """The request that is refused for want of IPv6 is made again without it."""
     tap = MemoryTap("shaper0", rig.kernel)
     rig.kernel.put(replace(rig.kernel.devices[tap.ifindex], mtu=1000))
-    await Device(SPEC, tap, tap.ifindex, 0, rig.kernel, rig.neighbours, rig.sockets).prepare()
+    await rig.device_of(tap).prepare()
     assert rig.kernel.aliases[tap.ifindex] == "shaper"
 
 

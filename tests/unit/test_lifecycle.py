@@ -177,7 +177,7 @@ async def test_what_was_saved_may_still_be_held(
             raise Busy(f"{ifname} is held by another process")
         return life.machine.tap(ifname)
 
-    monkeypatch.setattr("shaper.supervisor.reconciler.Tap", tap)
+    monkeypatch.setattr("shaper.supervisor.taps.Tap", tap)
     life.told()
     async with life.running():
         assert life.told() == []

@@ -16,7 +16,7 @@ PACKET = b"\x45packet"
 EGRESS = programs.encode(programs.egress(SHAPER, SOCKETS, has_link_header=True))
 CGROUP = programs.encode(programs.cgroup(SHAPER, SOCKETS, GROUPS, has_link_header=True))
 INGRESS = programs.encode(programs.ingress(SHAPER, MARK, has_link_header=True))
-REINJECT = programs.encode(programs.reinject(MASTER, MARK))
+REINJECT = programs.encode(programs.reinject(SHAPER, MASTER, SOCKETS, MARK))
 STUB = programs.encode(programs.stub(PROGRAMS))
 
 
@@ -66,13 +66,18 @@ def test_the_programs_are_what_their_text_says() -> None:
         "9: call redirect#23",
         "10: exit",
     ]
-    assert disassemble(REINJECT) == [
-        f"0: w2 = {MARK - (1 << 32)}",
-        "1: *(u32 *)(r1 +8) = r2",
-        "2: r1 = 3",
-        "3: r2 = 1",
-        "4: call redirect#23",
-        "5: exit",
+    assert disassemble(REINJECT)[7:] == [
+        "8: if r0 == 0x0 goto pc+8",
+        "9: r1 = *(u32 *)(r0 +0)",
+        "10: if w1 != 0x7 goto pc+6",
+        f"11: w2 = {MARK - (1 << 32)}",
+        "12: *(u32 *)(r6 +8) = r2",
+        "13: r1 = 3",
+        "14: r2 = 1",
+        "15: call redirect#23",
+        "16: exit",
+        "17: r0 = -1",
+        "18: exit",
     ]
     assert disassemble(STUB) == [
         "0: r2 = map[fd:13]",
@@ -113,12 +118,21 @@ def test_cgroup_passes_what_any_shaper_sent(cookie: int) -> None:
 
 def test_what_ingress_takes_comes_back_once() -> None:
     """It goes to the shaper, from there to the master's ingress, and is not taken again."""
-    skb = Skb()
+    skb = Skb(sockets=OURS)
     assert (run(INGRESS, skb), skb.redirected) == (programs.REDIRECT, (SHAPER, 0))
+    skb.redirected = None
+    assert (run(REINJECT, skb), skb.redirected) == (programs.NEXT, None)  # into the TAP's ring
+    skb.cookie = 501  # sent by the forwarder
     assert (run(REINJECT, skb), skb.redirected) == (programs.REDIRECT, (MASTER, 1))
     skb.redirected = None
     assert skb.mark == MARK
     assert (run(INGRESS, skb), skb.redirected, skb.mark) == (programs.NEXT, None, 0)
+
+
+def test_a_shaper_on_top_of_another_is_shaped_by_both() -> None:
+    """What another shaper sends by this one is not received by anybody yet."""
+    skb = Skb(cookie=502, sockets=OURS)
+    assert (run(REINJECT, skb), skb.redirected, skb.mark) == (programs.NEXT, None, 0)
 
 
 def test_a_mark_of_others_is_left_alone() -> None:
@@ -159,7 +173,7 @@ def test_every_instruction_says_what_it_is_for() -> None:
         programs.egress(SHAPER, SOCKETS, has_link_header=True),
         programs.cgroup(SHAPER, SOCKETS, GROUPS, has_link_header=True),
         programs.ingress(SHAPER, MARK, has_link_header=True),
-        programs.reinject(MASTER, MARK),
+        programs.reinject(SHAPER, MASTER, SOCKETS, MARK),
         programs.stub(PROGRAMS),
     ):
         assert all(each.why for each in program)

@@ -70,7 +70,7 @@ async def test_a_dying_forwarder_is_waited_for(
     """A TAP that the last forwarder has not closed yet is adopted once it has."""
     async with machine.running(SPEC):
         index = machine.kernel.index_of("shaper0")
-    monkeypatch.setattr("shaper.supervisor.reconciler.Tap", letting_go(machine, "shaper0", 12.6))
+    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper0", 12.6))
     supervisor = machine.again().supervisor
     await supervisor.start([SPEC], inherited=["shaper0"])
     assert 12.6 <= asyncio.get_running_loop().time() < 13
@@ -87,7 +87,7 @@ async def test_the_wait_for_all_of_them_is_bounded(
     def tap(name: str) -> MemoryTap:
         return letting_go(machine, name, {"shaper0": 20, "shaper1": 40}[name])(name)
 
-    monkeypatch.setattr("shaper.supervisor.reconciler.Tap", tap)
+    monkeypatch.setattr("shaper.supervisor.taps.Tap", tap)
     with pytest.raises(Busy, match="shaper1 is held"):
         await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0", "shaper1"])
     assert asyncio.get_running_loop().time() < 31
@@ -99,7 +99,7 @@ async def test_whom_another_daemon_holds_is_not_waited_for(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device that no state of ours names is not one that we left behind."""
-    monkeypatch.setattr("shaper.supervisor.reconciler.Tap", letting_go(machine, "shaper1", 1))
+    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper1", 1))
     with pytest.raises(Busy, match="shaper1 is held"):
         await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0"])
     assert asyncio.get_running_loop().time() == 0

@@ -131,7 +131,7 @@ def test_json_is_an_array_with_the_documented_keys() -> None:
     compact = render.to_json([SHAPER], is_pretty=False)
     pretty = render.to_json([SHAPER], is_pretty=True)
     assert json.loads(compact) == json.loads(pretty) == [SHAPER]
-    assert compact.startswith('[{"ifname":"shaper0","ifindex":7,"link":"eth1","state":"active",')
+    assert compact.startswith('[{"ifname":"shaper0","ifindex":7,"link":"eth1","capture":"route",')
     assert pretty.startswith('[\n    {\n        "ifname": "shaper0",\n')
     assert "\n" not in compact
 

@@ -1,0 +1,71 @@
+"""How traffic comes to shapers, as it is asked for, and what cannot be side by side. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from shaper.errors import Busy, InvalidValue
+from shaper.model import Capture, Spec
+
+# Chosen by systemd: where cgroup2 is mounted, beside version 1 or alone.
+_MOUNTS = ("/sys/fs/cgroup/unified/", "/sys/fs/cgroup/")
+
+
+def parse(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:
+    """Return a spec for traffic that is taken so; None: by route, and for no group.
+
+    Raises InvalidValue for an unknown mode, one without what it needs, and a group that no mode
+    asks for.
+    """
+    try:
+        mode = Capture(capture or Capture.ROUTE)
+    except ValueError:
+        known = ", ".join(Capture)
+        raise InvalidValue(f"capture {capture!r} is unknown (choose one of {known})") from None
+    if cgroup is not None and not isinstance(cgroup, str):
+        raise InvalidValue(f"cgroup {cgroup!r} is no text")
+    if mode is Capture.CGROUP and not cgroup:
+        raise InvalidValue("capture cgroup needs a group: a path below its mount, or a unit")
+    if mode is not Capture.CGROUP and cgroup is not None:
+        raise InvalidValue(f"cgroup {cgroup!r} goes with capture cgroup, and not with {mode}")
+    if mode is not Capture.ROUTE and spec.master is None:
+        raise InvalidValue(f"capture {mode} needs a master")
+    return replace(spec, capture=mode, cgroup=None if cgroup is None else _shortened(cgroup))
+
+
+def refuse_second(spec: Spec, others: Iterable[Spec]) -> None:
+    """Raise Busy when another shaper takes the same traffic: which would it pass first?"""
+    if spec.capture is Capture.ROUTE:
+        return
+    for other in others:
+        if other.ifname != spec.ifname and _taken(other) == _taken(spec):
+            raise Busy(
+                f"{other.ifname} takes the {_traffic(spec)} of {spec.master} already "
+                f"(detach {other.ifname} first)"
+            )
+
+
+def refuse_doubles(specs: Iterable[Spec]) -> None:
+    """Raise InvalidValue when two of these would take the same traffic."""
+    specs = tuple(specs)
+    for number, spec in enumerate(specs):
+        try:
+            refuse_second(spec, specs[:number])
+        except Busy as error:
+            raise InvalidValue(f"device.{spec.ifname}: {error}") from error
+
+
+def _shortened(cgroup: str) -> str:
+    """Return the path of a group below its mount, which may have been written in full."""
+    for mount in _MOUNTS:
+        cgroup = cgroup.removeprefix(mount)
+    return cgroup.strip("/") or "/"
+
+
+def _taken(spec: Spec) -> tuple[str | None, Capture, str | None]:
+    return spec.master, spec.capture, spec.cgroup
+
+
+def _traffic(spec: Spec) -> str:
+    return f"{spec.cgroup} traffic" if spec.capture is Capture.CGROUP else str(spec.capture)

@@ -1,0 +1,310 @@
+"""Taking traffic by device: programs on a master, put there, held and taken away.
+
+On a kernel of 6.6 or later each program is attached by a link (tcx), which ends with its last
+descriptor: when the daemon is gone so are they, and the master works as without us. An older one
+has filters (`clsact`). Ours come before those of others on the same device, so that these see each
+frame once; of ours, groups come first, the deeper ones before, and all that is sent comes last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from shaper.errors import KernelRefused, NotPermitted, ShaperError
+from shaper.kernel import bpf, programs
+from shaper.kernel.bpf import Hook
+from shaper.kernel.clsact import FIRST_PRIORITY, Filter
+from shaper.kernel.wire import Wire
+from shaper.model import Capture
+
+# Specified: asm-generic/socket.h, linux/capability.h.
+_SO_COOKIE = 57
+_CAP_BPF = 39
+_CAP_SYS_ADMIN = 21
+_PLACE = bytes(4)  # the only one of an array
+_INDEX = struct.Struct("=I")
+_COOKIE_BYTES = 8
+_HOOKS = {Capture.EGRESS: Hook.EGRESS, Capture.CGROUP: Hook.EGRESS, Capture.INGRESS: Hook.INGRESS}
+
+# Chosen.
+_MOST_SOCKETS = 16_384  # four of each shaper that there can be
+_EGRESS_RANK = 0  # the last; groups have less, by their depth
+_MOST_DEPTH = 16
+_NONE_ALONE = 0  # of a socket that shapers share; no device has this index
+
+
+class Wanted(NamedTuple):
+    """What is to be taken, and to which shaper."""
+
+    capture: Capture
+    shaper: int  # its index
+    master: int  # its index
+    has_link_header: bool
+    depth: int = 0  # of the group, below the root
+
+
+class Held(Protocol):
+    """A program on a device."""
+
+    def close(self) -> None:
+        """Take it away."""
+        ...
+
+
+class Captor:
+    """The programs of one daemon, and the sockets that they tell from those of others.
+
+    Args:
+        has_tcx: whether to try links at all.
+    """
+
+    def __init__(self, *, has_tcx: bool = True) -> None:
+        self._mark = secrets.randbits(32) | 1
+        self._has_tcx = has_tcx
+        # By shaper: the cookie of its socket, and the shaper again if no other one sends by it.
+        self._cookies: dict[int, tuple[bytes, int]] = {}
+        self._sockets: int | None = None
+        self._wire: Wire | None = None
+        self._placed: dict[tuple[int, Hook], list[tuple[int, _Link]]] = {}
+
+    def trust(self, shaper: int, sock: socket.socket | None, *, is_own: bool = False) -> None:
+        """Know a shaper's frames by this socket from now on; None: it has none any more.
+
+        Args:
+            shaper: its index.
+            sock: the socket.
+            is_own: no other shaper sends by it.
+        """
+        before, _ = self._cookies.pop(shaper, (None, 0))
+        if sock is not None:
+            cookie = sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE_BYTES)
+            self._cookies[shaper] = cookie, shaper if is_own else _NONE_ALONE
+        if self._sockets is None:
+            return
+        if sock is not None:
+            bpf.put(self._sockets, cookie, _INDEX.pack(self._cookies[shaper][1]))
+        known = [cookie for cookie, _ in self._cookies.values()]
+        if before is not None and before not in known:
+            bpf.take_out(self._sockets, before)
+
+    def check(self) -> None:
+        """Raise NotPermitted or KernelRefused, saying why, when nothing can be taken here."""
+        with _refusals():
+            self._open_sockets()
+
+    def take(self, wanted: Wanted) -> Taken:
+        """Put the programs of a shaper on its master.
+
+        Raises NotPermitted or KernelRefused, and nothing is then left behind.
+        """
+        taken = Taken()
+        with contextlib.ExitStack() as undoing, _refusals():
+            undoing.callback(taken.close)
+            self._take(wanted, taken)
+            undoing.pop_all()
+        return taken
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self._sockets is not None:
+            os.close(self._sockets)
+        if self._wire is not None:
+            self._wire.close()
+        self._sockets = self._wire = None
+
+    def _take(self, wanted: Wanted, taken: Taken) -> None:
+        shaper, has_header = wanted.shaper, wanted.has_link_header
+        sockets = self._open_sockets()
+        rank = _EGRESS_RANK
+        match wanted.capture:
+            case Capture.EGRESS:
+                program = programs.egress(shaper, sockets, has_link_header=has_header)
+            case Capture.CGROUP:
+                taken.groups = _array(bpf.Map.GROUPS)
+                rank = -min(wanted.depth, _MOST_DEPTH)
+                program = programs.cgroup(
+                    shaper, sockets, taken.groups, has_link_header=has_header
+                )
+            case _:
+                back = programs.reinject(shaper, wanted.master, sockets, self._mark)
+                self._attach(taken, "reinject", back, wanted, shaper, Hook.EGRESS, rank)
+                program = programs.ingress(shaper, self._mark, has_link_header=has_header)
+        hook = _HOOKS[wanted.capture]
+        self._attach(taken, str(wanted.capture), program, wanted, wanted.master, hook, rank)
+
+    def _open_sockets(self) -> int:
+        if self._sockets is None:
+            self._sockets = bpf.create_map(
+                bpf.Map.HASH, "shaper_sockets", key_bytes=8, value_bytes=4, entries=_MOST_SOCKETS
+            )
+            for cookie, shaper in self._cookies.values():
+                bpf.put(self._sockets, cookie, _INDEX.pack(shaper))
+        return self._sockets
+
+    def _attach(
+        self,
+        taken: Taken,
+        name: str,
+        program: programs.Program,
+        wanted: Wanted,
+        ifindex: int,
+        hook: Hook,
+        rank: int,
+    ) -> None:
+        descriptor = bpf.load(f"shaper_{name}", programs.encode(program))
+        try:
+            held: Held | None = None
+            if self._has_tcx:
+                held = self._link(descriptor, ifindex, hook, rank)
+            if held is None:
+                held = self._filter(descriptor, f"shaper-{name}", wanted, ifindex, hook, rank)
+        finally:
+            os.close(descriptor)
+        taken.held.append(held)
+
+    def _link(self, program: int, ifindex: int, hook: Hook, rank: int) -> _Link | None:
+        """Attach by a link, behind those of ours that come first; None on an older kernel."""
+        placed = self._placed.setdefault((ifindex, hook), [])
+        placed[:] = [each for each in placed if each[1].descriptor is not None]
+        position = sum(other <= rank for other, _ in placed)
+        after = placed[position - 1][1].descriptor if position else None
+        try:
+            link = _Link(bpf.attach(program, ifindex, hook, after_link=after))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._has_tcx = False
+            return None
+        placed.insert(position, (rank, link))
+        return link
+
+    def _filter(
+        self, program: int, name: str, wanted: Wanted, ifindex: int, hook: Hook, rank: int
+    ) -> _Filter:
+        if self._wire is None:
+            self._wire = Wire()
+        array = _array(bpf.Map.PROGRAMS)
+        try:
+            bpf.put(array, _PLACE, _INDEX.pack(program))
+            stub = bpf.load("shaper_stub", programs.encode(programs.stub(array)))
+            try:
+                placed = Filter(
+                    self._wire,
+                    stub,
+                    name,
+                    ifindex=ifindex,
+                    hook=hook,
+                    shaper=wanted.shaper,
+                    priority=FIRST_PRIORITY + rank,
+                )
+            finally:
+                os.close(stub)
+        except BaseException:
+            os.close(array)
+            raise
+        return _Filter(placed, array)
+
+
+class Taken:
+    """Traffic that is taken to a shaper, until `close`."""
+
+    def __init__(self) -> None:
+        self.held: list[Held] = []
+        self.groups: int | None = None
+
+    def set_group(self, path: str | None) -> None:
+        """Take what this group sends; None: nothing, until there is one."""
+        if self.groups is None:
+            return
+        try:
+            bpf.take_out(self.groups, _PLACE)
+            if path is None:
+                return
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                bpf.put(self.groups, _PLACE, _INDEX.pack(descriptor))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise KernelRefused(f"cannot use group {path}: {error.strerror}", number) from error
+
+    def close(self) -> None:
+        """Take the programs away, that of the master first."""
+        while self.held:
+            self.held.pop().close()
+        if self.groups is not None:
+            os.close(self.groups)
+            self.groups = None
+
+
+class _Link:
+    """A program that is held by the descriptor of its link."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor: int | None = descriptor
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+        self.descriptor = None
+
+
+class _Filter:
+    """A program that a filter runs for as long as the array it is in is open."""
+
+    def __init__(self, placed: Filter, array: int) -> None:
+        self._placed = placed
+        self._array = array
+
+    def close(self) -> None:
+        try:
+            self._placed.close()
+        finally:
+            os.close(self._array)
+
+
+def _array(kind: bpf.Map) -> int:
+    return bpf.create_map(kind, "shaper_place", key_bytes=4, value_bytes=4, entries=1)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what bpf(2) answers into a sentence that says which of its conditions is missing."""
+    try:
+        yield
+    except ShaperError:
+        raise
+    except PermissionError as error:
+        raise NotPermitted(f"cannot take traffic by device: {_missing()} {_ROUTES}") from error
+    except OSError as error:
+        number = error.errno or errno.EIO
+        if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+            reason = f"this kernel ({os.uname().release}) is too old for it"
+        else:
+            reason = error.strerror or os.strerror(number)
+        raise KernelRefused(
+            f"cannot take traffic by device: {reason} {_ROUTES}", number
+        ) from error
+
+
+_ROUTES = "(shapers that are used by route still work)"
+
+
+def _missing() -> str:
+    if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]:
+        return "bpf(2) is refused in a user namespace"
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("CapEff:")]
+    held = int(line.split()[1], 16)
+    if not held & (1 << _CAP_BPF | 1 << _CAP_SYS_ADMIN):
+        return "CAP_BPF is needed"
+    return "bpf(2) is refused (by a filter of system calls, or lockdown)"

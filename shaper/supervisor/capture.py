@@ -1,0 +1,97 @@
+"""Traffic that is taken from a device to one shaper: the programs, kept as the plan says.
+
+The shaper is brought up, once, when its traffic is first taken. Whoever takes it down afterwards
+wants it to be down, so the programs are then removed and the master works as without us.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import PurePosixPath
+
+from shaper.desired.plan import Plan
+from shaper.kernel.capture import Captor, Taken, Wanted
+from shaper.kernel.netlink import Netlink
+from shaper.model import Capture, Framing, Group, Link
+
+_IFF_UP = 0x1  # specified: include/uapi/linux/if.h
+
+
+class Intake:
+    """What is taken to one shaper.
+
+    Args:
+        captor: the programs of this daemon.
+        netlink: where requests go.
+        ifindex: the shaper.
+    """
+
+    def __init__(self, captor: Captor, netlink: Netlink, ifindex: int) -> None:
+        self._captor = captor
+        self._netlink = netlink
+        self._ifindex = ifindex
+        self._wanted: Wanted | None = None
+        self._taken: Taken | None = None
+        self._group: Group | None = None
+        self._has_raised = False
+        self._was_up = False
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether traffic is taken now."""
+        return self._taken is not None
+
+    async def prepare(self, plan: Plan) -> None:
+        """Bring the shaper up, the first time that something is to be taken.
+
+        Raises NotPermitted or KernelRefused when this kernel does not allow it.
+        """
+        if not plan.is_capturing:
+            self._has_raised &= plan.capture is not Capture.ROUTE
+            return
+        self._captor.check()
+        if not self._has_raised:
+            await self._netlink.set_link(self._ifindex, flags=_IFF_UP, change=_IFF_UP)
+            self._has_raised, self._was_up = True, False
+
+    def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
+        """Make true what a plan says of capture. Raises as `prepare` does."""
+        is_downed = self._was_up and not own.is_up
+        self._was_up |= own.is_up
+        if master is None or is_downed or not plan.is_capturing:
+            self.release()
+        else:
+            self._take(plan, master)
+
+    def trust(self, sock: socket.socket | None, *, is_own: bool = False) -> None:
+        """Know what the shaper sends by this socket; None: it sends nothing any more.
+
+        Args:
+            sock: the socket.
+            is_own: no other shaper sends by it.
+        """
+        self._captor.trust(self._ifindex, sock, is_own=is_own)
+
+    def release(self) -> None:
+        """Take nothing any more."""
+        if self._taken is not None:
+            self._taken.close()
+        self._taken = self._wanted = None
+
+    def _take(self, plan: Plan, master: Link) -> None:
+        # Until there is a group it has no depth, and its program comes last of those of groups.
+        depth = len(PurePosixPath(plan.group.path).parts) if plan.group is not None else 0
+        wanted = Wanted(
+            plan.capture, self._ifindex, master.ifindex, plan.framing is Framing.ETHERNET, depth
+        )
+        if self._taken is None or self._is_other(wanted):
+            self.release()
+            self._taken = self._captor.take(wanted)
+            self._wanted, self._group = wanted, None
+        if plan.capture is Capture.CGROUP and plan.group != self._group:
+            self._taken.set_group(plan.group.path if plan.group is not None else None)
+            self._group = plan.group
+
+    def _is_other(self, wanted: Wanted) -> bool:
+        """Whether the programs are not those wanted; a group that comes moves none of them."""
+        return self._wanted is None or self._wanted._replace(depth=wanted.depth) != wanted

@@ -1,0 +1,82 @@
+"""The control groups that shapers are for: found by name, and followed when they are made anew.
+
+A unit that is started again has a new group. The directory it is in tells of that at once
+(inotify); once a second they are looked for all the same, as a directory that is not there yet
+cannot tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shaper.kernel import cgroup
+from shaper.model import Capture, Group, Spec
+
+# Chosen.
+_LOOK_SECONDS = 1.0
+
+
+class Groups:
+    """The groups of all shapers.
+
+    Args:
+        on_change: is told the index of a shaper when its group is another one, or gone.
+    """
+
+    def __init__(self, on_change: Callable[[int], None]) -> None:
+        self._on_change = on_change
+        self._followed: dict[int, tuple[str, Group | None]] = {}  # by shaper
+        self._watch: cgroup.Watch | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def find(self, ifindex: int, spec: Spec) -> Group | None:
+        """Return the group that a shaper is for, and follow it from now on; None if there is none.
+
+        One that is for no group is followed no more.
+        """
+        if spec.capture is not Capture.CGROUP or spec.cgroup is None:
+            self.forget(ifindex)
+            return None
+        self._follow(spec.cgroup)
+        group = cgroup.find(spec.cgroup)
+        self._followed[ifindex] = spec.cgroup, group
+        return group
+
+    def forget(self, ifindex: int) -> None:
+        """Follow the group of a shaper no more."""
+        self._followed.pop(ifindex, None)
+        if not self._followed:
+            self.close()
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        self._followed.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None:
+            asyncio.get_running_loop().remove_reader(self._watch)
+            self._watch.close()
+        self._timer = self._watch = None
+
+    def _follow(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        if self._watch is None:
+            self._watch = cgroup.Watch()
+            loop.add_reader(self._watch, self._look)
+        if self._timer is None:
+            self._timer = loop.call_later(_LOOK_SECONDS, self._look)
+        self._watch.add(name)
+
+    def _look(self) -> None:
+        """Tell of every group that is not what it was."""
+        if self._watch is not None:
+            self._watch.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+        for ifindex, (name, before) in list(self._followed.items()):
+            if cgroup.find(name) != before:
+                self._on_change(ifindex)
+            if self._watch is not None:
+                self._watch.add(name)
