@@ -61,6 +61,7 @@ class State(StrEnum):
     MASTER_DOWN = "master-down"
     ADMIN_DOWN = "admin-down"
     CGROUP_MISSING = "cgroup-missing"
+    STALLED = "stalled"
     ACTIVE = "active"
 
 

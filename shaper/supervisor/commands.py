@@ -79,6 +79,7 @@ class Commands:
                     self._supervisor.counters(device),
                     ring_drops=drops.get(device.spec.ifname, 0),
                     warnings=[*receiving[master], *_capture_warnings(device)],
+                    is_stalled=self._supervisor.is_stalled(device),
                 )
             )
         return shown

@@ -145,6 +145,9 @@ class Daemon:
             except ShaperError as error:
                 _log.error("watchdog not fed: %s", error)
                 await asyncio.sleep(_PING_AGAIN_SECONDS)
+            except Exception:  # feeding must go on, or the manager ends a daemon that works
+                _log.exception("watchdog not fed")
+                await asyncio.sleep(_PING_AGAIN_SECONDS)
             else:
                 self._notifier.watchdog()
                 await asyncio.sleep(interval_ns / _NANOSECONDS)

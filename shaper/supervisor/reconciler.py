@@ -135,9 +135,12 @@ class Supervisor:
 
     def summary(self) -> str:
         """Return how many shapers there are, and how many of them pass traffic."""
-        plans = [device.plan for device in self.devices.values()]
-        active = sum(plan is not None and plan.state is State.ACTIVE for plan in plans)
-        return f"{len(plans)} shaper{'' if len(plans) == 1 else 's'}, {active} active"
+        devices = self.devices.values()
+        active = sum(
+            each.plan is not None and each.plan.state is State.ACTIVE and not self.is_stalled(each)
+            for each in devices
+        )
+        return f"{len(devices)} shaper{'' if len(devices) == 1 else 's'}, {active} active"
 
     async def create(self, spec: Spec, release: float = 0) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind.

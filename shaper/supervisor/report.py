@@ -16,6 +16,7 @@ def report(
     *,
     ring_drops: int,
     warnings: list[str],
+    is_stalled: bool = False,
 ) -> ShaperObject:
     """Return a shaper as it is shown.
 
@@ -26,6 +27,7 @@ def report(
         counters: its row on the board.
         ring_drops: frames the kernel dropped before they could be read.
         warnings: what an administrator should know.
+        is_stalled: its forwarder does not answer, or is being replaced.
     """
     return ShaperObject(
         ifname=spec.ifname,
@@ -33,7 +35,7 @@ def report(
         link=spec.master,
         capture=spec.capture,
         cgroup=spec.cgroup,
-        state=plan.state,
+        state=State.STALLED if is_stalled and plan.state is State.ACTIVE else plan.state,
         operstate=own.operstate,
         mtu=own.mtu,
         options=_options(spec, plan),

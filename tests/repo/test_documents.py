@@ -109,7 +109,9 @@ def test_carrier_is_that_of_the_plan() -> None:
         (code(row[0])[0], row[2]) for row in rows(DESIGN, "state", "when", "carrier", "frames")
     }
     plans = [situation.plan for situation in SITUATIONS]
-    assert stated == {(plan.state, "yes" if plan.has_carrier else "no") for plan in plans}
+    planned = {(plan.state, "yes" if plan.has_carrier else "no") for plan in plans}
+    # Stalled is what a shaper is shown as that is planned to be active: its carrier stays.
+    assert stated == planned | {(State.STALLED, "yes")}
 
 
 def test_transitions_are_those_of_the_code() -> None:
