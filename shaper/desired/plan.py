@@ -94,6 +94,7 @@ class Plan:
     state: State
     has_carrier: bool  # the master can take frames: a packet socket is open on it
     mtu: int
+    ipv6_mtu: int | None  # the master's own, which a router may have lowered
     address: bytes | None  # the master's link-layer address; None: keep what it has
     has_neighbours: bool  # frames have addresses, and the master's entries say which
     has_arp: bool  # the master asks for addresses; otherwise its own serves, as in its frames
@@ -129,6 +130,7 @@ def make_plan(
         state=_state(spec, own, master, group),
         has_carrier=has_carrier,
         mtu=mtu,
+        ipv6_mtu=master.ipv6_mtu if master is not None else None,
         address=_address(master),
         # A frame that was taken from a device has the address of its neighbour already.
         has_neighbours=spec.capture is Capture.ROUTE and framing is Framing.ETHERNET,

@@ -31,6 +31,7 @@ class Links:
         self.by_index: dict[int, Link] = {}
         self._index_of: dict[str, int] = {}
         self._ports: dict[int, set[int]] = {}
+        self._above: dict[int, set[int]] = {}
 
     def index(self, ifindex: int) -> Link | None:
         """Return the device with this index."""
@@ -51,7 +52,7 @@ class Links:
 
     def resting_on(self, ifindex: int) -> list[Link]:
         """Return the devices on top of a device: its vlans, macvlans and the like."""
-        return [link for link in self.by_index.values() if link.lower == ifindex]
+        return [self.by_index[each] for each in sorted(self._above.get(ifindex, ()))]
 
     def resolver(self, ifindex: int) -> int:
         """Return the device that what a device receives is handed to, if it is a port.
@@ -91,8 +92,9 @@ class Links:
     def _put_in(self, link: Link) -> None:
         self.by_index[link.ifindex] = link
         self._index_of[link.ifname] = link.ifindex
-        if link.upper is not None:
-            self._ports.setdefault(link.upper, set()).add(link.ifindex)
+        for index, table in ((link.upper, self._ports), (link.lower, self._above)):
+            if index is not None:
+                table.setdefault(index, set()).add(link.ifindex)
 
     def _take_out(self, ifindex: int) -> None:
         link = self.by_index.pop(ifindex, None)
@@ -101,11 +103,11 @@ class Links:
         # Another device may bear the name by now: of two that swap theirs one is told of first.
         if self._index_of.get(link.ifname) == ifindex:
             del self._index_of[link.ifname]
-        if link.upper is not None:
-            ports = self._ports[link.upper]
-            ports.remove(ifindex)
-            if not ports:
-                del self._ports[link.upper]
+        for index, table in ((link.upper, self._ports), (link.lower, self._above)):
+            if index is not None:
+                table[index].remove(ifindex)
+                if not table[index]:
+                    del table[index]
 
 
 def parse_link(message: Message) -> Link:

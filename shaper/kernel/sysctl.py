@@ -1,31 +1,67 @@
-"""What /proc/sys says of receiving: strict reverse-path filtering drops the replies."""
+"""What /proc/sys/net says of devices. Reading needs no right; writing is refused to a service."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-_CONF = Path("/proc/sys/net/ipv4/conf")
-_STRICT = 1  # Documentation/networking/ip-sysctl.rst, rp_filter; RFC 3704, section 2.2
-_LOOSE = 2
+_CONF = "/proc/sys/net/ipv{}/conf/{}/{}"
+
+# How `all` and a device's own value combine: include/linux/inetdevice.h, IN_DEV_*CONF and
+# IN_DEV_ORCONF.
+_LARGER = ("rp_filter", "arp_ignore")
+_EITHER = ("arp_filter", "proxy_arp")
 
 
-def reverse_path_warning(master: str) -> str | None:
-    """Return a warning if replies to shaped traffic would be dropped on the master.
+class Settings:
+    """Settings of devices, each file read once.
 
-    They arrive there while the route back leads through the shaper. The kernel uses the larger of
-    the two settings.
+    Make a new one for each look.
     """
-    values = [_rp_filter(name) for name in ("all", master)]
-    if max(values) != _STRICT:
-        return None
-    return (
-        f"strict reverse-path filtering drops replies that arrive on {master} "
-        f"(sysctl -w net.ipv4.conf.{master.replace('.', '/')}.rp_filter={_LOOSE})"
-    )
+
+    def __init__(self) -> None:
+        self._read: dict[str, int | None] = {}
+
+    def ipv4(self, ifname: str, name: str) -> int:
+        """Return the setting that is in force on a device; 0 where it cannot be read."""
+        own = self._value(4, ifname, name) or 0
+        if name in _LARGER or name in _EITHER:
+            return max(own, self._value(4, "all", name) or 0)
+        return own
+
+    def ipv6_mtu(self, ifname: str) -> int | None:
+        """Return the IPv6 MTU of a device; None without IPv6."""
+        return self._value(6, ifname, "mtu")
+
+    def _value(self, version: int, ifname: str, name: str) -> int | None:
+        path = _CONF.format(version, ifname, name)
+        if path not in self._read:
+            self._read[path] = _number(path)
+        return self._read[path]
 
 
-def _rp_filter(name: str) -> int:
+def set_ipv6_mtu(ifname: str, mtu: int) -> bool:
+    """Set the IPv6 MTU of a device; return whether it could be."""
     try:
-        return int((_CONF / name / "rp_filter").read_text())
+        descriptor = os.open(_CONF.format(6, ifname, "mtu"), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, str(mtu).encode())
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _number(path: str) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return int(os.read(descriptor, 32))
     except (OSError, ValueError):
-        return 0
+        return None
+    finally:
+        os.close(descriptor)

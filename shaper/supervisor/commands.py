@@ -22,7 +22,7 @@ from shaper.errors import (
 )
 from shaper.kernel import counters
 from shaper.kernel.cgroup import check as check_group
-from shaper.kernel.sysctl import reverse_path_warning
+from shaper.kernel.sysctl import Settings
 from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_name
 from shaper.supervisor.device import Device
@@ -62,15 +62,13 @@ class Commands:
     def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
         """Return counters, states and settings of shapers; no question to the kernel each."""
         drops = counters.tx_dropped()
-        receiving: dict[str | None, list[str]] = {}
+        settings = Settings()
         shown = []
         for device in devices:
             own = self._supervisor.links.index(device.ifindex)
-            master = device.spec.master if device.spec.capture is Capture.ROUTE else None
             if own is None or device.plan is None:
                 continue
-            if master not in receiving:
-                receiving[master] = _receiving_warnings(device.spec)
+            findings = self._supervisor.inspector.findings(device, settings)
             shown.append(
                 report(
                     device.spec,
@@ -78,7 +76,7 @@ class Commands:
                     own,
                     self._supervisor.counters(device),
                     ring_drops=drops.get(device.spec.ifname, 0),
-                    warnings=[*receiving[master], *_capture_warnings(device)],
+                    warnings=[*map(str, findings), *_capture_warnings(device)],
                     is_stalled=self._supervisor.is_stalled(device),
                 )
             )
@@ -107,7 +105,7 @@ class Commands:
             spec = captures.parse(replace(device.spec, master=master), capture, cgroup)
             self._check_capture(spec, link)
             saving = await self._supervisor.change(spec)
-            return saving + _receiving_warnings(spec)
+            return saving + list(map(str, self._supervisor.inspector.findings(device)))
 
     async def detach(self, ifname: str) -> list[str]:
         """Unbind a shaper; it keeps its speed. Return warnings."""
@@ -183,8 +181,19 @@ class Commands:
             for spec in specs:
                 await self._check(spec)
             await self._supervisor.change(*specs)
-            warnings = (warning for spec in specs for warning in _receiving_warnings(spec))
-            return list(dict.fromkeys(warnings))
+            return self._warnings(specs)
+
+    def _warnings(self, specs: Iterable[Spec]) -> list[str]:
+        """Return what is found of shapers, each sentence once."""
+        settings = Settings()
+        devices = map(self._supervisor.devices.get, (spec.ifname for spec in specs))
+        findings = [
+            str(finding)
+            for device in devices
+            if device is not None
+            for finding in self._supervisor.inspector.findings(device, settings)
+        ]
+        return list(dict.fromkeys(findings))
 
     async def _check(self, spec: Spec) -> None:
         device = self._supervisor.devices.get(spec.ifname)
@@ -230,14 +239,6 @@ class Commands:
             raise InvalidValue(f"{ifname} cannot be its own master")
         if self._supervisor.would_loop(device, master):
             raise InvalidValue(f"{master.ifname} leads back to {ifname}: that would be a ring")
-
-
-def _receiving_warnings(spec: Spec) -> list[str]:
-    """Return what answers to routed traffic suffer; those to what is taken come as without us."""
-    if spec.master is None or spec.capture is not Capture.ROUTE:
-        return []
-    warning = reverse_path_warning(spec.master)
-    return [warning] if warning else []
 
 
 def _capture_warnings(device: Device) -> list[str]:

@@ -17,6 +17,7 @@ from shaper.errors import KernelRefused
 from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
+from shaper.kernel.sysctl import set_ipv6_mtu
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Capture, Framing, Link, Queue, Spec
 from shaper.supervisor.capture import Intake
@@ -141,6 +142,8 @@ class Device:
             # The kernel has given the device IPv6 anew, with the defaults of any other.
             await self._silence()
             await self._netlink.remove_kernel_link_local(self.ifindex)
+        if plan.ipv6_mtu is not None and changed & {"mtu", "ipv6_mtu"}:
+            set_ipv6_mtu(own.ifname, plan.ipv6_mtu)  # a service may not: findings then say so
         if "speed_mbit" in changed:
             self._show_speed(plan.speed_mbit)
 

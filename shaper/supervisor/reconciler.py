@@ -27,6 +27,7 @@ from shaper.model import Link, Spec, State
 from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
+from shaper.supervisor.inspector import Inspector
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets
@@ -65,6 +66,7 @@ class Supervisor:
         self._pool = pool
         self._watcher = Watcher(netlink, self._links_changed)
         self.links = self._watcher.links
+        self.inspector = Inspector(self.links, self._watcher.addresses)
         self.devices: dict[str, Device] = {}
         self._by_index: dict[int, Device] = {}
         self.lock = asyncio.Lock()
@@ -277,6 +279,7 @@ class Supervisor:
             concerned = self._concerned(indices)
             self._follow_names(concerned)
             await together(self._reconcile_or_retry(device) for device in concerned)
+            self.inspector.follow(self.devices.values(), indices)
 
     def _concerned(self, indices: set[int]) -> list[Device]:
         """Return the shapers that changed, or whose masters did, or that wait for one."""

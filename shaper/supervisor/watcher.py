@@ -16,6 +16,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
@@ -251,9 +252,12 @@ class Watcher:
             self._heard = None
         touched = {message["index"] for message in heard}
         seen = {link.ifindex: link for link in map(parse_link, link_messages)}
-        wrong = {each for each in links | seen if links.get(each) != seen.get(each)}
+        wrong = {each for each in links | seen if _told(links.get(each)) != _told(seen.get(each))}
         entries = {entry for entry in map(parse_address, address_messages) if entry is not None}
         wrong |= {ifindex for ifindex, _ in addresses ^ entries}
+        for message in link_messages:
+            if message["index"] not in touched | wrong:
+                self._update(message)
         if (wrong - touched) and not self._has_overflown:
             self._tell(wrong - touched)
             self._overflow()
@@ -267,3 +271,8 @@ class Watcher:
         known = (self.links.index(each) for each in sorted(wrong))
         names = (link.ifname for link in known if link is not None)
         _log.warning("put right: %d devices, %s", len(wrong), ", ".join(names) or "not known")
+
+
+def _told(link: Link | None) -> Link | None:
+    """Return a device without what the kernel changes and tells nothing of: no fault of ours."""
+    return link and replace(link, ipv6_mtu=None)

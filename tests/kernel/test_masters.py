@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
@@ -213,9 +214,7 @@ def test_a_table_holds_as_many_hosts_as_without_a_shaper(pair: Pair, shaperd: Sh
     pair.host.ip(f"route add 10.1.4.0/22 dev {SHAPER}")
     wait_carrier(pair.host, is_on=True)
     with pair.host.enter():
-        import socket as s
-
-        handle = s.socket(s.AF_INET, s.SOCK_DGRAM)
+        handle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with Listener(pair.peer) as listener, handle:
         for number in range(HOSTS):
             target = f"10.1.{4 + number // 250}.{1 + number % 250}"

@@ -10,6 +10,7 @@ PURE = (
     "shaper.desired.alarms",
     "shaper.desired.bounds",
     "shaper.desired.declared",
+    "shaper.desired.findings",
     "shaper.desired.history",
     "shaper.desired.inventory",
     "shaper.desired.ip_route",

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from shaper.channel.board import Board
 from shaper.channel.messages import Event, Order
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
+from shaper.kernel.sysctl import Settings
 from shaper.model import Link, Options, Queue, Spec
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.pool import Pool
@@ -36,6 +37,24 @@ ETH1 = Link(
     txqueuelen=1000,
 )
 SPEC = Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
+
+
+class MemorySettings(Settings):
+    """Settings as a kernel has them that drops nothing.
+
+    Attributes:
+        ipv4_values: what is otherwise, by name; for all devices.
+    """
+
+    ipv4_values: ClassVar[dict[str, int]] = {}
+
+    def ipv4(self, ifname: str, name: str) -> int:
+        """Return 0, or what is otherwise."""
+        return self.ipv4_values.get(name, 0)
+
+    def ipv6_mtu(self, ifname: str) -> int | None:
+        """Return that there is no IPv6."""
+        return None
 
 
 class MemoryForwarder:
@@ -119,7 +138,9 @@ class Machine:
         patch.setattr("shaper.supervisor.taps.Tap", self.tap)
         patch.setattr("socket.if_nametoindex", self.kernel.index_of)
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
-        patch.setattr("shaper.supervisor.commands.reverse_path_warning", lambda _: None)
+        patch.setattr("shaper.supervisor.inspector.Settings", MemorySettings)
+        patch.setattr("shaper.supervisor.commands.Settings", MemorySettings)
+        patch.setattr("shaper.supervisor.inspector.reverse_path_rules", tuple)
         patch.setattr("shaper.supervisor.commands.counters.tx_dropped", lambda: {"shaper0": 7})
 
     def again(self) -> Machine:
