@@ -1,0 +1,16 @@
+"""The short form of the campaign of frames: `make ordeal CAMPAIGNS='frames fuzzed'`."""
+
+from __future__ import annotations
+
+import random
+
+from tests.ordeal.frames import fault, frame
+
+FRAMES = 5000
+
+
+def test_no_frame_leads_the_pure_code_astray() -> None:
+    """Nothing is raised, and segments, marks and checksums keep the frame's length."""
+    source = random.Random(1996)
+    frames = [frame(source) for _ in range(FRAMES)]
+    assert [(fault(data), data.hex()) for data in frames if fault(data)] == []
