@@ -131,16 +131,24 @@ class Discipline(Backlog, Protocol):
         ...
 
     @property
-    def busy_bytes(self) -> int:
-        """Wire bytes handed out since the rate was last set."""
+    def queue(self) -> Backlog:
+        """What waits; the discipline itself where it has no queue of its own."""
         ...
 
-    @property
-    def busy_ns(self) -> int:
-        """Nanoseconds for which the rate was in use since it was last set.
+    def busy_ns(self, sent_bytes: int) -> int:
+        """Return for how many nanoseconds the rate was in use since it was last set.
 
-        `busy_bytes * 8e9 / busy_ns` is the rate achieved while there was work.
+        `sent_bytes` is what the master took in that time; what it refused counts neither in bytes
+        nor in time. `sent_bytes * 8e9 / busy_ns` is the rate achieved while there was work.
         """
+        ...
+
+    def excuse(self, now: int) -> None:
+        """Count no credit up to jiffy `now` as lost: there was no master to take frames."""
+        ...
+
+    def missed(self, away_ns: int) -> None:
+        """Count time off the processor as lost, as far as it was taken for a pause until now."""
         ...
 
     def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:

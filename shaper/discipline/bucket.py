@@ -15,7 +15,8 @@ Surplus is earned only while frames wait. A timer that fires late finds the cred
 slept through, up to `surplus_bytes`, and catches up. An idle shaper saves `idle_bytes` of it at
 most, no more than departures are rounded by anyway: so what follows a pause is no burst.
 Credit beyond that is lost for good, and counted where frames waited: that is the whole of the rate
-error, apart from the clock's.
+error, apart from the clock's. Frames that wait elsewhere, because the forwarder does not get to
+run, are found only when a pause is over; `missed` then counts it after all.
 
 Counting is exact: one token is 1/HZ bit, so that a tick adds R tokens and a byte costs 8 * HZ of
 them, both integers. See RFC 2697 for the bucket itself; net/sched/sch_tbf.c keeps the same law
@@ -60,8 +61,9 @@ class Bucket:
         self._saved = min(idle_bytes * self._byte_tokens, self._surplus)
         self._balance = 0 if opens_at is None else min(0, now - opens_at) * rate_bits
         self._accrued_at = now
-        self._charged = 0
         self._lost = 0
+        self._idled = 0  # tokens that the last pause cost, in which nothing waited here
+        self._missed = 0  # tokens of time off the processor that pauses have not made up for
 
     @classmethod
     def make(cls, settings: Settings, *, now: int, opens_at: int | None = None) -> Bucket:
@@ -90,15 +92,10 @@ class Bucket:
         """
         return self._balance // self._byte_tokens
 
-    @property
-    def busy_bytes(self) -> int:
-        """Bytes charged since the rate was set."""
-        return self._charged // self._byte_tokens
-
-    @property
-    def busy_ns(self) -> int:
-        """Time the rate was in use since it was set: what was sent takes, and what was lost."""
-        return (self._charged + self._lost) * NANOSECONDS // (self.rate_bits * self.hz)
+    def busy_ns(self, sent_bytes: int) -> int:
+        """Return the time the rate was in use: what was sent takes, and what was lost."""
+        tokens = sent_bytes * self._byte_tokens + self._lost
+        return tokens * NANOSECONDS // (self.rate_bits * self.hz)
 
     def accrue(self, now: int) -> None:
         """Add the tokens of the ticks since the last call, in which frames waited."""
@@ -106,6 +103,7 @@ class Bucket:
             return
         balance = self._balance + (now - self._accrued_at) * self.rate_bits
         self._accrued_at = now
+        self._idled = 0
         if balance > self._surplus:
             self._lost += balance - self._surplus
             balance = self._surplus
@@ -115,14 +113,35 @@ class Bucket:
         """Add the tokens of the ticks since the last call, in which nothing waited."""
         if now > self._accrued_at:
             balance = self._balance + (now - self._accrued_at) * self.rate_bits
-            self._balance = min(balance, self._saved)
+            self._idled = max(0, balance - self._saved)
+            self._balance = balance - self._idled
             self._accrued_at = now
+
+    def excuse(self, now: int) -> None:
+        """Add the tokens of the ticks since the last call, of which none count as lost.
+
+        For time in which frames waited for something else than the rate or the processor.
+        """
+        lost = self._lost
+        self.accrue(now)
+        self._lost = lost
+
+    def missed(self, away_ns: int) -> None:
+        """Record that the last pause consists of time off the processor, as far as it goes.
+
+        What came in a pause of this queue may have waited elsewhere before it was read. A true
+        pause makes up for as much, since what was late has left by then; what adds up beyond the
+        surplus is lost, as if the frames had waited here.
+        """
+        away = min(self._idled, away_ns * self.rate_bits * self.hz // NANOSECONDS)
+        missed = max(0, self._missed + away - (self._idled - away))
+        self._idled = 0
+        self._missed = min(missed, self._surplus)
+        self._lost += missed - self._missed
 
     def charge(self, wire_bytes: int) -> None:
         """Pay for a frame that leaves now."""
-        tokens = wire_bytes * self._byte_tokens
-        self._balance -= tokens
-        self._charged += tokens
+        self._balance -= wire_bytes * self._byte_tokens
 
     def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Pay for frames that leave now without having been queued; or return False.
@@ -138,13 +157,13 @@ class Bucket:
         balance = self._balance
         if now > self._accrued_at:  # as `rest` does; a call more is a microsecond after a pause
             balance += (now - self._accrued_at) * self.rate_bits
-            balance = self._balance = min(balance, self._saved)
+            self._idled = max(0, balance - self._saved)
+            balance = self._balance = balance - self._idled
             self._accrued_at = now
         byte_tokens = self._byte_tokens
         if (wire_bytes - last_bytes) * byte_tokens > balance:
             return False
         self._balance = balance - wire_bytes * byte_tokens
-        self._charged += wire_bytes * byte_tokens
         return True
 
     def left_late(self, wire_bytes: int, now: int) -> None:
@@ -177,4 +196,6 @@ class Bucket:
         accrued_at = -(-self._accrued_at * settings.hz // self.hz)
         bucket = Bucket.make(settings, now=max(now, accrued_at))
         bucket._balance = min(self._balance, 0) * settings.hz // self.hz
+        if settings.rate_bits == self.rate_bits:
+            bucket._lost = self._lost * settings.hz // self.hz
         return bucket

@@ -73,7 +73,7 @@ class Classic(FirstComeFirstServed):
         self.backlog_packets = 0
         self.overlimits = 0
         self.dropped: dict[str, int] = {"latency": 0, "collision": 0}
-        self.busy_bytes = 0
+        self._handed_bytes = 0
         self._hz = hz
         self._bytes_per_tick = _bytes_per_tick(rate_bits, hz)
         self._recovery = now if opens_at is None else max(now, opens_at)
@@ -83,13 +83,20 @@ class Classic(FirstComeFirstServed):
         self._busy_ticks = 0
 
     @property
-    def busy_ns(self) -> int:
-        """Nanoseconds since the rate was last set for which the recovery time lay ahead.
+    def queue(self) -> Classic:
+        """Itself: queue and clock are one."""
+        return self
+
+    def busy_ns(self, sent_bytes: int) -> int:
+        """Return for how long since the rate was last set the recovery time lay ahead.
 
         What has been handed out is counted with the whole of its cost, so up to the recovery
-        time. 0 for as long as no frame has cost a tick.
+        time; of that, the share that the master took. 0 for as long as no frame has cost a tick.
         """
-        return self._busy_ticks * NANOSECONDS // self._hz
+        if not self._handed_bytes:
+            return 0
+        busy_ns = self._busy_ticks * NANOSECONDS // self._hz
+        return busy_ns * min(sent_bytes, self._handed_bytes) // self._handed_bytes
 
     def set_rate(self, rate_bits: int, *, now: int) -> None:
         """Price the frames that arrive from now on at `rate_bits`; those waiting stay as they are.
@@ -97,7 +104,7 @@ class Classic(FirstComeFirstServed):
         The debt of what has left stays too: the recovery time does not move, whatever `now` is.
         """
         self._bytes_per_tick = _bytes_per_tick(rate_bits, self._hz)
-        self.busy_bytes = 0
+        self._handed_bytes = 0
         self._busy_ticks = 0
 
     def enqueue(self, frame: Frame, *, now: int) -> None:
@@ -119,7 +126,7 @@ class Classic(FirstComeFirstServed):
             return None
         frame, _, busy_ticks = self._released.popleft()
         self._busy_ticks += busy_ticks
-        self.busy_bytes += frame.wire_bytes
+        self._handed_bytes += frame.wire_bytes
         return self._leave(frame)
 
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
@@ -141,6 +148,12 @@ class Classic(FirstComeFirstServed):
     def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Return False: every frame is queued, as by the driver."""
         return False
+
+    def excuse(self, now: int) -> None:
+        """Change nothing: time in which frames wait is no cost of theirs."""
+
+    def missed(self, away_ns: int) -> None:
+        """Change nothing: neither is time off the processor."""
 
     def left_late(self, wire_bytes: int, *, now: int) -> None:
         """Change nothing: the recovery time does not depend on when frames really leave."""

@@ -89,15 +89,17 @@ class Gate:
         """Bytes that may be read and dropped for each byte sent while the queue is full."""
         return self.queue.shed_factor
 
-    @property
-    def busy_bytes(self) -> int:
-        """Wire bytes handed out since the rate was last set."""
-        return self._bucket.busy_bytes
+    def busy_ns(self, sent_bytes: int) -> int:
+        """Return for how long the rate was in use since it was last set."""
+        return self._bucket.busy_ns(sent_bytes)
 
-    @property
-    def busy_ns(self) -> int:
-        """Nanoseconds for which the rate was in use since it was last set."""
-        return self._bucket.busy_ns
+    def excuse(self, now: int) -> None:
+        """Count no credit up to now as lost."""
+        self._bucket.excuse(now)
+
+    def missed(self, away_ns: int) -> None:
+        """Count time off the processor as lost."""
+        self._bucket.missed(away_ns)
 
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
         """Return what the queue recorded."""

@@ -36,6 +36,7 @@ from shaper.channel.messages import (
     Received,
     Unbind,
 )
+from shaper.forwarder.absence import Absence
 from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path, Wants
 from shaper.forwarder.slots import Slots
@@ -92,15 +93,19 @@ class Loop:
         self._slots = Slots()
         self._key = os.urandom(_KEY_BYTES)
         self._timer = Timer()
+        self._absence = Absence()
         self._epoll = select.epoll()
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
         self._epoll.register(end.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
         """Forward until end of file on the channel."""
+        now_ns = time.monotonic_ns()
         while self._is_running:
+            began_ns, ended_ns = now_ns, time.monotonic_ns()
             events = self._epoll.poll(0 if self._is_due else None)
             now_ns = time.monotonic_ns()
+            found: list[Path] = []
             for descriptor, _ in events:
                 path = self._by_descriptor.get(descriptor)
                 if path is None:
@@ -108,7 +113,14 @@ class Loop:
                 else:
                     path.unblock()
                     self._run(path, now_ns)
+                    found.append(path)
             self._run_due(now_ns)
+            if found:  # now that what is due has left
+                away_ns = self._absence.before(
+                    began_ns=began_ns, ended_ns=ended_ns, woke_ns=now_ns
+                )
+                for path in found:
+                    path.missed(away_ns)
             self._arm(now_ns)
 
     def _arm(self, now_ns: int) -> None:

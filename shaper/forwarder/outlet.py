@@ -73,7 +73,6 @@ class Outlet:
             return
         refused = frames[sent]
         self._tally.lose(outcome.value, refused.packets)
-        self._tally.refused_bytes += refused.wire_bytes
         if outcome is Outcome.GONE:
             self.stopped_by = outcome
         self.pending = frames[sent + 1 :]

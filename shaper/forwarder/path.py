@@ -108,20 +108,26 @@ class Path:
         now = jiffies.from_ns(now_ns, settings.hz)
         discipline.left_late(self._outlet.run_bytes, now=now)
 
+    def missed(self, away_ns: int) -> None:
+        """Record how much of the time before the last run the processor was not ours."""
+        if self._discipline is not None:
+            self._discipline.missed(away_ns)
+
     def configure(self, settings: Settings | None, now_ns: int) -> None:
         """Change the speed, the queue or its limits. Frames that wait stay, in order."""
-        old = self._discipline
+        old, before = self._discipline, self._settings
         if settings is None:
             self._drop_waiting()
             self._tally.retire(old)
             self._discipline = None
         else:
-            self._discipline = make_discipline(old, self._settings, settings, now_ns, self._key)
+            self._discipline = make_discipline(old, before, settings, now_ns, self._key)
             if self._discipline is not old:
                 self._tally.retire(old)
             self._intake.configure(settings)
+        if settings is None or before is None or settings.rate_bits != before.rate_bits:
+            self._tally.restart()
         self._settings = settings
-        self._tally.refused_bytes = 0
         self._start_over()
 
     def bind(self, sink: Sink | None) -> None:
@@ -174,9 +180,11 @@ class Path:
         self, discipline: Discipline, settings: Settings, first: list[bytes], now_ns: int
     ) -> Wants:
         """Send what is due, queue what has come, `first` of all, and send what is due then."""
-        self._move(PathEvent.RETRIED)
         outlet = self._outlet
         now = jiffies.from_ns(now_ns, settings.hz)
+        if self.state is PathState.HELD:
+            discipline.excuse(now)
+            self._move(PathEvent.RETRIED)
         outlet.send(discipline, now=now, room=MAX_BATCH)
         shed_bytes = outlet.run_bytes * discipline.shed_factor
         self._intake.read(discipline, first, now=now, shed_bytes=shed_bytes)

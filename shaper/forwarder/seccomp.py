@@ -58,6 +58,7 @@ _STANDARD_ERROR = 2
 NUMBERS: dict[str, tuple[int, int | None]] = {
     "read": (0, 63),
     "readv": (19, 65),
+    "pread64": (17, 67),
     "sendto": (44, 206),
     "sendmmsg": (307, 269),
     "write": (1, 64),
@@ -123,6 +124,7 @@ def checks(channel: int) -> dict[str, tuple[Check, ...]]:
         # The log may be a terminal: what is typed there is not the forwarder's to read.
         "read": (not_a_stream,),
         "readv": (not_a_stream,),
+        "pread64": (not_a_stream,),
         # Not on the channel: descriptors could travel beside its messages.
         "sendmmsg": (Check(0, (*_STANDARD_STREAMS, channel), is_one=False),),
         # Last words. Not on the TAP: the host would take it for a frame received.

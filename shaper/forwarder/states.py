@@ -12,7 +12,7 @@ class PathState(Enum):
     CLEAR = "clear"  # nothing waits: conforming frames bypass the queue
     QUEUED = "queued"  # frames go through the queue
     BLOCKED = "blocked"  # the master's socket is full: frames wait until it is writable
-    HELD = "held"  # the master is down or gone: frames wait, and are tried again soon
+    HELD = "held"  # the master was not there: frames wait, and the next run tries it
 
 
 class PathEvent(Enum):
@@ -33,7 +33,7 @@ _ANY = tuple(PathState)
 
 # Event: the states in which it counts, and the state it leads to. In others it changes nothing.
 TRANSITIONS: dict[PathEvent, tuple[tuple[PathState, ...], PathState]] = {
-    PathEvent.COMPLETED: (_ANY, PathState.QUEUED),
+    PathEvent.COMPLETED: (_ANY, PathState.HELD),
     PathEvent.DEPRIVED: (_ANY, PathState.IDLE),
     PathEvent.ABSORBED: ((PathState.CLEAR,), PathState.QUEUED),
     PathEvent.EXCEEDED: ((PathState.CLEAR,), PathState.QUEUED),

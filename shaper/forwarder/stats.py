@@ -25,7 +25,6 @@ class Tally:
     Attributes:
         sent_bytes: wire bytes that the master took.
         sent_packets: wire frames that the master took.
-        refused_bytes: wire bytes that it refused since the rate was last set.
         due_ns: when to publish again though nothing happens; None: not before it does.
     """
 
@@ -36,7 +35,7 @@ class Tally:
         # What the row says is waiting was in the hands of a predecessor that did not close it.
         self._dropped["crash"] += row[BACKLOG_PACKETS]
         self._dropped_packets = -1  # by the discipline, when its drops were last published
-        self.refused_bytes = 0
+        self._since_bytes = self.sent_bytes  # when the rate was last set
         self._ecn_marks = row[ECN_MARKS]
         self._percentile_at_ns = 0
         self._told_packets = self.sent_packets  # when the percentile was last published
@@ -46,6 +45,10 @@ class Tally:
         """Count wire frames that are lost."""
         self._dropped[reason] += packets
         self._dropped_packets = -1
+
+    def restart(self) -> None:
+        """Begin a new sum of busy time: the rate is another from now on."""
+        self._since_bytes = self.sent_bytes
 
     def retire(self, discipline: Discipline | None) -> None:
         """Keep the counts of a discipline that is replaced."""
@@ -79,19 +82,26 @@ class Tally:
             self._publish_drops({})
             self.due_ns = None
             return
+        queue = discipline.queue
+        backlog_bytes, backlog_packets = queue.backlog_bytes, queue.backlog_packets
+        if pending:
+            backlog_bytes += sum([frame[1] for frame in pending])
+            backlog_packets += sum([frame[2] for frame in pending])
+        busy_bytes = self.sent_bytes - self._since_bytes
         row[2] = self._overlimits + discipline.overlimits
-        row[3] = discipline.backlog_bytes + sum([frame[1] for frame in pending])
-        row[4] = discipline.backlog_packets + sum([frame[2] for frame in pending])
-        row[5] = max(0, discipline.busy_bytes - self.refused_bytes)
-        row[6] = discipline.busy_ns
-        row[ECN_MARKS] = self._ecn_marks + discipline.ecn_marks
-        row[_FLOWS] = discipline.flows
-        row[_DELAY] = jiffies.to_ns(discipline.delay_now, hz)
-        if sum(discipline.dropped.values()) != self._dropped_packets:
-            self._publish_drops(discipline.dropped)
+        row[3] = backlog_bytes
+        row[4] = backlog_packets
+        row[5] = busy_bytes
+        row[6] = discipline.busy_ns(busy_bytes)
+        row[ECN_MARKS] = self._ecn_marks + queue.ecn_marks
+        row[_FLOWS] = queue.flows
+        delay = queue.delay_now
+        row[_DELAY] = jiffies.to_ns(delay, hz) if delay else 0
+        if sum(queue.dropped.values()) != self._dropped_packets:
+            self._publish_drops(queue.dropped)
         if now_ns >= self._percentile_at_ns:
             self._publish_percentile(discipline, hz, now_ns)
-        elif discipline.tells_delays and self.sent_packets != self._told_packets:
+        elif queue.tells_delays and self.sent_packets != self._told_packets:
             self.due_ns = self._percentile_at_ns
 
     def _publish_percentile(self, discipline: Discipline, hz: int, now_ns: int) -> None:

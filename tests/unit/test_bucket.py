@@ -55,7 +55,7 @@ def test_lateness_is_caught_up_to_the_surplus_and_no_further() -> None:
     assert one.is_open
     one.charge(1)
     assert not one.is_open
-    assert one.busy_ns == (800 + 400 + 1 + 400) * 8 * 10**9 // 64_000
+    assert one.busy_ns(800 + 400 + 1) == (800 + 400 + 1 + 400) * 8 * 10**9 // 64_000
 
 
 def settings(rate_bits: int, *, hz: int, burst_bytes: int = FRAME) -> Settings:
@@ -87,7 +87,6 @@ def test_what_comes_to_an_idle_bucket_is_admitted_as_far_as_it_may_leave() -> No
     assert one.admit(800, 800, 10**6, has_waited=False)
     assert not one.admit(800, 800, 10**6 + 99, has_waited=False)
     assert one.admit(800, 800, 10**6 + 100, has_waited=False)
-    assert one.busy_bytes == 1600
 
 
 def test_frames_that_waited_elsewhere_have_earned_the_surplus() -> None:
@@ -95,7 +94,7 @@ def test_frames_that_waited_elsewhere_have_earned_the_surplus() -> None:
     one = bucket(64_000, burst_bytes=FRAME + 800)
     assert one.admit(1600, 800, 150, has_waited=True)
     assert not one.admit(1, 1, 150, has_waited=True)
-    assert one.busy_ns == (1600 + 400) * 8 * 10**9 // 64_000
+    assert one.busy_ns(1600) == (1600 + 400) * 8 * 10**9 // 64_000
 
 
 def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
@@ -174,3 +173,47 @@ def test_law(
         for now, length in sent[first:]:
             total += length
             assert total * 8 * hz <= burst_bytes * 8 * hz + rate_bits * (now - sent[first][0])
+
+
+def test_time_off_the_processor_is_lost_beyond_the_surplus() -> None:
+    """A frame found after 300 jiffies of which 300 were off: the surplus of 100 is not lost."""
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    assert one.admit(800, 800, 300, has_waited=False)
+    one.missed(300 * 10**6)
+    assert one.busy_ns(800) == 100 * 10**6 + 200 * 10**6
+
+
+def test_a_pause_makes_up_for_time_off_the_processor() -> None:
+    """A late wake-up now and then, with pauses longer than that between, loses nothing."""
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    for round_number in range(1, 11):
+        assert one.admit(8, 8, 200 * round_number, has_waited=False)
+        one.missed(80 * 10**6)
+    assert one.busy_ns(80) == 10 * 10**6
+
+
+def test_a_pause_that_was_none_adds_up() -> None:
+    """Off for 180 of 200 jiffies, again and again: beyond the surplus of 100, 160 are lost."""
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    for round_number in range(1, 12):
+        assert one.admit(8, 8, 200 * round_number, has_waited=False)
+        one.missed(180 * 10**6)
+    lost = 160 + 10 * 161 - 100  # each pause but the first begins with a jiffy of debt
+    assert one.busy_ns(88) == (lost + 11) * 10**6
+
+
+def test_time_without_a_master_is_not_lost() -> None:
+    """What waits for a master earns credit as ever, of which none counts as lost."""
+    one = bucket(64_000, burst_bytes=FRAME + 800)
+    one.charge(800)
+    one.excuse(10_000)
+    assert one.is_open
+    assert one.busy_ns(800) == 100 * 10**6
+
+
+def test_a_change_of_the_bucket_alone_keeps_what_was_lost() -> None:
+    """Busy time starts anew with another rate only."""
+    one = bucket(64_000, burst_bytes=FRAME)
+    one.accrue(1000)
+    assert one.successor(settings(64_000, hz=500), now=500).busy_ns(0) == 10**9
+    assert one.successor(settings(128_000, hz=1000), now=1000).busy_ns(0) == 0

@@ -111,7 +111,7 @@ def test_achieved_rate_counts_only_the_time_in_use() -> None:
     departures(queue)
     queue.enqueue(frame(800), now=1200)
     assert queue.dequeue(now=1200) is not None
-    assert queue.busy_bytes * 8 * 10**9 // queue.busy_ns == 64_000
+    assert 2400 * 8 * 10**9 // queue.busy_ns(2400) == 64_000
 
 
 @dataclass

@@ -255,7 +255,7 @@ def test_achieved_rate_counts_only_the_time_in_use() -> None:
             assert departures(queue) == [(1200, 1, 0)]
         elif queue.backlog_packets == 2:
             departures(queue)
-    assert queue.busy_bytes * 8 * 10**9 // queue.busy_ns == 64_000
+    assert 2400 * 8 * 10**9 // queue.busy_ns(2400) == 64_000
 
 
 def test_delays_are_told() -> None:

@@ -29,6 +29,7 @@ PRIVATE = 128
 FIT: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]]]] = {
     "read": ([(OTHER,)], [(0,), (1,), (2,)]),
     "readv": ([(OTHER,)], [(0,), (1,), (2,)]),
+    "pread64": ([(OTHER,)], [(0,), (1,), (2,)]),
     "sendmmsg": ([(OTHER,)], [(0,), (1,), (2,), (CHANNEL,)]),
     "write": ([(2,)], [(0,), (1,), (3,), (CHANNEL,), (OTHER,)]),
     "recvmsg": ([(CHANNEL,)], [(2,), (OTHER,)]),
