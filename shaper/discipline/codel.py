@@ -10,6 +10,10 @@ The rules, after RFC 8289:
    (3.3, 5.5).
 4. A standing queue that soon comes back meets the rate of drops that got rid of it (5.5).
 5. A frame that can be marked is marked instead of being dropped, and leaves (RFC 8290, 5.2.6).
+6. What came at once into an empty queue is no standing queue, however long it takes to leave: up
+   to `BURST_BYTES` that came within a target are spared, and the interval of rule 3 begins behind
+   them. The RFC has no such rule. At 64 kbit/s the fragments of one datagram take longer than the
+   interval, and without it one of each such datagram would be dropped, so none would arrive.
 
 How it works. Time is in jiffies of the discipline's clock (see `jiffies`), which may be as coarse
 as 10 ms. The control law needs finer steps than that: it is a tenth of the interval, which is the
@@ -42,6 +46,7 @@ _MEMORY_INTERVALS = 16  # 5.5: how long the rate of drops is remembered
 TICKS = 1024  # of a jiffy
 _MIN_TARGET_JIFFIES = 2  # a frame that only just missed a departure seems to wait for the next
 _MIN_TARGET_TICKS = 2
+BURST_BYTES = 69_000  # the largest IP datagram, in fragments with their headers
 _FULL_FRAME_BYTES = 1514  # a frame of Ethernet; an offload frame is a queue of them
 
 
@@ -104,6 +109,8 @@ class Codel:
         backlog_bytes: wire bytes waiting.
         sojourn: jiffies that the frame dequeued last has waited.
         law: see `Law`.
+        spared: how many frames at the head came at once into an empty queue (rule 6).
+        spares_until: the jiffy until which more frames count as such.
     """
 
     __slots__ = (
@@ -116,12 +123,16 @@ class Codel:
         "frames",
         "law",
         "sojourn",
+        "spared",
+        "spares_until",
     )
 
     def __init__(self, law: Law) -> None:
         self.frames: deque[tuple[Frame, int]] = deque()
         self.backlog_bytes = 0
         self.sojourn = 0
+        self.spared = 0
+        self.spares_until = -1
         self.law = law
         self.forget()
 
@@ -142,6 +153,11 @@ class Codel:
         self.backlog_bytes -= frame.wire_bytes
         self.sojourn = now - arrived
         law = self.law
+        if self.spared:
+            self.spared -= 1
+            self._first_above = None
+            self._is_dropping = False
+            return frame
         if self.sojourn < law.target or self.backlog_bytes <= law.full_frame_bytes:
             # 5.6: nearly every frame of a queue that works leaves here.
             self._first_above = None
@@ -160,6 +176,7 @@ class Codel:
         """
         frames = self.frames
         lost_bytes = lost_packets = 0
+        before = len(frames)
         most_bytes = self.backlog_bytes - least_bytes
         while True:
             _, wire_bytes, frame_packets = frames.popleft()[0]
@@ -168,6 +185,7 @@ class Codel:
             if lost_packets >= packets or lost_bytes >= most_bytes or len(frames) < 2:
                 break
         self.backlog_bytes -= lost_bytes
+        self.spared = max(0, self.spared - (before - len(frames)))
         return lost_bytes, lost_packets
 
     def found_empty(self) -> None:
@@ -179,7 +197,7 @@ class Codel:
         """Take out everything that waits, with the jiffies of its arrival."""
         waiting = list(self.frames)
         self.frames.clear()
-        self.backlog_bytes = 0
+        self.backlog_bytes = self.spared = 0
         return waiting
 
     def _is_standing(self, now: int) -> bool:

@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
-from shaper.discipline.codel import Law, setpoints
+from shaper.discipline.codel import BURST_BYTES, Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
 from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
 from shaper.discipline.jiffies import convert
@@ -110,8 +110,14 @@ class FqCodel:
             flow = find(identity) or self._table.add(identity, self.flows)
             if not flow.frames:
                 self._put_in_front(flow)
+                flow.spares_until = now + self._law.target
             flow.frames.append((frame, now))
             flow.backlog_bytes += wire_bytes
+            if now <= flow.spares_until:
+                if flow.backlog_bytes <= BURST_BYTES:
+                    flow.spared += 1
+                else:
+                    flow.spares_until = -1
             self.backlog_bytes += wire_bytes
             self.backlog_packets += packets
             came_packets += packets
@@ -295,11 +301,14 @@ class FqCodel:
         self._ranking = None
         for flow in self._listed():
             flow.deficit = max(-self._quantum, min(flow.deficit, self._quantum))
+            spared = flow.spared
             for frame, arrived in flow.take_all():
                 fits = frame.wire_bytes <= self._quantum
                 for piece in [frame] if fits else split(frame):
                     self._join(flow, piece, convert(arrived, old_hz, hz))
+            flow.spared = min(spared, len(flow.frames))
             if old_hz != hz:
+                flow.spares_until = -1
                 flow.forget()
 
     def _join(self, flow: Flow, frame: Frame, arrived: int) -> None:

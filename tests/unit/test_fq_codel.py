@@ -173,7 +173,7 @@ def test_another_hz_keeps_departures_and_delays() -> None:
 
 def test_another_hz_starts_the_control_law_anew() -> None:
     """A queue that stands under the old HZ is found standing an interval later under the new."""
-    fast = replace(SETTINGS, rate_bits=10**6, hz=10_000, limit_packets=1000)
+    fast = replace(SETTINGS, rate_bits=2 * 10**6, hz=10_000, limit_packets=1000)
     queue = make(fast)
     for name in range(500):
         queue.enqueue(frame(1, name), now=0)

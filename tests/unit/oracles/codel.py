@@ -22,6 +22,7 @@ class Packet(NamedTuple):
     size: int
     can_be_marked: bool
     tstamp: int  # ticks
+    is_spared: bool = False  # rule 6 of the discipline
 
 
 @dataclass
@@ -40,9 +41,16 @@ class CodelQueue:
     lastcount: int = 0
     dropping: bool = False
 
-    def enqueue(self, name: int, size: int, now: int, can_be_marked: bool = False) -> None:
+    def enqueue(
+        self,
+        name: int,
+        size: int,
+        now: int,
+        can_be_marked: bool = False,
+        is_spared: bool = False,
+    ) -> None:
         """5.4: put a packet at the tail with its time."""
-        self.packets.append(Packet(name, size, can_be_marked, now * TICKS))
+        self.packets.append(Packet(name, size, can_be_marked, now * TICKS, is_spared))
 
     def bytes(self) -> int:
         """Return the bytes that wait."""
@@ -91,6 +99,9 @@ class CodelQueue:
             return None, False
         packet = self.packets.pop(0)
         sojourn_time = now - packet.tstamp
+        if packet.is_spared:  # rule 6
+            self.first_above_time = 0
+            return packet, False
         if sojourn_time < self.target * TICKS or self.bytes() <= self.maxpacket:
             self.first_above_time = 0
             return packet, False

@@ -4,7 +4,7 @@ Nothing is shared with the discipline: lists of names, a CoDel of the oracle for
 computed afresh, and the fattest flow found by looking at all of them. The flows have a queue each,
 as if the hash never collided. Of two that are equally fat the one seen first counts as fatter.
 
-Where the discipline goes beyond the RFC (its rule 4) the lines are marked.
+Where the discipline goes beyond the RFC (rule 4, and rule 6 of its CoDel) the lines are marked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.unit.oracles.codel import CodelQueue, Packet
+
+LARGEST_DATAGRAM = 69_000  # bytes on the wire, in fragments
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Scheduler:
     new: list[str] = field(default_factory=list)
     old: list[str] = field(default_factory=list)
     overflowed: list[int] = field(default_factory=list)
+    burst_began: dict[str, int] = field(default_factory=dict)  # rule 6
     thrifty: set[str] = field(default_factory=set)  # rule 4: have credit left of the first quantum
 
     def enqueue(self, flow: str, name: int, size: int, now: int, can_be_marked: bool) -> None:
@@ -35,7 +38,13 @@ class Scheduler:
         if flow not in self.queues:
             self.queues[flow] = CodelQueue(self.target, self.interval, self.maxpacket)
         was_empty = not self.queues[flow].packets
-        self.queues[flow].enqueue(name, size, now, can_be_marked)
+        if was_empty:
+            self.burst_began[flow] = now  # rule 6
+        fits = self.queues[flow].bytes() + size <= LARGEST_DATAGRAM  # rule 6
+        if not fits:
+            self.burst_began[flow] = -self.target - 1
+        is_spared = now - self.burst_began[flow] <= self.target
+        self.queues[flow].enqueue(name, size, now, can_be_marked, is_spared)
         if flow in self.old and flow not in self.new and was_empty and flow in self.thrifty:
             self.new.append(flow)  # rule 4
         if flow not in self.new and flow not in self.old:
