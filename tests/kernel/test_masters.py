@@ -197,7 +197,8 @@ def test_a_master_that_is_a_port_resolves_above(
             enslave(pair, kind)
             pair.host.ip(f"neigh flush dev {SHAPER} nud all")
         wait_state(shaperd, "active")
-        assert listener.wait_after(now_ns()) <= RESUME_MS
+        # A question that was under way on the master itself is asked again a second later.
+        assert listener.wait_after(now_ns()) <= 2 * RESUME_MS
 
 
 def echo_all(pair: Pair) -> None:
