@@ -17,7 +17,7 @@ import click
 
 from shapecfg.client import DEFAULT_SOCKET, EXIT_USAGE, CallError
 from shaper.errors import InvalidValue
-from shaper.names import check_name
+from shaper.names import check_master_name, check_name
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -101,7 +101,11 @@ class ShaperName(click.ParamType):  # type: ignore[type-arg] # not generic befor
 
 
 class MasterName(ShaperName):
-    """A name a device can have; completed with the devices of this machine."""
+    """A name or altname of a device; completed with the devices of this machine."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or raise InvalidValue."""
+        return check_master_name(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -18,6 +18,7 @@ from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
 from shaper.supervisor.lifecycle import Daemon
+from shaper.supervisor.signals import ignore_harmless
 
 DEFAULT_SOCKET = Path("/run/shaper/org.shaper")
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/shaper")
@@ -123,6 +124,7 @@ def shaperd(
 
 def main() -> None:
     """Run the command; the entry point. A mistake in its options is one sentence too."""
+    ignore_harmless()
     try:
         shaperd(prog_name="shaperd", standalone_mode=False)
     except click.ClickException as mistake:

@@ -55,8 +55,11 @@ class Capture(StrEnum):
 class State(StrEnum):
     """Why a shaper does or does not pass traffic; in order of precedence."""
 
+    CONFLICT = "conflict"
+    AWAY = "away"
     DETACHED = "detached"
     NO_SPEED = "no-speed"
+    MASTER_UNUSABLE = "master-unusable"
     MASTER_MISSING = "master-missing"
     MASTER_DOWN = "master-down"
     ADMIN_DOWN = "admin-down"
@@ -93,7 +96,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a shaper should be: the part that survives a restart."""
+    """What a shaper should be: the part that survives a restart.
+
+    Attributes:
+        master: the device it is attached to, as somebody named it.
+        master_now: what that device was last called, where that is another name.
+    """
 
     ifname: str
     master: str | None = None
@@ -101,6 +109,8 @@ class Spec:
     network: Network = field(default_factory=Network)
     capture: Capture = Capture.ROUTE
     cgroup: str | None = None  # a path below the mount of cgroup2, or a unit; of Capture.CGROUP
+
+    master_now: str | None = None
 
     def waits_for(self, group: Group | None) -> bool:
         """Whether it is for the traffic of a group, and there is none."""
@@ -136,3 +146,4 @@ class Link:
     takes_all: bool = False  # a macvlan that takes every frame its lower device receives
     ipv6_mtu: int | None = None  # None: has no IPv6
     makes_link_local: bool = False  # the kernel gives it an IPv6 address of its own
+    altnames: tuple[str, ...] = ()  # its other names (ip link property add ... altname)

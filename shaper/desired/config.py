@@ -168,10 +168,19 @@ def _document(text: str) -> dict[str, Any]:
 
 def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:
     """Return the shapers to start with: N of them, those saved, and those configured over them."""
-    specs = {f"shaper{number}": Spec(f"shaper{number}") for number in range(config.shapers)}
+    specs = {spec.ifname: spec for spec in _first(0, config.shapers)}
     for spec in (*saved, *config.devices):
         specs[spec.ifname] = spec
     return [with_hz(spec, config.hz) for spec in specs.values()]
+
+
+def further_specs(before: Config, config: Config) -> list[Spec]:
+    """Return the shapers to add because there are to be more of the first ones than before."""
+    return _first(before.shapers, config.shapers)
+
+
+def _first(start: int, end: int) -> list[Spec]:
+    return [Spec(f"shaper{number}") for number in range(start, end)]
 
 
 def with_hz(spec: Spec, hz: int) -> Spec:

@@ -111,33 +111,44 @@ class Plan:
 
 
 def make_plan(
-    spec: Spec, own: Link | None, master: Link | None, group: Group | None = None
+    spec: Spec,
+    own: Link | None,
+    master: Link | None,
+    group: Group | None = None,
+    before: Plan | None = None,
+    *,
+    is_obstructed: bool = False,
 ) -> Plan:
     """Return the plan for a shaper.
+
+    While the master is missing, what depends on it stays as it was. So an MTU that somebody set on
+    the shaper by hand is touched when the master's changes, and not because the master was away.
 
     Args:
         spec: what is wanted.
         own: the shaper's device as netlink shows it; None while it is not seen yet.
-        master: the device it is attached to; None when there is none of that name now.
+        master: the device it is attached to; None when there is none, or none of use.
         group: the control group that it is for; None when there is none, or it is for all.
+        before: the plan before this one.
+        is_obstructed: there is a master, and no frame may go to it.
     """
     options = spec.options
     has_carrier = options.rate_bits > 0 and master is not None and _is_up(master)
-    mtu = _mtu(own, master)
-    framing = Framing.ETHERNET if master is None else _FRAMINGS.get(master.arphrd, Framing.BARE)
+    mtu = _mtu(own, master, before)
+    framing = _framing(spec, master, before)
     settings = make_settings(options, mtu, framing)
     return Plan(
-        state=_state(spec, own, master, group),
+        state=_state(spec, own, master, group, is_obstructed=is_obstructed),
         has_carrier=has_carrier,
         mtu=mtu,
         ipv6_mtu=master.ipv6_mtu if master is not None else None,
         address=_address(master),
         # A frame that was taken from a device has the address of its neighbour already.
         has_neighbours=spec.capture is Capture.ROUTE and framing is Framing.ETHERNET,
-        has_arp=master is None or not master.is_noarp,
+        has_arp=_has_arp(spec, master, before),
         port_of=_port_of(master),
         framing=framing,
-        alias=_alias(spec),
+        alias=_alias(spec, master),
         speed_mbit=options.rate_bits // _MEGABIT if options.rate_bits else None,
         offload_bytes=offload_bytes(options, mtu, framing) if settings else 0,
         ring_frames=_ring_frames(settings),
@@ -230,13 +241,31 @@ def _ring_frames(settings: Settings | None) -> int:
     return min(settings.limit_packets, _MAX_RING_FRAMES)
 
 
-def _state(spec: Spec, own: Link | None, master: Link | None, group: Group | None) -> State:
-    return next(state for state, applies in _STATES.items() if applies(spec, own, master, group))
+def _state(
+    spec: Spec, own: Link | None, master: Link | None, group: Group | None, *, is_obstructed: bool
+) -> State:
+    state = next(each for each, applies in _STATES.items() if applies(spec, own, master, group))
+    is_unusable = is_obstructed and state is State.MASTER_MISSING
+    return State.MASTER_UNUSABLE if is_unusable else state
 
 
-def _mtu(own: Link | None, master: Link | None) -> int:
+def _framing(spec: Spec, master: Link | None, before: Plan | None) -> Framing:
+    if master is not None:
+        return _FRAMINGS.get(master.arphrd, Framing.BARE)
+    return Framing.ETHERNET if before is None or spec.master is None else before.framing
+
+
+def _has_arp(spec: Spec, master: Link | None, before: Plan | None) -> bool:
+    if master is None:
+        return before is None or spec.master is None or before.has_arp
+    return not master.is_noarp
+
+
+def _mtu(own: Link | None, master: Link | None, before: Plan | None) -> int:
     if master is not None:
         return min(master.mtu, _MAX_TAP_MTU)
+    if before is not None:
+        return before.mtu
     return own.mtu if own is not None else _DETACHED_MTU
 
 
@@ -256,9 +285,10 @@ def _port_of(master: Link | None) -> int | None:
     return master.upper if master is not None and master.port_kind in AGGREGATES else None
 
 
-def _alias(spec: Spec) -> str:
+def _alias(spec: Spec, master: Link | None) -> str:
     if spec.master is None:
         return f"{ALIAS_PREFIX}, detached"
+    name = master.ifname if master is not None else spec.master_now or spec.master
     if not spec.options.rate_bits:
-        return f"{ALIAS_PREFIX} of {spec.master}, no speed set"
-    return f"{ALIAS_PREFIX} of {spec.master} at {format_rate(spec.options.rate_bits)}"
+        return f"{ALIAS_PREFIX} of {name}, no speed set"
+    return f"{ALIAS_PREFIX} of {name} at {format_rate(spec.options.rate_bits)}"

@@ -55,6 +55,18 @@ class Store:
             self._set_aside(str(error))
             return []
 
+    def keep(self, specs: Iterable[Spec]) -> list[str]:
+        """Save; return a warning if that cannot be, the old file is then kept."""
+        try:
+            self.save(specs)
+        except OSError as error:
+            warning = (
+                f"this will not survive a restart: cannot write {self.path} ({error.strerror})"
+            )
+            _log.error("%s", warning)
+            return [warning]
+        return []
+
     def save(self, specs: Iterable[Spec]) -> None:
         """Replace the file. Raises OSError, and the old file is then untouched."""
         make_directory(self.path.parent)
@@ -138,9 +150,13 @@ def encode(specs: Iterable[Spec]) -> str:
 
 
 def _encode_one(spec: Spec) -> str:
-    network = {} if spec.network.is_empty else {"network": write_network(spec.network)}
-    is_routed = spec.capture is Capture.ROUTE
-    capture = {} if is_routed else {"capture": spec.capture, "cgroup": spec.cgroup}
+    optional: dict[str, object] = {}
+    if not spec.network.is_empty:
+        optional["network"] = write_network(spec.network)
+    if spec.master_now is not None:
+        optional["master_now"] = spec.master_now
+    if spec.capture is not Capture.ROUTE:
+        optional |= {"capture": spec.capture, "cgroup": spec.cgroup}
     return json.dumps(
         {
             "ifname": spec.ifname,
@@ -150,8 +166,7 @@ def _encode_one(spec: Spec) -> str:
             "queue": spec.options.queue,
             "limit_packets": spec.options.limit_packets,
             "hz": spec.options.hz if spec.options.has_own_hz else None,
-            **capture,
-            **network,
+            **optional,
         }
     )
 
@@ -189,7 +204,7 @@ def _damaged(error: Exception) -> InvalidValue:
 
 
 def _spec(shaper: dict[str, Any]) -> Spec:
-    master = shaper["master"]
+    master, master_now = shaper["master"], shaper.get("master_now")
     spec = Spec(
         ifname=check_name(shaper["ifname"]),
         master=None if master is None else check_master_name(master),
@@ -201,6 +216,7 @@ def _spec(shaper: dict[str, Any]) -> Spec:
             hz=_whole_or_none(shaper["hz"]),
         ),
         network=read_network(shaper["ifname"], shaper.get("network", {})),
+        master_now=None if master_now is None else check_master_name(master_now),
     )
     return captures.parse(spec, shaper.get("capture"), shaper.get("cgroup"))
 

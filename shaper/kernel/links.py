@@ -38,11 +38,11 @@ class Links:
         return self.by_index.get(ifindex)
 
     def names(self) -> Set[str]:
-        """Return the names of all devices."""
+        """Return the names of all devices, their altnames included."""
         return self._index_of.keys()
 
     def name(self, ifname: str) -> Link | None:
-        """Return the device with this name."""
+        """Return the device with this name, or with this among its other names."""
         ifindex = self._index_of.get(ifname)
         return None if ifindex is None else self.by_index[ifindex]
 
@@ -91,7 +91,8 @@ class Links:
 
     def _put_in(self, link: Link) -> None:
         self.by_index[link.ifindex] = link
-        self._index_of[link.ifname] = link.ifindex
+        for name in (link.ifname, *link.altnames):
+            self._index_of[name] = link.ifindex
         for index, table in ((link.upper, self._ports), (link.lower, self._above)):
             if index is not None:
                 table.setdefault(index, set()).add(link.ifindex)
@@ -101,8 +102,9 @@ class Links:
         if link is None:
             return
         # Another device may bear the name by now: of two that swap theirs one is told of first.
-        if self._index_of.get(link.ifname) == ifindex:
-            del self._index_of[link.ifname]
+        for name in (link.ifname, *link.altnames):
+            if self._index_of.get(name) == ifindex:
+                del self._index_of[name]
         for index, table in ((link.upper, self._ports), (link.lower, self._above)):
             if index is not None:
                 table[index].remove(ifindex)
@@ -134,6 +136,7 @@ def parse_link(message: Message) -> Link:
         takes_all=_takes_all(message),
         ipv6_mtu=message.get_attr("IFLA_INET6_CONF"),
         makes_link_local=message.get_attr("IFLA_INET6_ADDR_GEN_MODE") not in _NO_LINK_LOCAL,
+        altnames=message.get_attr("IFLA_PROP_LIST") or (),
     )
 
 

@@ -32,6 +32,7 @@ _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, ind
 _ATTRIBUTE_HEADER = struct.Struct("=HH")  # length, type
 _NLA_TYPE_MASK = 0x3FFF
 _NLA_ALIGNMENT = 4
+_IFLA_ALT_IFNAME = 53
 _OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
 _CACHEINFO = struct.Struct("=IIII")  # confirmed, used, updated, references; in 1/100 s ago
 _DEVCONF_MTU6 = 2
@@ -73,6 +74,11 @@ def _centiseconds_unused(value: bytes) -> int:
     return int(_CACHEINFO.unpack_from(value)[1])
 
 
+def _altnames(value: bytes) -> tuple[str, ...]:
+    properties = attributes(value, 0, len(value))
+    return tuple(_text(each) for number, each in properties if number == _IFLA_ALT_IFNAME)
+
+
 _LINK_ATTRIBUTES: dict[str, Attribute] = {
     "IFLA_ADDRESS": ((1,), _link_address),
     "IFLA_IFNAME": ((3,), _text),
@@ -81,6 +87,7 @@ _LINK_ATTRIBUTES: dict[str, Attribute] = {
     "IFLA_MASTER": ((10,), _number),
     "IFLA_TXQLEN": ((13,), _number),
     "IFLA_OPERSTATE": ((16,), _operstate),
+    "IFLA_LINKINFO": ((18,), bytes),
     "IFLA_INFO_KIND": ((18, 1), _text),
     "IFLA_MACVLAN_MODE": ((18, 2, 1), _number),  # of these kinds only: see `links`
     "IFLA_INFO_SLAVE_KIND": ((18, 4), _text),
@@ -88,6 +95,7 @@ _LINK_ATTRIBUTES: dict[str, Attribute] = {
     "IFLA_INET6_CONF": ((26, socket.AF_INET6, 2), _ipv6_mtu),
     "IFLA_INET6_ADDR_GEN_MODE": ((26, socket.AF_INET6, 8), _number),
     "IFLA_LINK_NETNSID": ((37,), _number),
+    "IFLA_PROP_LIST": ((52,), _altnames),
 }
 _NEIGHBOUR_ATTRIBUTES: dict[str, Attribute] = {
     "NDA_DST": ((1,), _ip_address),

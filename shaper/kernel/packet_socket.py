@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import socket
 import struct
 
@@ -27,9 +28,23 @@ _SO_LOCK_FILTER = 44
 _BPF_RET_K = 0x06
 _DROP_ALL = struct.pack("=HBBI", _BPF_RET_K, 0, 0, 0)  # accept 0 bytes of each frame
 
+_SOCKADDR_LL = struct.Struct("=HHiHBB8x")  # family, protocol, index, type, kind, address length
 
-def open_packet_socket(ifname: str, framing: Framing = Framing.ETHERNET) -> socket.socket:
-    """Return a socket whose frames leave through the device of this name.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_packet_socket(
+    ifname: str, framing: Framing = Framing.ETHERNET, ifindex: int | None = None
+) -> socket.socket:
+    """Return a socket whose frames leave through one device, and through no other ever.
+
+    It is bound by index, as another device may get the name at any moment, and it is looked at
+    afterwards whether that index still bears the name, as an index may be given away too.
+
+    Args:
+        ifname: what the device is called.
+        framing: what frames it takes.
+        ifindex: its index; None: that which bears the name now.
 
     A cooked one takes bare packets, without a virtio-net header, which the kernel allows only
     where it is told the whole frame (packet(7)).
@@ -49,7 +64,11 @@ def open_packet_socket(ifname: str, framing: Framing = Framing.ETHERNET) -> sock
         _deafen(sock)
         if not is_cooked:
             sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-        sock.bind((ifname, 0))
+        if ifindex is None:
+            ifindex = socket.if_nametoindex(ifname)
+        _bind(sock, ifindex)
+        if (bound := sock.getsockname()[0]) != ifname:
+            raise OSError(errno.ESTALE, f"device {ifindex} is called {bound or 'nothing'} now")
     except OSError as error:
         sock.close()
         raise KernelRefused(
@@ -64,6 +83,14 @@ def is_bound_to(sock: socket.socket, ifindex: int) -> bool:
         return socket.if_nametoindex(sock.getsockname()[0]) == ifindex
     except OSError:
         return False
+
+
+def _bind(sock: socket.socket, ifindex: int) -> None:
+    """Bind to a device by index; `socket.bind` takes a name alone. Raises OSError."""
+    address = _SOCKADDR_LL.pack(socket.AF_PACKET, 0, ifindex, 0, 0, 0)
+    if _libc.bind(sock.fileno(), address, len(address)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _deafen(sock: socket.socket) -> None:

@@ -15,13 +15,17 @@ import os
 import struct
 
 from shaper.errors import Busy, KernelRefused, NotPermitted
+from shaper.model import IFNAMSIZ
 
 # Specified: include/uapi/linux/if_tun.h.
 _TUNSETIFF = 0x400454CA
 _TUNSETPERSIST = 0x400454CB
 _TUNSETOWNER = 0x400454CC
+_TUNSETGROUP = 0x400454CE
 _TUNSETOFFLOAD = 0x400454D0
+_TUNGETIFF = 0x800454D2
 _TUNSETCARRIER = 0x400454E2
+_TUNGETDEVNETNS = 0x54E3
 _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
@@ -37,6 +41,11 @@ _TSO = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
 _USO = _TUN_F_USO4 | _TUN_F_USO6
 
 _DEVICE = "/dev/net/tun"
+_OWN_NAMESPACE = "/proc/self/ns/net"
+
+# Chosen: the group of our TAPs, "SHAP". No process is a member, so that nothing without
+# CAP_NET_ADMIN can open one, not even as the owner, and a device is known by it.
+MARK = 0x5348_4150
 
 
 class Tap:
@@ -57,6 +66,8 @@ class Tap:
         try:
             self._attach()
             self._set(_TUNSETOWNER, os.geteuid())
+            with contextlib.suppress(KernelRefused):  # a user namespace without this group
+                self._set(_TUNSETGROUP, MARK)
             self._set(_TUNSETPERSIST, 1)
         except BaseException:
             os.close(self._descriptor)
@@ -65,6 +76,32 @@ class Tap:
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._descriptor
+
+    def name(self) -> str | None:
+        """Return what the device is called now, wherever it is; None once it is deleted."""
+        request = bytearray(_IFREQ.size)
+        try:
+            fcntl.ioctl(self._descriptor, _TUNGETIFF, request)
+        except OSError as error:
+            if error.errno != errno.EBADFD:
+                raise KernelRefused(
+                    f"cannot look at {self.ifname}: {error.strerror}", error.errno or errno.EIO
+                ) from error
+            return None
+        return bytes(request[:IFNAMSIZ]).rstrip(b"\0").decode(errors="surrogateescape")
+
+    def is_here(self) -> bool:
+        """Whether the device is in our network namespace; it may have been moved to another."""
+        try:
+            namespace = fcntl.ioctl(self._descriptor, _TUNGETDEVNETNS)
+        except OSError:
+            return False  # deleted, or in a namespace that is not ours to look at
+        try:
+            return os.path.samestat(os.fstat(namespace), os.stat(_OWN_NAMESPACE))
+        except OSError:
+            return False
+        finally:
+            os.close(namespace)
 
     def set_carrier(self, *, is_on: bool) -> None:
         """Show carrier, or take it away: routes over the device are then marked linkdown."""

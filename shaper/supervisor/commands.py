@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
+from shaper.desired.config import with_hz
+from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.errors import (
     Busy,
@@ -24,10 +26,11 @@ from shaper.kernel import counters
 from shaper.kernel.cgroup import check as check_group
 from shaper.kernel.sysctl import Settings
 from shaper.model import Capture, Link, Options, Spec, State
-from shaper.names import check_name
+from shaper.names import check_master_name, check_name
+from shaper.supervisor.change import change
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import may_lack_route, report, route_warning
+from shaper.supervisor.report import may_lack_route, report, report_absent, route_warning
 
 # Chosen.
 _MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
@@ -48,6 +51,9 @@ class Commands:
 
     def show(self, ifname: str | None) -> list[ShaperObject]:
         """Return one shaper, or all of them: what is known, and whether the kernel has routes."""
+        absent = self._supervisor.absent
+        if ifname is not None and ifname in absent:
+            return [report_absent(absent[ifname])]
         chosen = self._supervisor.devices.values() if ifname is None else [self._device(ifname)]
         devices = sorted(chosen, key=lambda each: each.ifindex)
         shown = self.snapshot(devices)
@@ -57,7 +63,7 @@ class Commands:
                 each["warnings"].append(route_warning(each["ifname"]))
             if time.monotonic_ns() > until_ns:
                 break
-        return shown
+        return shown + [report_absent(each) for each in absent.values() if ifname is None]
 
     def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
         """Return counters, states and settings of shapers; no question to the kernel each."""
@@ -74,6 +80,7 @@ class Commands:
                     device.spec,
                     device.plan,
                     own,
+                    device.master_name or device.spec.master_now or device.spec.master,
                     self._supervisor.counters(device),
                     ring_drops=drops.get(device.spec.ifname, 0),
                     warnings=[*map(str, findings), *_capture_warnings(device)],
@@ -92,40 +99,43 @@ class Commands:
         may_replace: bool = False,
     ) -> list[str]:
         """Bind a shaper to a master, for what is routed to it or taken there; return warnings."""
-        async with self._supervisor.lock:
-            device = self._device(ifname)
-            before = device.spec.master
-            if before is not None and not may_replace:
-                raise Busy(f"{ifname} is already attached to {before} (detach it first)")
-            link = self._supervisor.links.name(check_name(master))
+        async with self._supervisor.changing():
+            before = self._spec(ifname)
+            if before.master is not None and not may_replace:
+                name = before.master_now or before.master
+                raise Busy(f"{ifname} is already attached to {name} (detach it first)")
+            link = self._supervisor.links.name(check_master_name(master))
             if link is None:
                 raise NoSuchMaster(f"{master}: no such device (ip link lists those there are)")
-            self._refuse_loop(device, link)
-            check_burst(device.spec.options, link.mtu)
-            spec = captures.parse(replace(device.spec, master=master), capture, cgroup)
-            self._check_capture(spec, link)
-            saving = await self._supervisor.change(spec)
-            return saving + list(map(str, self._supervisor.inspector.findings(device)))
+            wanted = replace(before, master=master, master_now=None)
+            wanted = captures.parse(wanted, capture, cgroup)
+            self._check(wanted)
+            saving = await change(self._supervisor, wanted)
+            if (device := self._supervisor.devices.get(ifname)) is not None:
+                self._supervisor.masters.keep(device)
+            return saving + self._warnings([wanted])
 
     async def detach(self, ifname: str) -> list[str]:
         """Unbind a shaper; it keeps its speed. Return warnings."""
-        async with self._supervisor.lock:
-            device = self._device(ifname)
-            if device.spec.master is None:
+        async with self._supervisor.changing():
+            spec = self._spec(ifname)
+            if spec.master is None:
                 raise NotAttached(f"{ifname} is not attached (shapecfg show lists what is)")
-            saving = await self._supervisor.change(
-                replace(device.spec, master=None, capture=Capture.ROUTE, cgroup=None)
+            wanted = replace(
+                spec, master=None, master_now=None, capture=Capture.ROUTE, cgroup=None
             )
-            await device.flush()
+            saving = await change(self._supervisor, wanted)
+            if (device := self._supervisor.devices.get(ifname)) is not None:
+                await device.flush()
             return saving
 
     async def set_speed(self, ifname: str, rate_bits: int) -> list[str]:
         """Set the rate; return warnings."""
-        async with self._supervisor.lock:
-            device = self._device(ifname)
+        async with self._supervisor.changing():
+            spec = self._spec(ifname)
             rate_bits = bounds.check_rate(rate_bits)
-            options = replace(device.spec.options, rate_bits=rate_bits)
-            saving = await self._supervisor.change(replace(device.spec, options=options))
+            options = replace(spec.options, rate_bits=rate_bits)
+            saving = await change(self._supervisor, replace(spec, options=options))
             return saving + _serving_warnings(options)
 
     async def set_options(
@@ -138,49 +148,69 @@ class Commands:
         hz: int | None,
     ) -> list[str]:
         """Change what is not None, 0 meaning the default; return warnings."""
-        async with self._supervisor.lock:
-            device = self._device(ifname)
+        async with self._supervisor.changing():
+            spec = self._spec(ifname)
             options = bounds.change(
-                device.spec.options,
+                spec.options,
                 queue=queue,
                 limit_packets=limit_packets,
                 burst_bytes=burst_bytes,
                 hz=hz,
             )
-            if device.plan is not None:
+            device = self._supervisor.devices.get(ifname)
+            if device is not None and device.plan is not None:
                 check_burst(options, device.plan.mtu)
-            saving = await self._supervisor.change(replace(device.spec, options=options))
+            saving = await change(self._supervisor, replace(spec, options=options))
             return saving + _serving_warnings(options)
 
     async def add(self, ifname: str | None) -> AddedObject:
         """Create a shaper; return its name and warnings."""
-        async with self._supervisor.lock:
+        async with self._supervisor.changing():
             name = check_name(ifname) if ifname is not None else self._free_name()
-            if name in self._supervisor.devices:
+            if name in self._supervisor.specs():
                 raise Busy(f"{name} is a shaper already")
-            warnings = await self._supervisor.change(Spec(name, options=Options(hz=self.hz)))
+            warnings = await change(self._supervisor, Spec(name, options=Options(hz=self.hz)))
             return AddedObject(ifname=name, warnings=warnings)
 
     async def delete(self, ifname: str) -> list[str]:
         """Remove a shaper, and its addresses and routes with it; return warnings."""
-        async with self._supervisor.lock:
-            device = self._device(ifname)
-            await device.remove()
-            self._supervisor.forget(device)
-            return self._supervisor.save()
+        async with self._supervisor.changing():
+            self._spec(ifname)
+            return await change(self._supervisor, without=[ifname])
 
-    async def configure(self, specs: Iterable[Spec]) -> list[str]:
-        """Make shapers be as a configuration file says, all or none; return what to warn of.
+    async def apply(
+        self, specs: Iterable[Spec], *, without: Iterable[str] = (), hz: int | None = None
+    ) -> list[str]:
+        """Make shapers be as these say, all or none; return what to warn of.
 
-        Those it does not name stay. Raises ShaperError when one of them cannot be so: before
+        Those that are not named stay. A new one whose name belongs to another device waits for
+        the name.
+
+        Args:
+            specs: what shapers should be.
+            without: shapers to remove.
+            hz: jiffies per second of new shapers, and of those for which none was set.
+
+        Raises ShaperError when one of them cannot be so: before
         anything is changed where that can be seen, and with all put back where the kernel or a
         forwarder refused. That a state cannot be saved is in the log already.
         """
-        async with self._supervisor.lock:
-            specs = tuple(specs)
-            for spec in specs:
-                await self._check(spec)
-            await self._supervisor.change(*specs)
+        specs = tuple(specs)
+        async with self._supervisor.changing():
+            known = self._supervisor.specs()
+            wanted = {name: spec for name, spec in known.items() if hz is not None}
+            wanted |= {spec.ifname: spec for spec in specs}
+            if hz is not None:
+                wanted = {name: with_hz(spec, hz) for name, spec in wanted.items()}
+            same_masters = (self._with_master_now(spec) for spec in wanted.values())
+            changed = [spec for spec in same_masters if spec != known.get(spec.ifname)]
+            gone = tuple(without)
+            for ifname in gone:
+                self._spec(ifname)
+            for spec in changed:
+                self._check(spec)
+            await change(self._supervisor, *changed, without=gone, may_wait=True)
+            self.hz = hz or self.hz
             return self._warnings(specs)
 
     def _warnings(self, specs: Iterable[Spec]) -> list[str]:
@@ -195,15 +225,30 @@ class Commands:
         ]
         return list(dict.fromkeys(findings))
 
-    async def _check(self, spec: Spec) -> None:
+    def _with_master_now(self, spec: Spec) -> Spec:
+        """Return a spec of the same master as before with what that is called now."""
+        before = self._supervisor.specs().get(spec.ifname)
+        if before is None or before.master != spec.master:
+            return spec
+        return replace(spec, master_now=before.master_now)
+
+    def _check(self, spec: Spec) -> None:
+        """Raise InvalidValue where a shaper that is there could not be so with its master."""
+        if spec.master is None:
+            return
+        links = self._supervisor.links
+        master = links.name(spec.master) or links.name(spec.master_now or spec.master)
+        if master is None:
+            return
+        check_burst(spec.options, master.mtu)
         device = self._supervisor.devices.get(spec.ifname)
-        master = self._supervisor.links.name(spec.master) if spec.master is not None else None
-        if device is None:
-            self._supervisor.refuse_foreign(spec.ifname, await self._supervisor.alias(spec.ifname))
-        if master is not None:
-            check_burst(spec.options, master.mtu)
-        if device is not None and master is not None:
-            self._refuse_loop(device, master)
+        reason = (
+            unusable_reason(master)
+            if device is None
+            else self._supervisor.masters.obstacle(device, master)
+        )
+        if reason is not None:
+            raise InvalidValue(reason)
         self._check_capture(spec, master)
 
     def _check_capture(self, spec: Spec, master: Link | None) -> None:
@@ -219,26 +264,24 @@ class Commands:
             check_group(spec.cgroup)
         self._supervisor.captor.check()
 
+    def _spec(self, ifname: str) -> Spec:
+        """Return what a shaper should be. Raises NoSuchShaper."""
+        absent = self._supervisor.absent.get(ifname)
+        return absent.spec if absent is not None else self._device(ifname).spec
+
     def _device(self, ifname: str) -> Device:
         device = self._supervisor.devices.get(ifname)
         if device is None:
-            known = ", ".join(sorted(self._supervisor.devices)) or "none"
+            known = ", ".join(sorted(self._supervisor.specs())) or "none"
             raise NoSuchShaper(f"{ifname}: no such shaper (there are: {known})")
         return device
 
     def _free_name(self) -> str:
-        taken = {*self._supervisor.devices, *self._supervisor.links.names()}
+        taken = {*self._supervisor.specs(), *self._supervisor.links.names()}
         number = 0
         while (name := f"shaper{number}") in taken:
             number += 1
         return name
-
-    def _refuse_loop(self, device: Device, master: Link) -> None:
-        ifname = device.spec.ifname
-        if master.ifindex == device.ifindex:
-            raise InvalidValue(f"{ifname} cannot be its own master")
-        if self._supervisor.would_loop(device, master):
-            raise InvalidValue(f"{master.ifname} leads back to {ifname}: that would be a ring")
 
 
 def _capture_warnings(device: Device) -> list[str]:

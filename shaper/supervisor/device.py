@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 from dataclasses import fields, replace
 
 from shaper.channel import messages
 from shaper.desired.plan import ALIAS_PREFIX, ETHERNET_HEADER_BYTES, Plan
-from shaper.errors import KernelRefused
+from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
@@ -66,9 +67,13 @@ class Device:
         self.slot = slot
         self.last_refusal = ""  # what was last logged of it, so that trying again is not
         self.was_adopted = False  # an earlier daemon made the device, and it may have routes
+        self.last_obstacle: str | None = None  # the same of why its master cannot be used
+        self.master_since = -math.inf  # when the master was found by its name, if it was
         self.master_index: int | None = None
+        self.master_name: str | None = None
         self.plan: Plan | None = None
         self._done: Plan | None = None  # the plan, once all of it is true
+        self._mtu: int | None = None  # what we set last; somebody else may have set another since
         # Lengths of the ring that events still under way may show, and that we are about to set.
         self._outdated_ring_frames: set[int] = set()
         self.intake = intake
@@ -119,6 +124,8 @@ class Device:
         Raises KernelRefused when the kernel refuses a part of it; it can be tried again.
         """
         changed = _changed(self._done, plan)
+        if plan.mtu == self._mtu:
+            changed.discard("mtu")
         self._done = None
         if not self._is_open:  # the forwarder refused it
             await self._open()
@@ -137,6 +144,7 @@ class Device:
         if "ring_frames" in changed:
             self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
         await self._set_link(plan, changed, own)
+        self._mtu = plan.mtu
         regains_ipv6 = "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu
         if regains_ipv6 or own.makes_link_local:
             # The kernel has given the device IPv6 anew, with the defaults of any other.
@@ -162,6 +170,7 @@ class Device:
         master_index = master.ifindex if master is not None else None
         is_moved = self.master_index != master_index
         self.master_index = master_index
+        self.master_name = master.ifname if master is not None else None
         if not is_moved and not changed & {"has_carrier", "framing", "capture"}:
             if changed & {"has_arp", "port_of"}:
                 await self._neighbours.resolve_all(self.ifindex)
@@ -198,10 +207,28 @@ class Device:
         await self._close_path()
         self._tap.remove()
 
+    async def remove_or_tell(self) -> None:
+        """Remove the device; one that resists does not save others from it."""
+        try:
+            await self.remove()
+        except (ShaperError, OSError) as error:
+            _log.warning("%s: cannot be removed: %s", self.spec.ifname, error)
+
     async def abandon(self) -> None:
         """Let go of a device that is gone already, or that is left for a successor to adopt."""
         await self._close_path()
         self._tap.close()
+
+    async def let_go(self) -> Tap:
+        """Stop carrying frames; return the open TAP, which shows no carrier any more."""
+        await self._close_path()
+        with contextlib.suppress(KernelRefused):
+            self._tap.set_carrier(is_on=False)
+        return self._tap
+
+    def is_deleted(self) -> bool:
+        """Whether the device is gone, rather than in another network namespace."""
+        return self._tap.name() is None
 
     async def _close_path(self) -> None:
         self.intake.release()
@@ -285,7 +312,8 @@ class Device:
             is_captured=plan.capture is not Capture.ROUTE,
             removed_bytes=ETHERNET_HEADER_BYTES if is_received and is_headerless else 0,
         )
-        sock = self._lend(plan, order.framing, self.spec.master, master_index)
+        name = self.master_name or self.spec.master
+        sock = self._lend(plan, order.framing, name, master_index)
         await self._tell(order, sock.fileno())
 
     def _lend(self, plan: Plan, framing: Framing, master: str, master_index: int) -> socket.socket:

@@ -11,16 +11,16 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
 from dataclasses import replace
 
 from shaper import __version__
 from shaper.control.service import Service
-from shaper.desired.config import CommandLine, Config, initial_specs
+from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.kernel.netlink import Netlink
+from shaper.supervisor import signals
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.network import kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
@@ -32,6 +32,8 @@ _NANOSECONDS = 1_000_000_000
 # Chosen.
 _PING_INTERVAL_NS = 5 * _NANOSECONDS  # where no service manager asks for another
 _PING_AGAIN_SECONDS = 0.5  # a forwarder that was replaced answers by then
+
+_LAST_WORDS_SECONDS = 0.02  # for the refusals of calls that came too late
 
 _log = logging.getLogger("shaperd")
 
@@ -50,7 +52,9 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._has_started = asyncio.Event()
         self._is_stopping = asyncio.Event()
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._is_reload_wanted = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._reloader: asyncio.Task[None]
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
@@ -72,6 +76,7 @@ class Daemon:
                     await keeper.stop()
                     await supervisor.stop()
                     keeper.withdraw()
+                    await asyncio.sleep(_LAST_WORDS_SECONDS)
             except BaseException:
                 # Whatever went wrong, traffic must not start to leave unshaped because of it.
                 await supervisor.abandon()
@@ -86,17 +91,16 @@ class Daemon:
         await supervisor.start(initial_specs(self._config, saved), inherited)
 
     def _catch_signals(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
-        """Let signals wait from now on; one that comes during start-up is obeyed after it."""
+        """Let signals wait from now on; one that comes during start-up is obeyed after it.
+
+        However many ask for a reload while one is under way, one more follows it.
+        """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals.STOP:
             loop.add_signal_handler(number, self._is_stopping.set)
-
-        def reload() -> None:
-            task = loop.create_task(self._reload(supervisor, commands, service))
-            self._reloads.add(task)
-            task.add_done_callback(self._reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signals.RELOAD, self._is_reload_wanted.set)
+        signals.unblock()
+        self._reloader = loop.create_task(self._reload_on_request(supervisor, commands, service))
 
     async def _serve(self, supervisor: Supervisor) -> None:
         watchdog = asyncio.get_running_loop().create_task(self._feed_watchdog(supervisor))
@@ -106,11 +110,22 @@ class Daemon:
             print(f"shaperd {__version__} listens on {self._command_line.socket}", flush=True)
         await self._is_stopping.wait()
         self._notifier.stopping()
-        for task in (watchdog, *self._reloads):
-            task.cancel()
+        supervisor.close_door()
+        watchdog.cancel()
+        async with self._reloading:  # one that has begun is finished
+            self._reloader.cancel()
+
+    async def _reload_on_request(
+        self, supervisor: Supervisor, commands: Commands, service: Service
+    ) -> None:
+        await self._has_started.wait()
+        while True:
+            await self._is_reload_wanted.wait()
+            self._is_reload_wanted.clear()
+            async with self._reloading:
+                await self._reload(supervisor, commands, service)
 
     async def _reload(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
-        await self._has_started.wait()
         self._notifier.reloading(time.monotonic_ns() // 1000)
         try:
             await self._configure(commands, service)
@@ -123,11 +138,11 @@ class Daemon:
     async def _configure(self, commands: Commands, service: Service) -> None:
         """Read the configuration again. Raises ShaperError; the old one is then kept."""
         config = self._command_line.config()
-        for warning in (*config.warnings, *await commands.configure(config.devices)):
+        specs = (*further_specs(self._config, config), *config.devices)
+        for warning in (*config.warnings, *await commands.apply(specs, hz=config.hz)):
             _log.warning("%s", warning)
         if config.forwarders != self._config.forwarders:
             _log.warning("a new number of forwarders needs a restart")
-        commands.hz = config.hz
         service.group = config.group
         self._config = replace(config, forwarders=self._config.forwarders)
         _log.info("configuration read again")

@@ -28,6 +28,7 @@ from shaper.kernel.routing import Routing
 from shaper.kernel.routing_monitor import RoutingMonitor
 from shaper.kernel.wire import Wire
 from shaper.network import MAIN_TABLE, PROTOCOL, Network, Route, Rule
+from shaper.supervisor.absent import Absentees
 from shaper.supervisor.device import Device
 
 # Chosen.
@@ -45,6 +46,7 @@ class Devices(Protocol):
     """What the keeper asks of the supervisor."""
 
     devices: dict[str, Device]
+    absent: Absentees
     links: Links
     on_reconciled: Callable[[], None]
 
@@ -270,6 +272,9 @@ def subjects(supervisor: Devices) -> list[Subject]:
                 master_index=device.master_index,
             )
         )
+    for absent in supervisor.absent.values():  # its guards stand, so that nothing leaves unshaped
+        spec = absent.spec
+        found.append(Subject(spec.ifname, spec.network, None, is_up=False, master_index=None))
     return found
 
 

@@ -12,24 +12,26 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection, Iterable
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
 
 from shaper.channel.messages import Event
-from shaper.desired.plan import ALIAS_PREFIX, make_plan
+from shaper.desired.plan import make_plan
 from shaper.desired.store import Store
-from shaper.desired.topology import would_loop
-from shaper.errors import Busy, KernelRefused, ShaperError
+from shaper.errors import Busy, ShaperError
 from shaper.kernel.capture import Captor
 from shaper.kernel.netlink import Netlink
-from shaper.model import Link, Spec, State
+from shaper.model import Spec, State
+from shaper.supervisor import ownership
+from shaper.supervisor.absent import Absent, Absentees
 from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
 from shaper.supervisor.inspector import Inspector
+from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.report import summary
 from shaper.supervisor.sockets import MasterSockets
 from shaper.supervisor.taps import open_tap
 from shaper.supervisor.together import together
@@ -52,9 +54,11 @@ class Supervisor:
         netlink: an open connection to the kernel.
 
     Attributes:
-        devices: every shaper, by its name.
+        devices: every shaper that has a device here, by its name.
+        absent: those that have none, by name.
         lock: held by whoever changes one.
         links: all network devices.
+        masters: which of them each shaper is bound to.
         on_reconciled: called after a shaper or what it depends on may have changed.
     """
 
@@ -68,12 +72,17 @@ class Supervisor:
         self.links = self._watcher.links
         self.inspector = Inspector(self.links, self._watcher.addresses)
         self.devices: dict[str, Device] = {}
+        self.absent = Absentees(self)
         self._by_index: dict[int, Device] = {}
+        self.masters = Masters(self.links, self._by_index)
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = _nothing
         self._has_started = False
         self.captor = Captor()
         self._groups = Groups(self._watcher.mark)
+        self._is_stopping = False
+        self._is_over = False  # what is wanted is no longer what there is
+        self._expected: set[str] = set()  # names that our state file had
 
     async def start(self, specs: Iterable[Spec], inherited: Collection[str] = ()) -> None:
         """Create or adopt these shapers, and follow the kernel from now on.
@@ -88,6 +97,7 @@ class Supervisor:
         await self._pool.start(self._forwarder_replaced, self._forwarder_reported)
         await self._watcher.start()
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
+        self._expected = set(inherited)
         async with self.lock:
             await together(
                 self._start_one(spec, release if spec.ifname in inherited else 0) for spec in specs
@@ -96,20 +106,43 @@ class Supervisor:
         self._has_started = True
 
     async def _start_one(self, spec: Spec, release: float) -> None:
+        reason = await self.foreign_reason(spec.ifname)
+        if reason is not None:
+            self.absent.miss(Absent(spec, State.CONFLICT, reason))
+        else:
+            await self.bring_in(spec, release)
+
+    async def bring_in(self, spec: Spec, release: float) -> None:
+        """Make or adopt a device and make true what is wanted of it, now or later."""
         await self._reconcile_or_retry(await self.create(spec, release))
+
+    def close_door(self) -> None:
+        """Refuse changes from now on; one that has begun is finished, and saved."""
+        self._is_stopping = True
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Hold the lock to change a shaper. Raises Busy once the daemon stops."""
+        async with self.lock:
+            if self._is_stopping:
+                raise Busy("shaperd is stopping and changes nothing any more (start it again)")
+            yield
 
     async def stop(self) -> None:
         """Remove the devices, as unloading the module did; the state file stays."""
+        self.close_door()
         async with self.lock:
+            self._is_over = True
             await self._pool.stop()
             try:
                 await self.netlink.remove_links(self._by_index)
             except ShaperError as error:
                 _log.warning("removing the devices one by one: %s", error)
             for device in self.devices.values():
-                await device.remove()
+                await device.remove_or_tell()
             self.devices.clear()
             self._by_index.clear()
+            self.absent.leave(is_removed=True)
         await self._watcher.stop()
         self._sockets.close()
         self._groups.close()
@@ -120,12 +153,15 @@ class Supervisor:
 
         Those that a failed start made are removed: nobody can have routes over them yet.
         """
+        self.close_door()
+        self._is_over = True
         await self._pool.stop()
-        for device in self.devices.values():
+        for device in tuple(self.devices.values()):
             is_worth_keeping = self._has_started or device.was_adopted
             await (device.abandon() if is_worth_keeping else device.remove())
         self.devices.clear()
         self._by_index.clear()
+        self.absent.leave(is_removed=False)
         await self._watcher.stop()
         self._sockets.close()
         self._groups.close()
@@ -134,15 +170,17 @@ class Supervisor:
     async def ping(self) -> None:
         """Return once the whole daemon, forwarders included, has answered."""
         await self._pool.ping()
+        if self.absent:  # no event tells what becomes of a device in another namespace
+            async with self.lock:
+                await self.absent.take_up()
 
     def summary(self) -> str:
         """Return how many shapers there are, and how many of them pass traffic."""
-        devices = self.devices.values()
         active = sum(
             each.plan is not None and each.plan.state is State.ACTIVE and not self.is_stalled(each)
-            for each in devices
+            for each in self.devices.values()
         )
-        return f"{len(devices)} shaper{'' if len(devices) == 1 else 's'}, {active} active"
+        return summary(len(self.devices) + len(self.absent), active)
 
     async def create(self, spec: Spec, release: float = 0) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind.
@@ -151,8 +189,9 @@ class Supervisor:
             spec: what the shaper should be.
             release: until when, in the event loop's time, whoever holds it may let go of it.
         """
-        alias = await self.alias(spec.ifname)
-        self.refuse_foreign(spec.ifname, alias)
+        if (reason := await self.foreign_reason(spec.ifname)) is not None:
+            raise Busy(f"{reason} (choose another name)")
+        is_there = self.links.name(spec.ifname) is not None
         slot = self._pool.take_slot()
         try:
             tap = await open_tap(spec.ifname, release)
@@ -163,7 +202,7 @@ class Supervisor:
         intake = Intake(self.captor, self.netlink, ifindex)
         sockets, neighbours = self._sockets, self._watcher.neighbours
         device = Device(spec, tap, ifindex, slot, self.netlink, neighbours, sockets, intake)
-        device.was_adopted = alias is not None
+        device.was_adopted = is_there
         self.devices[spec.ifname] = self._by_index[ifindex] = device
         try:
             await device.prepare()
@@ -180,52 +219,24 @@ class Supervisor:
         await (device.abandon() if device.was_adopted else device.remove())
         self.forget(device)
 
-    async def alias(self, ifname: str) -> str | None:
-        """Return the alias of a device that exists already; None if there is none."""
-        link = self.links.name(ifname)
-        if link is None:
-            return None
-        try:
-            messages = await self.netlink.link(link.ifindex)
-        except KernelRefused as error:
-            if error.errno != errno.ENODEV:
-                raise
-            return None  # it was removed just now, and its event is still under way
-        return messages[0].get_attr("IFLA_IFALIAS") or "" if messages else None
+    async def foreign_reason(self, ifname: str) -> str | None:
+        """Return why a name cannot be had: a device bears it that is not ours. None if it can."""
+        is_expected = ifname in self._expected or ifname in self.absent
+        return await ownership.foreign_reason(
+            self.netlink, self.links.name(ifname), ifname, is_expected=is_expected
+        )
 
-    def refuse_foreign(self, ifname: str, alias: str | None) -> None:
-        """Raise Busy for a name that a device bears which is not ours."""
-        if alias is not None and not alias.startswith(ALIAS_PREFIX):
-            raise Busy(f"{ifname} exists already and is no shaper (choose another name)")
+    def specs(self) -> dict[str, Spec]:
+        """Return what every shaper should be, with a device or without."""
+        specs = {name: device.spec for name, device in self.devices.items()}
+        return specs | {name: absent.spec for name, absent in self.absent.items()}
 
-    async def change(self, *specs: Spec) -> list[str]:
-        """Make shapers be as these say, new ones too, and save it; return warnings.
-
-        Raises ShaperError when one of them cannot be so. Those that were made are then removed,
-        and the others are wanted as before, which is made true as after an event.
-        """
-        async with AsyncExitStack() as undoing:
-            undoing.callback(self.save)  # `reconcile` saves as well, where a device is gone
-            for spec in specs:
-                await self._change_one(spec, undoing)
-            undoing.pop_all()
-        return self.save()
-
-    async def _change_one(self, spec: Spec, undoing: AsyncExitStack) -> None:
-        device = self.devices.get(spec.ifname)
-        if device is None:
-            device = await self.create(spec)
-            undoing.push_async_callback(self.discard, device)
-        else:
-            undoing.callback(self._put_back, device, device.spec)
-            self._want(device, spec)
-        await self.reconcile(device)
-
-    def _put_back(self, device: Device, before: Spec) -> None:
-        self._want(device, before)
+    def put_back(self, device: Device, before: Spec) -> None:
+        """Want what was wanted before, and have it made true."""
+        self.want(device, before)
         self._watcher.mark(device.ifindex)
 
-    def _want(self, device: Device, spec: Spec) -> None:
+    def want(self, device: Device, spec: Spec) -> None:
         """Set what a device should be; another master is looked for by its name."""
         if spec.master != device.spec.master:
             device.master_index = None
@@ -235,42 +246,32 @@ class Supervisor:
         """Make true what is wanted, as far as what is seen allows it."""
         own = self.links.index(device.ifindex) or await self._watcher.look_at(device.ifindex)
         if own is None:
-            _log.warning("%s was removed by somebody else", device.spec.ifname)
+            await self._lose(device)
+            self.on_reconciled()
+            return
+        master, obstacle = self.masters.find_usable(device)
+        group = self._groups.find(device.ifindex, device.spec)
+        is_obstructed = obstacle is not None
+        plan = make_plan(device.spec, own, master, group, device.plan, is_obstructed=is_obstructed)
+        await device.realize(plan, own, master)
+        self.on_reconciled()
+
+    async def _lose(self, device: Device) -> None:
+        """Part with a shaper whose device is not here any more.
+
+        Deleting it (`ip link del`) is a wish, and its setting goes too. Moving it to another
+        namespace is none: it is waited for.
+        """
+        ifname = device.spec.ifname
+        if device.is_deleted():
+            _log.warning("%s was removed by somebody else", ifname)
             await device.abandon()
             self.forget(device)
             self.save()
-            self.on_reconciled()
             return
-        master = self._find_master(device)
-        group = self._groups.find(device.ifindex, device.spec)
-        await device.realize(make_plan(device.spec, own, master, group), own, master)
-        self.on_reconciled()
-
-    def _find_master(self, device: Device) -> Link | None:
-        """Return the master: by index while it exists, however it is renamed, then by name."""
-        if device.spec.master is None:
-            return None
-        links = self.links
-        link = links.index(device.master_index) if device.master_index is not None else None
-        link = link or links.name(device.spec.master)
-        if link is not None and self.would_loop(device, link):
-            _log.warning("%s: %s leads back to it", device.spec.ifname, link.ifname)
-            return None
-        return link
-
-    def would_loop(self, device: Device, master: Link) -> bool:
-        """Whether a shaper's frames would come back to it from this master."""
-        return would_loop(device.ifindex, master.ifindex, self._below)
-
-    def _below(self, ifindex: int) -> list[int]:
-        """Return where the frames of a device go."""
-        link, device = self.links.index(ifindex), self._by_index.get(ifindex)
-        below: list[int | None] = [*self.links.ports(ifindex)]
-        if link is not None:
-            below.append(link.lower)
-        if device is not None and device.spec.master is not None:
-            below.append(device.master_index)
-        return [each for each in below if each is not None]
+        tap = await device.let_go()
+        self.forget(device)
+        self.absent.miss(Absent(device.spec, State.AWAY, f"{ifname} is in another namespace", tap))
 
     async def _links_changed(self, indices: set[int]) -> None:
         async with self.lock:
@@ -280,16 +281,16 @@ class Supervisor:
             self._follow_names(concerned)
             await together(self._reconcile_or_retry(device) for device in concerned)
             self.inspector.follow(self.devices.values(), indices)
+            await self.absent.take_up()
 
     def _concerned(self, indices: set[int]) -> list[Device]:
         """Return the shapers that changed, or whose masters did, or that wait for one."""
-        names = self.links.names()
         return [
             device
             for device in self.devices.values()
             if device.ifindex in indices
             or device.master_index in indices
-            or (device.master_index is None and device.spec.master in names)
+            or (device.master_index is None and self.masters.find(device) is not None)
         ]
 
     def _follow_names(self, concerned: Iterable[Device]) -> None:
@@ -307,10 +308,11 @@ class Supervisor:
         own = self.links.index(device.ifindex)
         if own is not None:
             device.follow(own)
-        if device.master_index is not None and device.spec.master is not None:
-            master = self.links.index(device.master_index)
-            if master is not None and master.ifname != device.spec.master:
-                device.spec = replace(device.spec, master=master.ifname)
+        self.masters.follow(device)
+
+    def look_again(self) -> None:
+        """Have those that are absent looked at again soon."""
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._watcher.mark, 0)
 
     async def _reconcile_or_retry(self, device: Device) -> None:
         try:
@@ -383,17 +385,11 @@ class Supervisor:
         self._groups.forget(device.ifindex)
 
     def save(self) -> list[str]:
-        """Write the state file; return a warning if it cannot be, the old one is then kept."""
-        try:
-            self._store.save(device.spec for device in self.devices.values())
-        except OSError as error:
-            warning = (
-                f"this will not survive a restart: cannot write {self._store.path} "
-                f"({error.strerror})"
-            )
-            _log.error("%s", warning)
-            return [warning]
-        return []
+        """Write the state file; return a warning if it cannot be, the old one is then kept.
+
+        A teardown is no wish: nothing is written once it has begun.
+        """
+        return [] if self._is_over else self._store.keep(self.specs().values())
 
 
 def _nothing() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from shaper.channel.board import DROP_REASONS
+from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import OptionsObject, ShaperObject, StatsObject
 from shaper.desired.plan import Plan
-from shaper.model import Capture, Link, Queue, Spec, State
+from shaper.model import Capture, Link, Queue, Settings, Spec, State
+from shaper.supervisor.absent import Absent
 
 
 def report(
     spec: Spec,
     plan: Plan,
     own: Link,
+    master: str | None,
     counters: dict[str, int],
     *,
     ring_drops: int,
@@ -24,6 +26,7 @@ def report(
         spec: what is wanted.
         plan: what was made true.
         own: the device.
+        master: what its master is called now.
         counters: its row on the board.
         ring_drops: frames the kernel dropped before they could be read.
         warnings: what an administrator should know.
@@ -32,16 +35,21 @@ def report(
     return ShaperObject(
         ifname=spec.ifname,
         ifindex=own.ifindex,
-        link=spec.master,
+        link=master,
         capture=spec.capture,
         cgroup=spec.cgroup,
         state=State.STALLED if is_stalled and plan.state is State.ACTIVE else plan.state,
         operstate=own.operstate,
         mtu=own.mtu,
-        options=_options(spec, plan),
+        options=_options(spec, plan.settings),
         stats=_stats(spec, counters, ring_drops),
         warnings=warnings,
     )
+
+
+def summary(number: int, active: int) -> str:
+    """Return how many shapers there are, and how many of them pass traffic."""
+    return f"{number} shaper{'' if number == 1 else 's'}, {active} active"
 
 
 def may_lack_route(shown: ShaperObject) -> bool:
@@ -57,8 +65,25 @@ def route_warning(ifname: str) -> str:
     return f"no route leads through {ifname}, so it shapes nothing ({remedy})"
 
 
-def _options(spec: Spec, plan: Plan) -> OptionsObject:
-    settings = plan.settings
+def report_absent(absent: Absent) -> ShaperObject:
+    """Return a shaper that has no device here as it is shown: what is wanted, and why not."""
+    spec = absent.spec
+    return ShaperObject(
+        ifname=spec.ifname,
+        ifindex=0,
+        link=spec.master_now or spec.master,
+        capture=spec.capture,
+        cgroup=spec.cgroup,
+        state=absent.state,
+        operstate="NOTPRESENT",
+        mtu=0,
+        options=_options(spec, None),
+        stats=_stats(spec, dict.fromkeys(FIELDS, 0), 0),
+        warnings=[absent.sentence],
+    )
+
+
+def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
     return OptionsObject(
         rate_bits=spec.options.rate_bits,
         burst_bytes=settings.burst_bytes if settings else spec.options.burst_bytes or 0,

@@ -25,7 +25,7 @@ from shaper.model import Framing
 # Chosen. Threads that wait at the same time share a grace period: 1000 closes take 0.2 s.
 _CLOSING_THREADS = 128
 
-Opener = Callable[[str, Framing], socket.socket]
+Opener = Callable[[str, Framing, int], socket.socket]
 Check = Callable[[socket.socket, int], bool]
 
 
@@ -39,7 +39,7 @@ class MasterSockets:
     """Lends sockets to users, of which each has one at a time.
 
     Args:
-        opener: opens a socket by the name of its master.
+        opener: opens a socket, by name and index of its master.
         is_bound_to: whether a socket leads to the device of an index.
     """
 
@@ -104,7 +104,7 @@ class MasterSockets:
 
     def _open(self, key: Hashable, master: str, master_index: int, framing: Framing) -> _Shared:
         """Open a socket in the place of one whose device is gone, users included."""
-        opened = _Shared(self._opener(master, framing))
+        opened = _Shared(self._opener(master, framing, master_index))
         if not self._is_bound_to(opened.socket, master_index):
             self._close(opened.socket)
             raise KernelRefused(f"{master} is another device now", errno.ENODEV)

@@ -21,19 +21,20 @@ from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink
 from shaper.kernel.tap import Tap
 from shaper.model import Framing, Link
-from shaper.testing.messages import MemoryMessage, address_message, link_message
+from shaper.testing.messages import (
+    MemoryMessage,
+    address_message,
+    link_message,
+    new_tap,
+    tap_attribute,
+)
 
 # Specified: include/uapi/linux/if.h, if_arp.h, neighbour.h; RFC 8200, section 5.
 _IFF_UP = 0x1
 _IFF_NOARP = 0x80
-_ARPHRD_ETHER = 1
 _NTF_USE = 0x01
 _NUD_INCOMPLETE = 0x01
 _IPV6_MIN_MTU = 1280
-
-# Chosen: what a new TAP has.
-_TAP_MTU = 1500
-_TAP_RING_FRAMES = 1000
 
 
 class MemoryMonitor(Monitor):
@@ -67,6 +68,8 @@ class MemoryNetlink(Netlink):
     Attributes:
         devices: every device, by index; a change made here directly is told to nobody.
         aliases: of devices, by index.
+        tap_marks: what is told of TAPs as such, by index.
+        elsewhere: devices that were moved to another namespace, by index.
         entries: neighbour entries by device, family and address.
         addresses_of: addresses by device; a change made here directly is told to nobody.
         probes: what was set of neighbour solicitation, by device and family.
@@ -83,6 +86,8 @@ class MemoryNetlink(Netlink):
     def __init__(self) -> None:
         self.devices: dict[int, Link] = {}
         self.aliases: dict[int, str] = {}
+        self.tap_marks: dict[int, bytes] = {}
+        self.elsewhere: dict[int, Link] = {}
         self.entries: dict[tuple[int, int, str], MemoryMessage] = {}
         self.addresses_of: dict[int, set[str]] = {}
         self.probes: dict[tuple[int, int], dict[str, int]] = {}
@@ -133,6 +138,15 @@ class MemoryNetlink(Netlink):
         self.entries = {key: entry for key, entry in self.entries.items() if key[0] != ifindex}
         self.tell(link_message(link, event="RTM_DELLINK"))
 
+    def move_away(self, ifindex: int) -> None:
+        """Move a device to another namespace."""
+        self.elsewhere[ifindex] = self.devices[ifindex]
+        self.take_away(ifindex)
+
+    def move_back(self, ifindex: int, **changes: Any) -> None:
+        """Move it back, with these changes."""
+        self.put(replace(self.elsewhere.pop(ifindex), **changes))
+
     def index_of(self, ifname: str) -> int:
         """Stand in for socket.if_nametoindex."""
         return next(link.ifindex for link in self.devices.values() if link.ifname == ifname)
@@ -175,11 +189,16 @@ class MemoryNetlink(Netlink):
         fields = {"ifindex": ifindex, "family": _family(destination), "state": state}
         self.tell(MemoryMessage(event, attributes, **fields))
 
-    def packet_socket(self, ifname: str, framing: Framing = Framing.ETHERNET) -> socket.socket:
+    def packet_socket(
+        self, ifname: str, framing: Framing = Framing.ETHERNET, ifindex: int | None = None
+    ) -> socket.socket:
         """Stand in for open_packet_socket."""
         self.requests.append(("packet_socket", {"ifname": ifname, "framing": framing}))
         if ifname not in {link.ifname for link in self.devices.values()}:
             raise KernelRefused(f"cannot send through {ifname}: No such device", errno.ENODEV)
+        link = self.devices.get(ifindex or 0)
+        if link is not None and link.ifname != ifname:
+            raise KernelRefused(f"cannot send through {ifname}: renamed", errno.ESTALE)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.bound[sock] = self.devices[self.index_of(ifname)]
         return sock
@@ -204,7 +223,8 @@ class MemoryNetlink(Netlink):
     async def link(self, ifindex: int) -> list[Message]:
         """Return a device. Raises KernelRefused, ENODEV."""
         await self._serve("link", ifindex=ifindex)
-        return [link_message(self._device(ifindex), self.aliases.get(ifindex, ""))]
+        alias, tap = self.aliases.get(ifindex, ""), self.tap_marks.get(ifindex)
+        return [link_message(self._device(ifindex), alias, tap=tap)]
 
     async def neighbours(self, ifindex: int | None) -> list[Message]:
         """Return the entries of a device, or of all, as they were when this was asked."""
@@ -337,15 +357,27 @@ class MemoryTap(Tap):
         known = {link.ifname: link.ifindex for link in kernel.devices.values()}
         self.ifindex = known.get(ifname) or max(kernel.devices, default=0) + 1
         if ifname not in known:
-            kernel.put(_new_tap(self.ifindex, ifname))
+            kernel.put(new_tap(self.ifindex, ifname))
+        kernel.tap_marks[self.ifindex] = tap_attribute()
 
     def fileno(self) -> int:
         """Return a number that nobody is to read from."""
         return -1
 
+    def name(self) -> str | None:
+        """Return what the device is called, here or elsewhere."""
+        link = {**self._kernel.elsewhere, **self._kernel.devices}.get(self.ifindex)
+        return None if link is None else link.ifname
+
+    def is_here(self) -> bool:
+        """Whether the device has not been moved."""
+        return self.ifindex in self._kernel.devices
+
     def set_carrier(self, *, is_on: bool) -> None:
         """Change the device, and tell of it."""
         self.has_carrier = is_on
+        if self.ifindex not in self._kernel.devices:
+            return
         self._kernel.put(replace(self._kernel.devices[self.ifindex], is_running=is_on))
 
     def set_offload(self, *, is_on: bool, leaves_checksums: bool = True) -> None:
@@ -355,26 +387,13 @@ class MemoryTap(Tap):
     def remove(self) -> None:
         """Remove the device, unless somebody else has."""
         self.close()
+        self._kernel.elsewhere.pop(self.ifindex, None)
         if self.ifindex in self._kernel.devices:
             self._kernel.take_away(self.ifindex)
 
     def close(self) -> None:
         """Note it; the device stays."""
         self.is_closed = True
-
-
-def _new_tap(ifindex: int, ifname: str) -> Link:
-    return Link(
-        ifindex=ifindex,
-        ifname=ifname,
-        mtu=_TAP_MTU,
-        address=bytes([2, 0, 0, 0, 0, ifindex]),
-        arphrd=_ARPHRD_ETHER,
-        is_up=False,
-        is_running=True,
-        operstate="DOWN",
-        txqueuelen=_TAP_RING_FRAMES,
-    )
 
 
 def _family(destination: str) -> int:

@@ -13,7 +13,7 @@ from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import Namespace, python
 from bench.lab.topology import MASTER, Pair
 from tests.kernel.sentences import assert_refused
-from tests.kernel.steps import SHAPER, Listener, Stream, exists, ip_json, now_ns, shape, wait_state
+from tests.kernel.steps import SHAPER, Listener, Stream, exists, now_ns, shape, wait_state
 
 USAGE, REFUSED = 1, 2
 
@@ -119,16 +119,6 @@ def test_a_second_daemon_leaves_the_first_alone(
         assert_refused(done, REFUSED, *words, program="shaperd")
         assert_goes_on(pair, shaperd)
     assert "Traceback" not in shaperd.log()
-
-
-@pytest.mark.parametrize("kind", ["link add shaper0 type bridge", "tuntap add shaper0 mode tap"])
-def test_a_foreign_device_of_the_name_is_left_alone(pair: Pair, tmp_path: Path, kind: str) -> None:
-    """Whether it could be taken over or not: it is not ours."""
-    pair.host.ip(kind)
-    before = ip_json(pair.host, "link", "show")
-    done = run_shaperd(pair.host, tmp_path)
-    assert_refused(done, REFUSED, SHAPER, "choose another name", program="shaperd")
-    assert ip_json(pair.host, "link", "show") == before
 
 
 @pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)

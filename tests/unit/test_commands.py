@@ -21,6 +21,7 @@ from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1, SPEC, Machine, MemorySettings
 
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
+LOOPBACK = replace(ETH1, ifindex=3, ifname="lo", arphrd=772, mtu=65536)
 DETACHED = replace(SPEC, master=None)
 FRESH = Spec("shaper0", options=Options(queue=Queue.FIFO))
 NOTHING = {"queue": None, "limit_packets": None, "burst_bytes": None, "hz": None}
@@ -305,7 +306,7 @@ async def test_a_configuration_is_made_true(machine: Machine) -> None:
     async with machine.running(SPEC, replace(SPEC, ifname="shaper1")) as commands:
         moved = replace(SPEC, master="eth2", options=Options(rate_bits=8000, queue=Queue.FIFO))
         new = Spec("slow", "eth3")
-        await commands.configure([moved, new])
+        await commands.apply([moved, new])
         assert machine.saved() == [moved, replace(SPEC, ifname="shaper1"), new]
         assert machine.supervisor.devices["shaper0"].master_index == 20
         assert machine.state("slow") == State.NO_SPEED
@@ -320,7 +321,7 @@ async def test_a_move_that_is_refused_is_taken_back(machine: Machine, verb: str)
         await settle()
         machine.forwarders[0].refusals[verb] = [REFUSAL]
         with pytest.raises(KernelRefused):
-            await commands.configure([replace(SPEC, master="eth2")])
+            await commands.apply([replace(SPEC, master="eth2")])
         await settle()
         assert machine.spec() == SPEC
         assert machine.saved() == [SPEC]
@@ -333,16 +334,17 @@ async def test_a_move_that_is_refused_is_taken_back(machine: Machine, verb: str)
     [
         replace(SPEC, ifname="shaper1", master="shaper1"),
         replace(SPEC, ifname="shaper1", options=Options(rate_bits=8, burst_bytes=100)),
-        replace(SPEC, ifname="eth1"),
+        replace(SPEC, ifname="shaper1", master="lo"),
     ],
 )
 @instantly
 async def test_a_bad_configuration_changes_nothing(machine: Machine, bad: Spec) -> None:
     """Not even what comes before the part that cannot be."""
+    machine.kernel.devices[3] = LOOPBACK
     async with machine.running(SPEC, replace(DETACHED, ifname="shaper1")) as commands:
         good = replace(SPEC, options=Options(rate_bits=8000))
         with pytest.raises((InvalidValue, Busy)):
-            await commands.configure([good, bad])
+            await commands.apply([good, bad])
         assert machine.saved() == [SPEC, replace(DETACHED, ifname="shaper1")]
         assert machine.spec() == SPEC
 
@@ -365,14 +367,14 @@ async def test_a_configuration_that_is_refused_is_taken_back_whole(
         ]
         machine.forwarders[0].refusals[verb] = [REFUSAL]
         with pytest.raises(KernelRefused):
-            await commands.configure(wanted)
+            await commands.apply(wanted)
         await settle()
         assert machine.saved() == [SPEC, other]
         assert list(machine.supervisor.devices) == ["shaper0", "shaper1"]
         names = {link.ifname for link in machine.kernel.devices.values()}
         assert names == {"eth1", "shaper0", "shaper1"}
         assert machine.kernel.aliases[machine.kernel.index_of("shaper0")].endswith("at 64Kbit")
-        await commands.configure(wanted)
+        await commands.apply(wanted)
         assert machine.saved() == [wanted[0], wanted[3], wanted[1], wanted[2]]
 
 
@@ -384,5 +386,5 @@ async def test_a_configuration_is_warned_about_once_a_master(
     monkeypatch.setattr(MemorySettings, "ipv4_values", {"rp_filter": 1})
     async with machine.running(SPEC) as commands:
         specs = [SPEC, replace(SPEC, ifname="shaper1"), Spec("shaper2")]
-        (warning,) = await commands.configure(specs)
+        (warning,) = await commands.apply(specs)
         assert "replies that arrive on eth1" in warning

@@ -21,7 +21,9 @@ def shown(spec: Spec = SPEC, ring_drops: int = 0, **counters: int) -> ShaperObje
     """Return what is shown of a shaper on eth1 with these counters."""
     plan = make_plan(spec, OWN, ETH1)
     counts = {**NOTHING, **counters}
-    return report(spec, plan, OWN, counts, ring_drops=ring_drops, warnings=["a warning"])
+    return report(
+        spec, plan, OWN, spec.master, counts, ring_drops=ring_drops, warnings=["a warning"]
+    )
 
 
 def test_the_device_is_shown_as_it_is() -> None:

@@ -1,0 +1,65 @@
+"""One change of what is wanted, of any number of shapers: all of it or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from shaper.model import Spec, State
+from shaper.supervisor.absent import Absent
+from shaper.supervisor.reconciler import Supervisor
+
+
+async def change(
+    supervisor: Supervisor, *specs: Spec, without: Iterable[str] = (), may_wait: bool = False
+) -> list[str]:
+    """Make shapers be as these say, new ones too, and save it; return warnings.
+
+    Raises ShaperError when one of them cannot be so. Those that were made are then removed, and
+    the others are wanted as before, which is made true as after an event.
+
+    Args:
+        supervisor: whose lock is held.
+        specs: what shapers should be.
+        without: shapers to remove, once all else is done.
+        may_wait: a new one whose name a foreign device bears waits for it.
+    """
+    async with AsyncExitStack() as undoing:
+        undoing.callback(supervisor.save)  # `reconcile` saves as well, where a device is gone
+        for spec in specs:
+            await _change_one(supervisor, spec, undoing, may_wait=may_wait)
+        undoing.pop_all()
+    for ifname in without:
+        await _strike(supervisor, ifname)
+    return supervisor.save()
+
+
+async def _change_one(
+    supervisor: Supervisor, spec: Spec, undoing: AsyncExitStack, *, may_wait: bool
+) -> None:
+    device, absent = supervisor.devices.get(spec.ifname), supervisor.absent.get(spec.ifname)
+    if absent is not None:
+        undoing.callback(supervisor.absent.miss, absent, is_told=False)
+        supervisor.absent.miss(replace(absent, spec=spec), is_told=False)
+        return
+    if device is not None:
+        undoing.callback(supervisor.put_back, device, device.spec)
+        supervisor.want(device, spec)
+    elif may_wait and (reason := await supervisor.foreign_reason(spec.ifname)) is not None:
+        undoing.callback(supervisor.absent.pop, spec.ifname, None)
+        supervisor.absent.miss(Absent(spec, State.CONFLICT, reason))
+        return
+    else:
+        device = await supervisor.create(spec)
+        undoing.push_async_callback(supervisor.discard, device)
+    await supervisor.reconcile(device)
+
+
+async def _strike(supervisor: Supervisor, ifname: str) -> None:
+    """Remove a shaper for good; its device too, if it has one."""
+    supervisor.absent.strike(ifname)
+    device = supervisor.devices.get(ifname)
+    if device is not None:
+        await device.remove()
+        supervisor.forget(device)

@@ -1,0 +1,101 @@
+"""The master of each shaper: which device it is now, and whether frames may go to it.
+
+Two things are kept of a master: what it was called when somebody asked for it, and which device
+that is now, by index and by name. The law:
+
+- The device is followed by its index for as long as it exists, whatever it is renamed to.
+- When there is none, the device that bears the name asked for, or has it as an altname, becomes
+  the master; and if none does, the one that bears the name which the master had last.
+- A device that came by the name and loses it within seconds was in transit (udev renames what the
+  kernel has just named) and is let go. One that somebody attached to is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from shaper.desired.masters import unusable_reason
+from shaper.desired.topology import would_loop
+from shaper.kernel.links import Links
+from shaper.model import Link
+from shaper.supervisor.device import Device
+
+# Chosen.
+_TRANSIT_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Masters:
+    """Finds masters among the devices there are.
+
+    Args:
+        links: all network devices.
+        devices: every shaper's device, by index.
+    """
+
+    def __init__(self, links: Links, devices: Mapping[int, Device]) -> None:
+        self._links = links
+        self._devices = devices
+
+    def find(self, device: Device) -> Link | None:
+        """Return the master of a shaper, of use or not."""
+        spec, links = device.spec, self._links
+        if spec.master is None:
+            return None
+        link = links.index(device.master_index) if device.master_index is not None else None
+        if link is not None:
+            return link
+        link = links.name(spec.master) or links.name(spec.master_now or spec.master)
+        if link is not None:
+            device.master_since = asyncio.get_running_loop().time()
+        return link
+
+    def obstacle(self, device: Device, master: Link) -> str | None:
+        """Return why no frame may go to a master although it is there; None if one may."""
+        if master.ifindex == device.ifindex:
+            return f"{device.spec.ifname} cannot be its own master"
+        if would_loop(device.ifindex, master.ifindex, self._below):
+            return f"{master.ifname} leads back to {device.spec.ifname}: that would be a ring"
+        return unusable_reason(master)
+
+    def find_usable(self, device: Device) -> tuple[Link | None, str | None]:
+        """Return the master, or None and why there is none of use; an obstacle is told once."""
+        master = self.find(device)
+        obstacle = self.obstacle(device, master) if master is not None else None
+        if obstacle is not None and obstacle != device.last_obstacle:
+            _log.warning("%s: %s", device.spec.ifname, obstacle)
+        device.last_obstacle = obstacle
+        return (None if obstacle is not None else master), obstacle
+
+    def follow(self, device: Device) -> None:
+        """Keep what a renamed master is called now, beside what it was called when asked for."""
+        asked, master = device.spec.master, self._links.index(device.master_index or 0)
+        if asked is None or master is None:
+            return
+        now = None if asked in (master.ifname, *master.altnames) else master.ifname
+        if now == device.spec.master_now:
+            return
+        age = asyncio.get_running_loop().time() - device.master_since
+        if now is not None and device.spec.master_now is None and age < _TRANSIT_SECONDS:
+            device.master_index = None
+        else:
+            device.spec = replace(device.spec, master_now=now)
+
+    def keep(self, device: Device) -> None:
+        """Stay with the device that was asked for just now, however soon it is renamed."""
+        device.master_since = -math.inf
+
+    def _below(self, ifindex: int) -> list[int]:
+        """Return where the frames of a device go."""
+        link, device = self._links.index(ifindex), self._devices.get(ifindex)
+        below: list[int | None] = [*self._links.ports(ifindex)]
+        if link is not None:
+            below.append(link.lower)
+        if device is not None and device.spec.master is not None:
+            below.append(device.master_index)
+        return [each for each in below if each is not None]
