@@ -30,6 +30,7 @@ DROP_REASONS = (
     "protocol",  # neither IPv4 nor IPv6, towards a master without a link-layer header
     "unreachable",  # a tunnel knows no peer for the destination (ENOKEY, EDESTADDRREQ)
     "malformed",  # too short, or its headers contradict what they describe (EINVAL)
+    "excessive",  # more segments or extension headers than are worked through
     "error",  # any other refusal of the kernel
     "flush",  # waiting when the device was taken down, detached or removed
     "crash",  # in the hands of a forwarder that died

@@ -20,6 +20,7 @@ from shaper.packet.frame import (
     IGMP,
     IGMP_AT,
     IPV4,
+    MAX_SEGMENTS,
     VNET_HEADER_BYTES,
     Frame,
     is_neighbour_traffic,
@@ -64,7 +65,7 @@ class FastPath:
             return [data]
         else:
             wire_bytes, packets = measure(data, intake.removed_bytes)
-            if packets > 1 and wire_bytes > intake.unit_bytes:
+            if packets > 1 and (wire_bytes > intake.unit_bytes or packets > MAX_SEGMENTS):
                 return [data]
         if not discipline.admit(wire_bytes, wire_bytes, now, has_waited=False):
             return [data]

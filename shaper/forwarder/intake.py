@@ -12,7 +12,7 @@ from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import MAX_BATCH, Batch, Measure, Sink, Source
 from shaper.forwarder.stats import Tally
 from shaper.model import Settings
-from shaper.packet.frame import Frame, parse_all
+from shaper.packet.frame import Frame, is_excessive, measure, parse_all
 
 # Specified: the frame of the commonest MTU; a frame has at most so many segments as of these fit.
 _FULL_FRAME_BYTES = 1514
@@ -104,20 +104,27 @@ class Intake:
         """Drop everything that the TAP holds."""
         for _ in range(_MAX_FLUSH_BATCHES):
             batch = self.source.read(MAX_BATCH)
-            frames, neighbours = self.parse_all(batch)
-            self._tally.lose("neighbour", neighbours)
+            frames, refused = self.parse_all(batch)
+            if refused:
+                self._refuse(batch, refused)
             self._tally.lose("flush", sum(frame.packets for frame in frames))
             if len(batch) < MAX_BATCH:
                 return
+
+    def _refuse(self, batch: list[bytes], refused: int) -> None:
+        """Count the frames of a batch that may not leave, each under its reason."""
+        excessive = [data for data in batch if is_excessive(data)]
+        self._tally.lose("excessive", sum(measure(data)[1] for data in excessive))
+        self._tally.lose("neighbour", max(0, refused - len(excessive)))
 
     def _enqueue(self, discipline: Discipline, batch: list[bytes], now: int) -> int:
         """Queue what was read; return its wire bytes."""
         if self.source.lost:
             self._tally.lose("error", self.source.lost)
             self.source.lost = 0
-        frames, neighbours = self.parse_all(batch)
-        if neighbours:
-            self._tally.lose("neighbour", neighbours)
+        frames, refused = self.parse_all(batch)
+        if refused:
+            self._refuse(batch, refused)
         if frames:
             discipline.enqueue_batch(frames, now=now)
         return sum([frame[1] for frame in frames])

@@ -17,7 +17,13 @@ from array import array
 
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Measure
 from shaper.forwarder.sendmmsg import Headers
-from shaper.packet.frame import VNET_HEADER_BYTES, are_plain, is_neighbour_traffic, measure
+from shaper.packet.frame import (
+    MAX_SEGMENTS,
+    VNET_HEADER_BYTES,
+    are_plain,
+    is_neighbour_traffic,
+    measure,
+)
 
 # Chosen: what a batch may hold, so that what is copied in is still in the cache when copied out.
 _MAX_BATCH_BYTES = 1 << 18
@@ -89,6 +95,8 @@ class Slots:
             if not keeps_neighbours and is_neighbour_traffic(frame):
                 return None
             sizes.append(measure(frame, header_bytes_removed))
+            if sizes[-1][1] > MAX_SEGMENTS:
+                return None
         wire = [wire_bytes for wire_bytes, _ in sizes]
         return Measure(sum(packets for _, packets in sizes), sum(wire), wire[-1], max(wire))
 

@@ -125,7 +125,9 @@ def _past_ipv4(data: bytes, network: int) -> tuple[int, int]:
 def _past_ipv6(data: bytes, network: int) -> tuple[int, int]:
     """Return the protocol behind the extension headers and its offset; of fragments, theirs."""
     protocol, offset = data[network + 6], network + wire.IPV6_HEADER_BYTES
-    while protocol in _EXTENSIONS and offset + _EXTENSION_BYTES <= len(data):
+    for _ in range(wire.MAX_EXTENSIONS):
+        if protocol not in _EXTENSIONS or offset + _EXTENSION_BYTES > len(data):
+            break
         length = data[offset + 1]
         is_short = protocol == _AUTHENTICATION  # which counts in words (RFC 4302, 2.2)
         protocol = data[offset]
