@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import click
 
@@ -239,6 +239,31 @@ def watch(
         looks=looks,
         svg=svg,
     )
+
+
+@cli.command(options_metavar="")
+@click.pass_obj
+def save(view: View) -> None:
+    """Print everything as it is now, in the format of shaper.toml.
+
+    Shapers and their options, and the addresses, routes and rules that concern them.
+    """
+    click.echo(view.client.save(), nl=False)
+
+
+@cli.command(options_metavar="")
+@click.argument("file", metavar="FILE|-", type=click.File("rb"))
+@click.pass_obj
+def restore(view: View, file: BinaryIO) -> None:
+    """Make everything as FILE says, all or none; - is standard input.
+
+    Shapers that it does not name are removed.
+    """
+    try:
+        text = file.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"{file.name} is not UTF-8: {error.reason}") from error
+    _warn(view.client.restore(text))
 
 
 def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:

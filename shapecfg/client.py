@@ -104,6 +104,15 @@ class Client:
         """Set any of queue, limit_packets, burst_bytes and hz; return warnings."""
         return self._warned("SetOptions", ifname=ifname, **options)
 
+    def save(self) -> str:
+        """Return everything as it is now, as the text of a shaper.toml."""
+        answer: reply.Saved = self._call(reply.Saved, "Save")
+        return answer["configuration"]
+
+    def restore(self, configuration: str) -> list[str]:
+        """Make everything be as the text of a shaper.toml says, all or none; return warnings."""
+        return self._warned("Restore", configuration=configuration)
+
     def _warned(self, method: str, **parameters: str | int) -> list[str]:
         answer: reply.Warned = self._call(reply.Warned, method, **parameters)
         return answer["warnings"]

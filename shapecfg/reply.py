@@ -74,6 +74,12 @@ class Added(TypedDict):
     warnings: list[str]
 
 
+class Saved(TypedDict):
+    """The answer to Save."""
+
+    configuration: str
+
+
 class Refusal(TypedDict):
     """The parameters of an error of `org.shaper`."""
 

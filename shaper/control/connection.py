@@ -24,7 +24,7 @@ from typing import Protocol
 from shaper.control.access import Peer
 
 # Chosen.
-MAX_MESSAGE_BYTES = 64 * 1024  # of who may change things; the longest sensible call is under 300
+MAX_MESSAGE_BYTES = 4 << 20  # of who may change things: Restore holds a configuration
 MAX_READING_BYTES = 4096  # of who may only look
 SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
 UNREAD_SECONDS = 5.0  # what waits for longer is not going to be read

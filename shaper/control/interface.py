@@ -97,6 +97,14 @@ class Shapers(Protocol):
         """Remove a shaper; return warnings."""
         ...
 
+    async def save_configuration(self) -> str:
+        """Return a configuration file of everything as it is now."""
+        ...
+
+    async def restore_configuration(self, configuration: str) -> list[str]:
+        """Make everything be as a configuration file says, all or none; return warnings."""
+        ...
+
     async def set_options(
         self,
         ifname: str,
@@ -251,6 +259,16 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         return await self._shapers.set_options(
             ifname, queue=queue, limit_packets=limit_packets, burst_bytes=burst_bytes, hz=hz
         )
+
+    @varlinkmethod(return_parameter="configuration")
+    async def Save(self) -> str:  # noqa: N802 - varlink
+        """Return everything as it is now, as the text of a shaper.toml."""
+        return await self._shapers.save_configuration()
+
+    @varlinkmethod(return_parameter="warnings")
+    async def Restore(self, *, configuration: str) -> list[str]:  # noqa: N802 - varlink
+        """Make everything be as a shaper.toml says, all or none. Other shapers are removed."""
+        return await self._shapers.restore_configuration(configuration)
 
 
 READING_METHODS = frozenset({f"{INTERFACE}.Show"})

@@ -7,12 +7,13 @@ put into a spec; making it true is the supervisor's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
-from shaper.desired.config import with_hz
+from shaper.desired.config import initial_specs, parse, with_hz
+from shaper.desired.document import write
 from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.errors import (
@@ -27,6 +28,7 @@ from shaper.kernel.cgroup import check as check_group
 from shaper.kernel.sysctl import Settings
 from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_master_name, check_name
+from shaper.network import Network
 from shaper.supervisor.change import change
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
@@ -43,10 +45,14 @@ class Commands:
     Args:
         supervisor: who makes it true.
         hz: jiffies per second of a new shaper.
+
+    Attributes:
+        inventory: returns what concerns each shaper in the kernel; nothing until there is one.
     """
 
     def __init__(self, supervisor: Supervisor, hz: int) -> None:
         self.hz = hz
+        self.inventory: Callable[[], dict[str, Network]] = dict
         self._supervisor = supervisor
 
     def show(self, ifname: str | None) -> list[ShaperObject]:
@@ -178,6 +184,26 @@ class Commands:
             self._spec(ifname)
             return await change(self._supervisor, without=[ifname])
 
+    async def save_configuration(self) -> str:
+        """Return a shaper.toml of everything as it is now."""
+        async with self._supervisor.changing():
+            networks = self.inventory()
+            specs = self._supervisor.specs().values()
+            return write(
+                replace(spec, network=networks.get(spec.ifname, spec.network)) for spec in specs
+            )
+
+    async def restore_configuration(self, configuration: str) -> list[str]:
+        """Make everything be as a shaper.toml says, all or none; return warnings.
+
+        Shapers that it does not name are removed: it is the whole of what there should be. What
+        concerns the daemon itself (forwarders, group) stays as it is.
+        """
+        config = parse(configuration)
+        specs = initial_specs(config, [])
+        gone = self._supervisor.specs().keys() - {spec.ifname for spec in specs}
+        return [*config.warnings, *await self.apply(specs, without=sorted(gone))]
+
     async def apply(
         self, specs: Iterable[Spec], *, without: Iterable[str] = (), hz: int | None = None
     ) -> list[str]:
@@ -236,6 +262,8 @@ class Commands:
         """Raise InvalidValue where a shaper that is there could not be so with its master."""
         if spec.master is None:
             return
+        if spec.master == spec.ifname:
+            raise InvalidValue(f"{spec.ifname} cannot be its own master")
         links = self._supervisor.links
         master = links.name(spec.master) or links.name(spec.master_now or spec.master)
         if master is None:

@@ -70,6 +70,7 @@ class Daemon:
             try:
                 await self._start(supervisor, store)
                 async with kept(supervisor) as keeper:
+                    commands.inventory = keeper.inventory
                     keeper.start()
                     service.accept()
                     await self._serve(supervisor)

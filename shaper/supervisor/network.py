@@ -20,10 +20,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVarTuple
 
 from shaper.desired.declared import MasterNetwork, NextHop, Presence, is_guard, presence
+from shaper.desired.inventory import Seen, inventory
 from shaper.desired.ip_route import format_route
 from shaper.desired.ip_rule import format_rule
 from shaper.errors import ShaperError
 from shaper.kernel.links import Links
+from shaper.kernel.route_messages import BY_ROUTERS, RTPROT_KERNEL
 from shaper.kernel.routing import Routing
 from shaper.kernel.routing_monitor import RoutingMonitor
 from shaper.kernel.wire import Wire
@@ -108,6 +110,35 @@ class NetworkKeeper:
         for rule in self._own_rules():
             self._attempt("", self._routing.remove_rule, rule)
         self._placed.clear()
+
+    def inventory(self) -> dict[str, Network]:
+        """Return for each shaper a declaration of everything that concerns it now, for `save`.
+
+        Raises ShaperError where the kernel does not list it.
+        """
+        rules = tuple(
+            seen.rule for seen in self._routing.rules() if seen.protocol != RTPROT_KERNEL
+        )
+        found = {}
+        for subject in self._subjects():
+            wanted = self._presence(subject)
+            seen = self._seen(subject, rules)
+            found[subject.ifname] = inventory(subject.ifname, subject.network, wanted, seen)
+            # A rule that concerns two shapers is saved with the first.
+            rules = tuple(rule for rule in rules if rule not in found[subject.ifname].rules)
+        return found
+
+    def _seen(self, subject: Subject, rules: tuple[Rule, ...]) -> Seen:
+        if subject.ifindex is None:
+            return Seen(is_up=False, addresses=(), routes=(), rules=())
+        addresses = [each.address for each in self._routing.addresses(subject.ifindex)]
+        routes = self._routing.routes_through(subject.ifindex)
+        return Seen(
+            is_up=subject.is_up,
+            addresses=tuple(each for each in addresses if not each.is_link_local),
+            routes=tuple(each.route for each in routes if each.protocol not in BY_ROUTERS),
+            rules=rules,
+        )
 
     def look(self) -> bool:
         """Make everything true; return whether the kernel refused nothing."""

@@ -16,6 +16,7 @@ from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import Busy
 from shaper.model import Options, Queue, Spec
+from shaper.network import Network
 from shaper.supervisor.lifecycle import Daemon
 from shaper.testing.kernel import MemoryTap
 from tests.unit.instantly import instantly, settle, until
@@ -68,6 +69,10 @@ class IdleKeeper:
 
     def withdraw(self) -> None:
         """Do nothing."""
+
+    def inventory(self) -> dict[str, Network]:
+        """Return nothing."""
+        return {}
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from shaper.control.access import Peer
+from shaper.control.connection import MAX_MESSAGE_BYTES
 from tests.unit.fake_daemon import SHAPER
 from tests.unit.instantly import instantly, until
 from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, Rig, make_rig
@@ -32,8 +33,8 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
         (b"[" * 50_000 + b"\0", "is not varlink"),
         (b"\xff\xfe{}\0", "is not varlink"),
         (b"1" * 5000 + b"\0", "is not varlink"),
-        (b"x" * 70_000, "a message without an end"),
-        (b"x" * 70_000 + b"\0", "a message"),
+        (b"x" * (MAX_MESSAGE_BYTES + 5000), "a message without an end"),
+        (b"x" * (MAX_MESSAGE_BYTES + 5000) + b"\0", "a message"),
         (b"", "was silent for too long"),
         (b"{", "was silent for too long"),
     ],
