@@ -60,11 +60,11 @@ def _shortened(cgroup: str) -> str:
     """Return the path of a group below its mount, which may have been written in full."""
     for mount in _MOUNTS:
         cgroup = cgroup.removeprefix(mount)
-    return cgroup.strip("/") or "/"
+    return cgroup.rstrip("/") or "/"
 
 
 def _taken(spec: Spec) -> tuple[str | None, Capture, str | None]:
-    return spec.master, spec.capture, spec.cgroup
+    return spec.master, spec.capture, spec.cgroup and spec.cgroup.strip("/")
 
 
 def _traffic(spec: Spec) -> str:

@@ -188,7 +188,7 @@ class Captor:
 
     def _filter(
         self, program: int, name: str, wanted: Wanted, ifindex: int, hook: Hook, rank: int
-    ) -> _Filter:
+    ) -> FilterHeld:
         if self._wire is None:
             self._wire = Wire()
         array = _array(bpf.Map.PROGRAMS)
@@ -210,7 +210,7 @@ class Captor:
         except BaseException:
             os.close(array)
             raise
-        return _Filter(placed, array)
+        return FilterHeld(placed, array)
 
 
 class Taken:
@@ -258,18 +258,19 @@ class _Link:
         self.descriptor = None
 
 
-class _Filter:
+class FilterHeld:
     """A program that a filter runs for as long as the array it is in is open."""
 
     def __init__(self, placed: Filter, array: int) -> None:
+        self.array = array
         self._placed = placed
-        self._array = array
 
     def close(self) -> None:
+        """Remove the filter."""
         try:
             self._placed.close()
         finally:
-            os.close(self._array)
+            os.close(self.array)
 
 
 def _array(kind: bpf.Map) -> int:

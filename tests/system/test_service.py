@@ -20,7 +20,7 @@ SHORTFALL = 0.1
 ATTEMPTS = 4
 MAX_EXPOSURE = 2.0
 QUICK_WATCHDOG = "2s"  # less than the daemon itself waits before it replaces a stuck forwarder
-CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # include/uapi/linux/capability.h
+CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF = 12, 13, 39  # include/uapi/linux/capability.h
 
 
 @pytest.fixture
@@ -97,9 +97,11 @@ def test_traffic_is_shaped(shaping: Machine) -> None:
 
 
 def test_only_the_daemon_has_privileges_and_only_two(shaping: Machine) -> None:
-    """The daemon has CAP_NET_ADMIN and CAP_NET_RAW, the forwarder nothing, neither is root."""
+    """The daemon has three capabilities, the forwarder nothing, neither is root."""
     daemon, forwarder = shaping.main_pid(), shaping.forwarder_pid()
-    assert effective_capabilities(shaping, daemon) == 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
+    assert effective_capabilities(shaping, daemon) == sum(
+        1 << each for each in (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF)
+    )
     assert effective_capabilities(shaping, forwarder) == 0
     for pid in (daemon, forwarder):
         assert shaping.container.run("ps", "-o", "user=,group=", pid).split() == ["shaper"] * 2

@@ -1,0 +1,370 @@
+"""Traffic that is taken from a device: all that it sends, all that it receives, or of a group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.lab.daemon import Shaperd
+from bench.lab.namespaces import Namespace
+from bench.lab.topology import HOST, HOST6, MASTER, NIC, PEER, PEER6, Pair
+from bench.lab.traffic import Flow, Load, Received, Sender
+from bench.lab.wait import wait_until
+from shaper.kernel import bpf
+from shaper.kernel.programs import EXIT, MOVE_CONSTANT, Instruction, encode
+from tests.kernel.shaping import (
+    TCP_LACK_PERCENT,
+    Errand,
+    Measured,
+    hold,
+    look,
+    measure,
+    outlast_stalls,
+    surplus,
+)
+from tests.kernel.steps import (
+    PORT,
+    SHAPER,
+    Listener,
+    Stream,
+    Tapper,
+    dropped,
+    exists,
+    now_ns,
+    plug,
+    show,
+    wait_state,
+)
+
+RATE = "50mbit"
+RATE_BITS = 50_000_000
+FRAME_BYTES = 1514
+LIMIT_PERCENT = 0.3
+RESUME_MS = 1000  # specified: traffic resumes within a second
+OTHER = "shaper1"
+ARP = b"\xff" * 6 + bytes(5) + b"\x01\x08\x06" + bytes(28)
+DHCP_PORT = 67
+
+
+def take(daemon: Shaperd, *how: str, ifname: str = SHAPER, rate: str = RATE) -> None:
+    """Take traffic of the master to a shaper."""
+    daemon.configure("attach", ifname, MASTER, *how)
+    daemon.configure("speed", ifname, rate)
+
+
+def ping(namespace: Namespace, address: str) -> None:
+    """Require that one of three is answered."""
+    namespace.run(["ping", "-c", "3", "-i", "0.1", "-W", "1", address])
+
+
+def sent(daemon: Shaperd, ifname: str = SHAPER) -> int:
+    """Return how many frames a shaper counts as sent."""
+    return int(show(daemon, ifname)["stats"]["sent_packets"])
+
+
+@pytest.mark.parametrize(("protocol", "address"), [("udp", PEER), ("tcp", PEER6)])
+def test_what_is_sent_is_held_to_the_rate(
+    pair: Pair, shaperd: Shaperd, protocol: str, address: str
+) -> None:
+    """Without a route or an address of the shaper; the peer sees the rate that was set."""
+    take(shaperd, "egress")
+    outlast_stalls(shaperd, RATE_BITS)
+    load = Load(seconds=1.5) if protocol == "tcp" else surplus(RATE_BITS, 1)
+
+    def attempt() -> list[str]:
+        (measured,) = measure(pair, shaperd, Errand(Flow(protocol, address, PORT), load))
+        return measured.rate_faults(LIMIT_PERCENT, TCP_LACK_PERCENT if protocol == "tcp" else 0)
+
+    hold(attempt)
+
+
+@pytest.mark.parametrize("address", [HOST, HOST6])
+def test_what_is_received_is_held_to_the_rate(pair: Pair, shaperd: Shaperd, address: str) -> None:
+    """As the receiving socket has its datagrams stamped by the kernel."""
+    take(shaperd, "ingress")
+    outlast_stalls(shaperd, RATE_BITS)
+
+    def attempt() -> list[str]:
+        with Listener(pair.host, PORT) as listener:
+            load = surplus(RATE_BITS, 1)
+            with Sender(pair.peer, Flow("udp", address, PORT), load) as sender:
+                while look(shaperd)["stats"]["backlog_packets"] or not listener.arrivals():
+                    pass
+                while look(shaperd)["stats"]["backlog_packets"]:
+                    listener.arrivals()
+                sender.wait()
+            wait_until(lambda: not look(shaperd)["stats"]["backlog_packets"], "an idle shaper")
+            frames = [(time_ns, FRAME_BYTES) for time_ns, _ in listener.arrivals()]
+        received = Received(len(frames), len(frames))
+        return Measured(frames, received, RATE_BITS, 0, 1000).rate_faults(LIMIT_PERCENT)
+
+    hold(attempt)
+
+
+def test_what_has_passed_is_the_masters_own(pair: Pair, shaperd: Shaperd) -> None:
+    """A firewall, and a socket that is bound to a device, see the master and no shaper."""
+    if shutil.which("nft") is None:
+        pytest.skip("needs the nft command (package nftables)")
+    take(shaperd, "ingress")
+    rules = [
+        "table inet t {",
+        "chain c { type filter hook prerouting priority 0;",
+        f"iifname {MASTER} udp dport {PORT} counter accept",
+        f"udp dport {PORT} counter drop",
+        "}",
+        "}",
+    ]
+    pair.host.run(["nft", "-f", "-"], text="\n".join(rules) + "\n")
+    with pair.host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, MASTER.encode())
+        receiver.bind((HOST, PORT))
+        receiver.settimeout(5)
+        with Stream(pair.peer, HOST) as stream:
+            stream.wait_for(10)
+            for _ in range(10):
+                receiver.recv(1 << 16)
+    listed = pair.host.run(["nft", "list", "chain", "inet", "t", "c"]).stdout
+    assert "packets 0 bytes 0 drop" in listed
+    assert sent(shaperd) >= 10
+
+
+def test_neighbours_and_broadcasts_pass(pair: Pair, shaperd: Shaperd) -> None:
+    """ARP, neighbour discovery and what a DHCP client sends are the master's, both ways."""
+    shaperd.configure("add", OTHER)
+    take(shaperd, "egress")
+    take(shaperd, "ingress", ifname=OTHER)
+    for namespace, device in ((pair.host, MASTER), (pair.peer, NIC)):
+        namespace.run(["ip", "neigh", "flush", "dev", device])
+    ping(pair.host, PEER)
+    ping(pair.peer, HOST6)
+    with pair.host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, MASTER.encode())
+        with Tapper(pair.peer, NIC) as tapper:
+            client.sendto(bytes(300), ("255.255.255.255", DHCP_PORT))
+            wait_until(
+                lambda: [each for each in tapper.frames() if each[:6] == b"\xff" * 6],
+                "the broadcast at the peer",
+            )
+    assert sent(shaperd) > 5
+    assert sent(shaperd, OTHER) > 5
+    assert show(shaperd)["stats"]["dropped"]["neighbour"] == 0
+
+
+def test_the_port_of_a_bridge_can_be_a_master(pair: Pair, shaperd: Shaperd) -> None:
+    """What it receives goes on to the bridge, as without a shaper."""
+    shaperd.configure("add", OTHER)
+    take(shaperd, "egress")
+    take(shaperd, "ingress", ifname=OTHER)
+    pair.host.ip(
+        "link add br0 type bridge",
+        f"link set {MASTER} master br0",
+        f"address flush dev {MASTER}",
+        f"address add {HOST}/24 dev br0",
+        "link set br0 up",
+    )
+    wait_until(
+        lambda: pair.host.run(["ping", "-c", "1", "-W", "1", PEER], check=False).returncode == 0,
+        "the bridge to forward",
+    )
+    assert sent(shaperd) > 0
+    assert sent(shaperd, OTHER) > 0
+
+
+def test_masters_are_followed(pair: Pair, shaperd: Shaperd) -> None:
+    """Renamed, down, gone and made anew: traffic resumes within a second, by way of the shaper."""
+    take(shaperd, "egress")
+    with Listener(pair.peer) as listener, Stream(pair.host, PEER):
+        listener.wait_after(0)
+        pair.host.ip(f"link set {MASTER} down", f"link set {MASTER} name wan", "link set wan up")
+        assert listener.wait_after(now_ns()) <= RESUME_MS
+        wait_until(lambda: show(shaperd)["link"] == "wan", "the new name")
+        pair.host.ip("link set wan down", f"link set wan name {MASTER}", "link del " + MASTER)
+        wait_state(shaperd, "master-missing")
+        up_ns = plug(pair)
+        pair.peer.ip(f"address add {PEER}/24 dev {NIC}")
+        listener.wait_after(up_ns)
+        wait_state(shaperd, "active")
+        before, start_ns = sent(shaperd), now_ns()
+        listener.wait_after(start_ns)
+        wait_until(lambda: sent(shaperd) > before, "traffic by way of the shaper")
+
+
+def test_a_dead_forwarder_lets_nothing_pass_by(pair: Pair, shaperd: Shaperd) -> None:
+    """What is taken waits for the next one; nothing arrives that was not counted."""
+    take(shaperd, "egress")
+    (forwarder,) = shaperd.forwarder_pids()
+    with Listener(pair.peer) as listener, Stream(pair.host, PEER) as stream:
+        listener.wait_after(0)
+        os.kill(forwarder, signal.SIGSTOP)
+        stopped_ns = now_ns() + 50_000_000
+        stream.wait_for(50)
+        assert listener.since(stopped_ns) == []
+        os.kill(forwarder, signal.SIGKILL)
+        assert listener.wait_after(now_ns()) <= RESUME_MS
+
+
+def test_limits_nest(pair: Pair, shaperd: Shaperd) -> None:
+    """What a shaper by route sends passes that of the whole device as well."""
+    shaperd.configure("add", OTHER)
+    take(shaperd, "egress")
+    shaperd.configure("attach", OTHER, MASTER)
+    shaperd.configure("speed", OTHER, "1gbit")
+    pair.host.ip(f"link set {OTHER} up", f"route add {PEER}/32 dev {OTHER} src {HOST}")
+    with Listener(pair.peer) as listener, Stream(pair.host, PEER) as stream:
+        stream.wait_for(20)
+        stream.stop()
+        wait_until(lambda: len(listener.arrivals()) == stream.sent, "every datagram, once")
+    assert sent(shaperd, OTHER) >= stream.sent
+    assert sent(shaperd) >= stream.sent
+
+
+@pytest.mark.parametrize("how", ["egress", "ingress"])
+def test_the_master_is_free_when_the_daemon_ends(pair: Pair, tmp_path: Path, how: str) -> None:
+    """Killed, and stopped in order: traffic flows, and not by the shaper; nothing is left."""
+    with Shaperd(pair.host, directory=tmp_path) as daemon:
+        take(daemon, how)
+        ping(pair.host, PEER)
+        forwarders = daemon.forwarder_pids()
+        os.kill(daemon.pid, signal.SIGKILL)
+        for pid in forwarders:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ping(pair.host, PEER)
+        assert exists(pair.host)
+    with Shaperd(pair.host, directory=tmp_path) as daemon:
+        ping(pair.host, PEER)
+        assert sent(daemon) > 0
+    ping(pair.host, PEER)
+    assert not exists(pair.host)
+
+
+def test_nothing_is_taken_before_a_speed_is_set_or_while_it_is_down(
+    pair: Pair, shaperd: Shaperd
+) -> None:
+    """Nobody who works by way of the master is shut out between two commands."""
+    shaperd.configure("attach", SHAPER, MASTER, "egress")
+    ping(pair.host, PEER)
+    assert sent(shaperd) == 0
+    shaperd.configure("speed", SHAPER, RATE)
+    ping(pair.host, PEER)
+    before = sent(shaperd)
+    assert before > 0
+    pair.host.ip(f"link set {SHAPER} down")
+    wait_state(shaperd, "admin-down")
+    ping(pair.host, PEER)
+    assert sent(shaperd) == before
+    pair.host.ip(f"link set {SHAPER} up")
+    wait_state(shaperd, "active")
+    ping(pair.host, PEER)
+    assert sent(shaperd) > before
+    shaperd.configure("detach", SHAPER)
+    ping(pair.host, PEER)
+
+
+def test_programs_of_others_stay_and_work(pair: Pair, shaperd: Shaperd) -> None:
+    """One that was there before ours and one that came after; ours alone goes with a detach."""
+    verdicts = {"passing": -1, "dropping": 2, "last": -1}
+    programs = {
+        name: bpf.load(
+            name,
+            encode((Instruction(MOVE_CONSTANT, "", immediate=verdict), Instruction(EXIT, ""))),
+        )
+        for name, verdict in verdicts.items()
+    }
+    with pair.host.enter():
+        ifindex = socket.if_nametoindex(MASTER)
+        first = bpf.attach(programs["passing"], ifindex, bpf.Hook.EGRESS)
+        take(shaperd, "egress")
+        second = bpf.attach(programs["last"], ifindex, bpf.Hook.EGRESS)
+        ping(pair.host, PEER)
+        bpf.replace_program(first, programs["dropping"])
+    assert pair.host.run(["ping", "-c", "1", "-W", "0.3", PEER], check=False).returncode != 0
+    shaperd.configure("detach", SHAPER)
+    assert pair.host.run(["ping", "-c", "1", "-W", "0.3", PEER], check=False).returncode != 0
+    for descriptor in (first, second, *programs.values()):
+        os.close(descriptor)
+    ping(pair.host, PEER)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["attach", OTHER, MASTER, "sideways"], 1, "'sideways'"),
+        (["attach", OTHER, MASTER, "cgroup"], 1, "needs a group"),
+        (["attach", OTHER, MASTER, "egress"], 2, f"{SHAPER} takes the egress of {MASTER} already"),
+        (["attach", OTHER, SHAPER, "ingress"], 2, f"{SHAPER} is a shaper"),
+        (["attach", SHAPER, SHAPER, "egress"], 2, SHAPER),
+        (["attach", OTHER, MASTER, "cgroup", "/etc/passwd"], 2, "'/etc/passwd'"),
+        (["attach", OTHER, MASTER, "cgroup", "../x"], 2, "'../x'"),
+        (["attach", OTHER, MASTER, "cgroup", "/"], 2, "egress"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    pair: Pair, shaperd: Shaperd, arguments: list[str], status: int, words: str
+) -> None:
+    """With one sentence that names the value, and nothing is changed."""
+    shaperd.configure("add", OTHER)
+    take(shaperd, "egress")
+    done = shaperd.shapecfg(*arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+    assert words in done.stderr
+    assert show(shaperd, OTHER)["link"] is None
+
+
+def unified() -> Path:
+    """Return where control groups can be made."""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        if " - cgroup2 " in line and os.access(line.split()[4], os.W_OK):
+            return Path(line.split()[4])
+    pytest.skip("needs a cgroup2 mount that can be written")
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """Return the path of a control group that is not there yet."""
+    path = unified() / f"shaper-test-{os.getpid()}"
+    yield path
+    for left in (path / "below", path):
+        if left.is_dir():
+            left.rmdir()
+
+
+def send_from(group: Path, namespace: Namespace, datagrams: int) -> None:
+    """Send datagrams to the peer by a process of a group."""
+    program = (
+        "import os, socket, sys\n"
+        f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"for n in range({datagrams}): s.sendto(n.to_bytes(8, 'little'), ({PEER!r}, {PORT}))\n"
+    )
+    namespace.run([sys.executable, "-c", program])
+
+
+def test_a_group_is_waited_for_and_followed(pair: Pair, shaperd: Shaperd, group: Path) -> None:
+    """What its processes send is taken, and of those below it; what others send is not."""
+    take(shaperd, "cgroup", group.name)
+    assert show(shaperd)["state"] == "cgroup-missing"
+    ping(pair.host, PEER)
+    assert sent(shaperd) == 0
+    for round_number in (1, 2):  # the second is a new group of the old name
+        group.mkdir()
+        wait_state(shaperd, "active")
+        (group / "below").mkdir()
+        send_from(group, pair.host, 20)
+        wait_until(lambda r=round_number: sent(shaperd) == 40 * r - 20, "the group's datagrams")
+        send_from(group / "below", pair.host, 20)
+        wait_until(lambda r=round_number: sent(shaperd) == 40 * r, "those of the one below")
+        ping(pair.host, PEER)
+        assert (sent(shaperd), dropped(show(shaperd))) == (40 * round_number, 0)
+        (group / "below").rmdir()
+        group.rmdir()
+        wait_state(shaperd, "cgroup-missing")

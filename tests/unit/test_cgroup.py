@@ -1,0 +1,73 @@
+"""Control groups by path and by unit, in directories that stand for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shaper.errors import InvalidValue
+from shaper.kernel import cgroup
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory in the place of the mount."""
+    monkeypatch.setattr(cgroup, "mount_point", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a/b", "a/b"),
+        ("/a/b", "a/b"),
+        ("backup.service", "system.slice/backup.service"),
+        ("job@1.service", "system.slice/system-job.slice/job@1.service"),
+        ("a-b-c.slice", "a.slice/a-b.slice/a-b-c.slice"),
+        ("user.slice", "user.slice"),
+        ("app.service", "user.slice/user-1000.slice/user@1000.service/app.slice/app.service"),
+    ],
+)
+def test_a_group_is_found_where_it_is(root: Path, text: str, place: str) -> None:
+    """None while there is none; a new one of that name is another one."""
+    assert cgroup.find(text) is None
+    (root / place).mkdir(parents=True)
+    found = cgroup.find(text)
+    assert found is not None
+    assert found.path == str(root / place)
+    assert found.inode == (root / place).stat().st_ino
+    assert cgroup.check(text) == text.strip("/")
+
+
+@pytest.mark.parametrize("text", ["/", "", "../x", "a/../../x", "a\nb", "x" * 256, "procs"])
+def test_what_can_be_no_group_is_refused(root: Path, text: str) -> None:
+    """All of them, one outside, a name that none can have, a file."""
+    (root / "procs").write_text("")
+    with pytest.raises(InvalidValue, match="cgroup"):
+        cgroup.check(text)
+
+
+def test_a_file_elsewhere_is_refused(root: Path) -> None:
+    """A path that is written in full and leads to something, but not below the mount."""
+    with pytest.raises(InvalidValue, match="is no directory of"):
+        cgroup.check("/etc/passwd")
+
+
+def test_the_directory_tells_of_a_group(root: Path) -> None:
+    """When it is made, and when it is removed."""
+    watch = cgroup.Watch()
+    try:
+        watch.add("a")
+        for change in (Path.mkdir, Path.rmdir):
+            watch.clear()
+            change(root / "a")
+            assert _has_events(watch)
+    finally:
+        watch.close()
+
+
+def _has_events(watch: cgroup.Watch) -> bool:
+    import select
+
+    return bool(select.select([watch.fileno()], [], [], 0)[0])
