@@ -120,7 +120,7 @@ def test_master_renamed(pair: Pair, shaperd: Shaperd, listener: Listener) -> Non
     pair.host.ip(f"link set {MASTER} name wan0")
     renamed_ns = now_ns()
     assert listener.wait_after(renamed_ns) <= RESUME_MS
-    wait_saved(shaperd, master="wan0")
+    wait_saved(shaperd, master=MASTER, master_now="wan0")
     shown = wait_state(shaperd, "active")
     assert shown["link"] == "wan0"
     assert link(pair.host)["ifalias"] == "shaper of wan0 at 1Mbit"
@@ -208,7 +208,7 @@ def test_ring_that_closes_later_is_not_entered(pair: Pair, shaperd: Shaperd) -> 
     wait_state(shaperd, "master-missing")
     pair.host.ip(f"link add link {SHAPER} name {MASTER} type macvlan", f"link set {MASTER} up")
     wait_until(lambda: "leads back" in shaperd.log(), "the daemon's word on it")
-    assert show(shaperd)["state"] == "master-missing"
+    assert show(shaperd)["state"] == "master-unusable"
 
 
 def test_shaper_renamed(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
