@@ -31,6 +31,7 @@ DROP_REASONS = (
     "unreachable",  # a tunnel knows no peer for the destination (ENOKEY, EDESTADDRREQ)
     "malformed",  # too short, or its headers contradict what they describe (EINVAL)
     "excessive",  # more segments or extension headers than are worked through
+    "loop",  # the master is a tunnel, and led it back to the shaper
     "error",  # any other refusal of the kernel
     "flush",  # waiting when the device was taken down, detached or removed
     "crash",  # in the hands of a forwarder that died

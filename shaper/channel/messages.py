@@ -54,6 +54,7 @@ class Bind:
     framing: Framing
     is_captured: bool = False  # what was taken from a device: its ARP and the like pass
     removed_bytes: int = 0  # of each frame's header, taken off behind the socket
+    is_tunnel: bool = False  # frames may come back: they are watched for it
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,15 @@ class ReadFailed:
     number: int  # errno
 
 
+@dataclass(frozen=True)
+class RingFound:
+    """An event: what a shaper sends comes back to it."""
+
+    slot: int
+
+
 Order = Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping
-Event = ReadFailed
+Event = ReadFailed | RingFound
 Report = Done | Event
 
 _ORDERS: dict[str, type[Order]] = {
@@ -185,6 +193,8 @@ def _report(fields: dict[str, Any]) -> Report:
             return Done(serial, failed[:_FAILURE_CHARACTERS])
         case {"report": "ReadFailed", "slot": int(slot), "number": int(number)}:
             return ReadFailed(slot, number)
+        case {"report": "RingFound", "slot": int(slot)}:
+            return RingFound(slot)
         case _:
             raise ValueError("no report")
 

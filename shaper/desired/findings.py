@@ -83,6 +83,7 @@ class Facts:
         ipv6_mtu: of the shaper; None without IPv6.
         master_ipv6_mtu: of the master.
         reverse_path_rules: firewall rules that look up the way back, as `TABLE CHAIN`.
+        is_ring: frames that the shaper sent came back to it a short while ago.
     """
 
     ifname: str
@@ -100,6 +101,7 @@ class Facts:
     master_ipv6_mtu: int | None = None
     receiving: Receiving = field(default_factory=Receiving)
     reverse_path_rules: tuple[str, ...] = ()
+    is_ring: bool = False
 
 
 def examine(facts: Facts) -> list[Finding]:
@@ -248,6 +250,18 @@ def _ipv6_mtu(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _ring(facts: Facts) -> Iterator[Finding]:
+    if facts.master is not None and facts.is_ring:
+        master = facts.master.ifname
+        yield Finding(
+            "loop",
+            Severity.FAULT,
+            f"what {facts.ifname} sends comes back to it: the far end of {master}, a tunnel, is "
+            f"routed over {facts.ifname}",
+            f"ip route replace FAR_END via GATEWAY, of another device than {facts.ifname}",
+        )
+
+
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _strict_rp_filter,
     _reverse_path_rule,
@@ -259,6 +273,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _upper_device,
     _master_hands_on,
     _ipv6_mtu,
+    _ring,
 )
 
 

@@ -29,6 +29,22 @@ _USABLE = {
     _ARPHRD_NONE,
 }
 
+# Kinds of devices with an Ethernet header, IFLA_INFO_KIND, that put frames into packets.
+_TUNNELS = {
+    "bareudp",
+    "batadv",
+    "erspan",
+    "geneve",
+    "gretap",
+    "ip6erspan",
+    "ip6gretap",
+    "l2tpeth",
+    "openvswitch",
+    "ovpn",
+    "tun",
+    "vxlan",
+}
+
 
 def unusable_reason(master: Link) -> str | None:
     """Return why a device can be no master, by its link layer; None if it can."""
@@ -43,3 +59,12 @@ def unusable_reason(master: Link) -> str | None:
             f"(its link layer is of type {master.arphrd})"
         )
     return None
+
+
+def is_tunnel(link: Link) -> bool:
+    """Whether a device may send frames inside packets of its own.
+
+    A device of a program (tun) may do anything. One without an Ethernet header is a tunnel, but
+    for a few of hardware, for which nothing is lost by the assumption.
+    """
+    return link.kind in _TUNNELS or link.arphrd not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)

@@ -100,6 +100,7 @@ class Plan:
     has_arp: bool  # the master asks for addresses; otherwise its own serves, as in its frames
     port_of: int | None  # the bridge, bond or team whose entries serve in place of the master's
     framing: Framing  # how frames reach the master
+    is_tunnel: bool  # what the master sends may come back to the shaper, encapsulated
     alias: str
     speed_mbit: int | None
     offload_bytes: int  # gso_max_size; 0: no offload frames
@@ -118,6 +119,7 @@ def make_plan(
     before: Plan | None = None,
     *,
     is_obstructed: bool = False,
+    is_tunnel: bool = False,
 ) -> Plan:
     """Return the plan for a shaper.
 
@@ -131,6 +133,7 @@ def make_plan(
         group: the control group that it is for; None when there is none, or it is for all.
         before: the plan before this one.
         is_obstructed: there is a master, and no frame may go to it.
+        is_tunnel: the master is one, or leads to one.
     """
     options = spec.options
     has_carrier = options.rate_bits > 0 and master is not None and _is_up(master)
@@ -148,6 +151,7 @@ def make_plan(
         has_arp=_has_arp(spec, master, before),
         port_of=_port_of(master),
         framing=framing,
+        is_tunnel=is_tunnel,
         alias=_alias(spec, master),
         speed_mbit=options.rate_bits // _MEGABIT if options.rate_bits else None,
         offload_bytes=offload_bytes(options, mtu, framing) if settings else 0,

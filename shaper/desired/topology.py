@@ -14,11 +14,18 @@ def would_loop(own_index: int, master_index: int, below: Callable[[int], Iterabl
         below: tells where the frames of a device go: the master of a shaper, what a vlan or
             macvlan is on top of, the ports of a bridge or bond.
     """
+    return leads_to(master_index, lambda index: index == own_index, below)
+
+
+def leads_to(
+    start: int, is_wanted: Callable[[int], bool], below: Callable[[int], Iterable[int]]
+) -> bool:
+    """Whether a device, or one that its frames go on to, is wanted."""
     seen: set[int] = set()
-    waiting = [master_index]
+    waiting = [start]
     while waiting:
         index = waiting.pop()
-        if index == own_index:
+        if is_wanted(index):
             return True
         if index not in seen:
             seen.add(index)

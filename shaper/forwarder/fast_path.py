@@ -59,6 +59,8 @@ class FastPath:
         data = intake.source.read_one()
         if data is None:
             return []
+        if intake.watch is not None and not intake.drop_returning(intake.watch, [data]):
+            return None
         if data[ETHERTYPE] == IPV4 and not data[1] and data[IGMP_AT] != IGMP:
             wire_bytes, packets = len(data) - VNET_HEADER_BYTES - intake.removed_bytes, 1
         elif not intake.keeps_neighbours and is_neighbour_traffic(data):
@@ -75,6 +77,8 @@ class FastPath:
             self._outlet.settle([Frame(data, wire_bytes, packets)], 0, outcome)
             return []
         self._outlet.count(wire_bytes, packets)
+        if intake.watch is not None:
+            intake.watch.sent([data])
         return None
 
     def _pass_batch(self, discipline: Discipline, sink: Sink, now: int) -> list[bytes] | None:
@@ -82,18 +86,25 @@ class FastPath:
         intake = self._intake
         batch = intake.source.fill(intake.limit(discipline, MAX_BATCH))
         has_waited, intake.is_drained = not intake.is_drained, batch.is_drained
+        frames: list[bytes] = []
+        if intake.watch is not None:
+            frames = intake.drop_returning(intake.watch, batch.take())
+            if len(frames) < batch.count:
+                return frames
         size = intake.measure(batch) if batch.count else None
         if (
             size is None
             or (size.largest_bytes > intake.unit_bytes and size.packets > batch.count)
             or not discipline.admit(size.wire_bytes, size.last_bytes, now, has_waited=has_waited)
         ):
-            return batch.take()
+            return frames or batch.take()
         sent, outcome = sink.write_batch(batch)
         discipline.passed(batch.count, now)
         if sent < batch.count:
-            frames, _ = intake.parse_all(batch.take())
-            self._outlet.settle(frames, sent, outcome)
+            parsed, _ = intake.parse_all(batch.take())
+            self._outlet.settle(parsed, sent, outcome)
             return []
         self._outlet.count(size.wire_bytes, size.packets)
+        if intake.watch is not None:
+            intake.watch.sent(frames)
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import MAX_BATCH, Batch, Measure, Sink, Source
+from shaper.forwarder.ring import RingWatch
 from shaper.forwarder.stats import Tally
 from shaper.model import Settings
 from shaper.packet.frame import Frame, is_excessive, measure, parse_all
@@ -35,6 +36,7 @@ class Intake:
         removed_bytes: of each frame's header, which the master does not transmit.
         keeps_neighbours: ARP and the like pass, as part of what was captured.
         unit_bytes: the most a frame may have.
+        watch: what finds frames that come back, where the master may lead them back.
     """
 
     def __init__(self, source: Source, tally: Tally) -> None:
@@ -45,6 +47,7 @@ class Intake:
         self.unit_bytes = _FULL_FRAME_BYTES
         self._frame_packets = 1  # the most segments a frame may have
         self._tally = tally
+        self.watch: RingWatch | None = None
 
     def configure(self, settings: Settings) -> None:
         """Follow the largest frame that may come."""
@@ -83,6 +86,8 @@ class Intake:
             batch = self.source.read(limit)
             self.is_drained = len(batch) < limit
             budget -= limit
+            if self.watch is not None:
+                batch = self.drop_returning(self.watch, batch)
             wire_bytes = self._enqueue(discipline, batch, now)
             if batch and room < len(batch):
                 shed_bytes -= wire_bytes * (len(batch) - max(0, room)) // len(batch)
@@ -99,6 +104,13 @@ class Intake:
     def parse_all(self, batch: list[bytes]) -> tuple[list[Frame], int]:
         """Return the frames of a batch that may leave, and how many others there were."""
         return parse_all(batch, self.removed_bytes, keeps_neighbours=self.keeps_neighbours)
+
+    def drop_returning(self, watch: RingWatch, batch: list[bytes]) -> list[bytes]:
+        """Return a batch without the frames that came back from the master, which are counted."""
+        kept = [data for data in batch if not watch.is_returning(data)]
+        if len(kept) < len(batch):
+            self._tally.lose("loop", len(batch) - len(kept))
+        return kept
 
     def flush(self) -> None:
         """Drop everything that the TAP holds."""

@@ -34,6 +34,7 @@ from shaper.channel.messages import (
     Ping,
     ReadFailed,
     Received,
+    RingFound,
     Unbind,
 )
 from shaper.forwarder.absence import Absence
@@ -158,6 +159,9 @@ class Loop:
         self._pulse[0] = after_ns = time.monotonic_ns()
         if after_ns - now_ns > _LATE_NS:
             path.left_late(after_ns)
+        if path.watch is not None and path.watch.has_news:
+            path.watch.has_news = False
+            self._report(RingFound(self._slot_of(path)))
         if path.source.is_gone or self._pauses:
             wants = self._pause(path, wants, now_ns)
         self._wants[path] = wants
@@ -177,14 +181,16 @@ class Loop:
             return wants
         if pause is None:
             pause = Pause(_FIRST_PAUSE_NS, now_ns + _FIRST_PAUSE_NS)
-            slot = next(slot for slot, each in self._paths.items() if each is path)
-            self._report(ReadFailed(slot, source.failure))
+            self._report(ReadFailed(self._slot_of(path), source.failure))
         elif now_ns >= pause.until_ns:
             pause_ns = min(2 * pause.pause_ns, _LONGEST_PAUSE_NS)
             pause = Pause(pause_ns, now_ns + pause_ns)
         self._pauses[path] = pause
         deadline_ns = min(wants.deadline_ns or pause.until_ns, pause.until_ns)
         return wants._replace(wants_frames=False, deadline_ns=deadline_ns)
+
+    def _slot_of(self, path: Path) -> int:
+        return next(slot for slot, each in self._paths.items() if each is path)
 
     def _watch(self, path: Path, wants: Wants) -> None:
         self._set_interest(path.source.fileno(), select.EPOLLIN if wants.wants_frames else 0, path)
@@ -292,7 +298,7 @@ class Loop:
             case Bind():
                 assert descriptor is not None
                 self._forget(path)
-                path.bind(_sink(order, descriptor))
+                path.bind(_sink(order, descriptor), is_tunnel=order.is_tunnel)
             case Unbind():
                 self._forget(path)
                 path.bind(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import Outcome, Sink
+from shaper.forwarder.ring import RingWatch
 from shaper.forwarder.stats import Tally
 from shaper.packet.frame import Frame
 
@@ -19,6 +20,7 @@ class Outlet:
         pending: frames that were handed out and that the master has not taken yet; they go first.
         stopped_by: BLOCKED or GONE while the master takes none; SENT otherwise.
         run_bytes: wire bytes sent in this run.
+        watch: what finds frames that come back, where the master may lead them back.
     """
 
     def __init__(self, tally: Tally) -> None:
@@ -26,6 +28,7 @@ class Outlet:
         self.pending: list[Frame] = []
         self.stopped_by = Outcome.SENT
         self.run_bytes = 0
+        self.watch: RingWatch | None = None
         self._tally = tally
 
     def bind(self, sink: Sink | None) -> None:
@@ -64,6 +67,8 @@ class Outlet:
         """
         taken = frames[:sent]
         self.count(sum([frame[1] for frame in taken]), sum([frame[2] for frame in taken]))
+        if self.watch is not None:
+            self.watch.sent([frame[0] for frame in taken])
         if outcome is Outcome.SENT:
             self.pending = []
             return

@@ -24,6 +24,7 @@ from shaper.forwarder.fast_path import FastPath
 from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
+from shaper.forwarder.ring import RingWatch
 from shaper.forwarder.states import PathEvent, PathState, follow
 from shaper.forwarder.stats import Tally
 from shaper.model import Settings
@@ -56,6 +57,7 @@ class Path:
 
     Attributes:
         state: see `states`.
+        watch: what finds frames that come back, where the master may lead them back.
     """
 
     def __init__(self, source: Source, row: memoryview, key: bytes) -> None:
@@ -64,6 +66,7 @@ class Path:
         self._tally = Tally(row)
         self._intake = Intake(source, self._tally)
         self._outlet = Outlet(self._tally)
+        self.watch: RingWatch | None = None
         self._fast_path = FastPath(self._intake, self._outlet)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
@@ -82,6 +85,8 @@ class Path:
         """Do what is due; return when to come again."""
         settings, discipline = self._settings, self._discipline
         self._outlet.begin_run()
+        if self.watch is not None:
+            self.watch.now_ns = now_ns
         if settings is None or discipline is None or self._outlet.sink is None:
             wants = NOTHING
         elif self.state is PathState.CLEAR:
@@ -130,8 +135,10 @@ class Path:
         self._settings = settings
         self._start_over()
 
-    def bind(self, sink: Sink | None) -> None:
+    def bind(self, sink: Sink | None, *, is_tunnel: bool = False) -> None:
         """Send to another master from now on; None: hold what waits."""
+        self.watch = RingWatch() if is_tunnel else None
+        self._intake.watch = self._outlet.watch = self.watch
         self._outlet.bind(sink)
         self._intake.bind(sink)
         self._start_over()

@@ -33,6 +33,7 @@ _IPV6_MIN_MTU = 1280  # RFC 8200, section 5; below it the kernel gives a device 
 # Chosen: with offload off the kernel's stack still builds frames up to gso_max_size and cuts them
 # up itself; this makes it hand over about one at a time. It takes no 0.
 _SMALLEST_GSO_BYTES = 2048
+_BINDING = {"has_carrier", "framing", "capture", "is_tunnel"}  # fields of a plan
 
 _log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class Device:
         is_moved = self.master_index != master_index
         self.master_index = master_index
         self.master_name = master.ifname if master is not None else None
-        if not is_moved and not changed & {"has_carrier", "framing", "capture"}:
+        if not is_moved and not changed & _BINDING:
             if changed & {"has_arp", "port_of"}:
                 await self._neighbours.resolve_all(self.ifindex)
             return
@@ -310,6 +311,7 @@ class Device:
             self.slot,
             Framing.ETHERNET if is_received else plan.framing,
             is_captured=plan.capture is not Capture.ROUTE,
+            is_tunnel=plan.is_tunnel,
             removed_bytes=ETHERNET_HEADER_BYTES if is_received and is_headerless else 0,
         )
         name = self.master_name or self.spec.master

@@ -18,8 +18,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shaper.desired.masters import unusable_reason
-from shaper.desired.topology import would_loop
+from shaper.desired.masters import is_tunnel, unusable_reason
+from shaper.desired.topology import leads_to, would_loop
 from shaper.kernel.links import Links
 from shaper.model import Link
 from shaper.supervisor.device import Device
@@ -89,6 +89,14 @@ class Masters:
     def keep(self, device: Device) -> None:
         """Stay with the device that was asked for just now, however soon it is renamed."""
         device.master_since = -math.inf
+
+    def leads_to_tunnel(self, master: Link | None) -> bool:
+        """Whether a master, or a device that its frames leave by, encapsulates them."""
+        return master is not None and leads_to(
+            master.ifindex,
+            lambda each: (link := self._links.index(each)) is not None and is_tunnel(link),
+            self._below,
+        )
 
     def _below(self, ifindex: int) -> list[int]:
         """Return where the frames of a device go."""

@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 
-from shaper.channel.messages import Event
+from shaper.channel.messages import Event, RingFound
 from shaper.desired.plan import make_plan
 from shaper.desired.store import Store
 from shaper.errors import Busy, ShaperError
@@ -251,8 +251,8 @@ class Supervisor:
             return
         master, obstacle = self.masters.find_usable(device)
         group = self._groups.find(device.ifindex, device.spec)
-        is_obstructed = obstacle is not None
-        plan = make_plan(device.spec, own, master, group, device.plan, is_obstructed=is_obstructed)
+        seen = {"is_obstructed": bool(obstacle), "is_tunnel": self.masters.leads_to_tunnel(master)}
+        plan = make_plan(device.spec, own, master, group, device.plan, **seen)
         await device.realize(plan, own, master)
         self.on_reconciled()
 
@@ -355,12 +355,15 @@ class Supervisor:
         return self._pool.is_forwarder(pid)
 
     def _forwarder_reported(self, event: Event) -> None:
-        """Tell of a TAP that cannot be read, once a minute; the forwarder tries again by itself.
+        """Tell of frames that come back, or of a TAP that cannot be read, once a minute each.
 
-        The device is looked at as well: it may be gone.
+        The forwarder tries such a TAP again by itself. Its device is looked at: it may be gone.
         """
         device = next((each for each in self.devices.values() if each.slot == event.slot), None)
         if device is None:
+            return
+        if isinstance(event, RingFound):
+            self.inspector.note_ring(device)
             return
         self._watcher.mark(device.ifindex)
         now = asyncio.get_running_loop().time()
@@ -383,6 +386,7 @@ class Supervisor:
         self._told_at.pop(device.slot, None)
         self._pool.free_slot(device.slot)
         self._groups.forget(device.ifindex)
+        self.inspector.forget(device.ifindex)
 
     def save(self) -> list[str]:
         """Write the state file; return a warning if it cannot be, the old one is then kept.
