@@ -32,6 +32,7 @@ from shaper.kernel.wire import Wire
 from shaper.network import MAIN_TABLE, PROTOCOL, Network, Route, Rule
 from shaper.supervisor.absent import Absentees
 from shaper.supervisor.device import Device
+from shaper.supervisor.vanished import Vanished
 
 # Chosen.
 _SETTLE_SECONDS = 0.02  # a lease or a link that comes back is several events
@@ -81,6 +82,7 @@ class NetworkKeeper:
     def __init__(self, routing: Routing, subjects: Callable[[], Collection[Subject]]) -> None:
         self._routing = routing
         self._subjects = subjects
+        self._vanished = Vanished(routing)
         self._has_work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._placed: set[str] = set()  # what has been true, so that its return is a restoration
@@ -151,6 +153,7 @@ class NetworkKeeper:
             *self._make_rules_true(subjects),
         ]
         self._has_looked = True
+        self._vanished.look(subjects)
         return all(results)
 
     async def _work(self) -> None:

@@ -161,3 +161,24 @@ def test_a_route_that_the_kernel_refuses_is_named(
         bench.declare("10.1.0.0/24 via 192.0.2.99", "10.2.0.0/24")
     assert "10.1.0.0/24 via 192.0.2.99" in caplog.text
     assert f"10.2.0.0/24 dev {SHAPER}" in bench.ip("route", "show")
+
+
+def test_a_route_that_went_with_its_source_is_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address set anew takes routes with it as their source: the log has what restores them."""
+    caplog.set_level("INFO")
+    bench.host.ip("address add 10.8.0.1/32 dev eth1")
+    words = "10.9.0.0/24 src 10.8.0.1"
+    bench.host.ip(f"route add 10.9.0.0/24 dev {SHAPER} src 10.8.0.1")
+    bench.host.ip(f"route add 10.9.1.0/24 dev {SHAPER}", f"route add 10.9.2.0/24 dev {SHAPER}")
+    bench.look()
+    bench.host.ip("address del 10.8.0.1/32 dev eth1", "address add 10.8.0.1/32 dev eth1")
+    bench.look()
+    bench.look()
+    assert caplog.text.count(f"ip route add {words} dev {SHAPER}") == 1
+    bench.host.ip(f"route del 10.9.1.0/24 dev {SHAPER}")
+    bench.host.ip(f"route replace 10.9.2.0/24 dev {SHAPER} mtu 1400")
+    bench.look()
+    told = [(each.levelname, each.getMessage()) for each in caplog.records]
+    assert told[1:] == [("INFO", f"{SHAPER}: route 10.9.1.0/24 was removed")]
