@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from shaper.packet.flow import identify
@@ -64,6 +65,7 @@ _QUIET_NS = 10_000_000_000  # between two pieces of news
 _MAX_SENT = 1024
 _MAX_AGE_NS = 50_000_000  # from sending a frame to its return
 _NEXT_FRAMES = 4  # that is how many may be lost in a row, and one
+_LAST_FRAMES = 8  # that are looked at where a flow was lost track of
 _MAX_FLOWS = 64
 _TAIL_BYTES = 24
 _FADING = 31 / 32
@@ -200,7 +202,7 @@ class RingWatch:
     def _resynchronize(self, flow: _Flow, arrived_bytes: int) -> None:
         """Go on from the last frame that an arrival may be a copy of, if there is one."""
         flow.missed = flow.missed * _FADING + 1
-        for sent in reversed(self._sent):
+        for sent in islice(reversed(self._sent), _LAST_FRAMES):
             if self.now_ns - sent.at_ns > _MAX_AGE_NS:
                 return
             if _is_encapsulation(arrived_bytes - sent.length):
