@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 
-from shapecfg.reply import Shaper
+from shapecfg.reply import Shaper, Statistics
 from shaper.units import format_measured_rate, format_rate, format_size
 
 NO_RATE = "none"
@@ -16,6 +17,7 @@ _INDENT = "    "
 def describe(shaper: Shaper, *, is_detailed: bool, has_statistics: bool) -> str:
     """Return the lines of one shaper, without the last line's end."""
     lines = [_summary(shaper)]
+    lines += [f"ALARM {alarm['alarm']}: {alarm['sentence']}" for alarm in shaper["alarms"] or ()]
     if is_detailed:
         lines += _details(shaper)
     if has_statistics:
@@ -92,20 +94,50 @@ def _statistics(shaper: Shaper) -> list[str]:
             f"flows {stats['flows']} marked {stats['ecn_marks']} delay {_milliseconds(delay_ns)}"
             f" p99 {_milliseconds(delay_p99_ns)}"
         )
-    achieved_bits = stats["achieved_bits"]
-    if achieved_bits is not None:
-        lines.append(_achieved(achieved_bits, shaper["options"]["rate_bits"]))
-    return lines
+    return lines + _achieved(stats, shaper["options"]["rate_bits"])
 
 
 def _milliseconds(time_ns: int) -> str:
     return f"{time_ns / 1_000_000:.1f}ms"
 
 
-def _achieved(achieved_bits: int, rate_bits: int) -> str:
-    """Return the rate while there was work, and its share of the rate that is set."""
-    text = f"achieved {format_measured_rate(achieved_bits)} while busy"
-    if rate_bits == 0:
-        return text
+def _achieved(stats: Statistics, rate_bits: int) -> list[str]:
+    """Return the rate while there was work: lately, in all, and in the worst second."""
+    lately, total, since = stats["lately_bits"], stats["achieved_bits"], stats["achieved_since"]
+    packets = stats["lately_packets"]
+    lines = []
+    if lately is not None:
+        text = f"achieved {_share_of(lately, rate_bits)} in the last 10s"
+        if total is not None and since is not None:
+            text += f", {_percent(total, rate_bits)} since {_clock(since)}"
+        lines.append(text)
+    elif total is not None:
+        began = f" since {_clock(since)}" if since is not None else ""
+        lines.append(f"achieved {_share_of(total, rate_bits)}{began}")
+    if lately is None and packets:
+        frames = "1 frame" if packets == 1 else f"{packets} frames"
+        lines.append(f"{frames} in the last 10s: too few to tell what it achieves")
+    if stats["worst_bits"] is not None:
+        worst = _share_of(stats["worst_bits"], rate_bits)
+        lines.append(f"worst second of the last hour {worst}")
+    return lines
+
+
+def _share_of(achieved_bits: int, rate_bits: int) -> str:
+    """Return a rate while there was work, and its share of the rate that is set."""
+    text = f"{format_measured_rate(achieved_bits)} while busy"
+    return f"{text} ({_percent(achieved_bits, rate_bits)})" if rate_bits else text
+
+
+def _percent(achieved_bits: int, rate_bits: int) -> str:
+    if not rate_bits:
+        return format_measured_rate(achieved_bits)
     hundredths = (achieved_bits * 10_000 + rate_bits // 2) // rate_bits
-    return f"{text} ({hundredths // 100}.{hundredths % 100:02}% of rate)"
+    return f"{hundredths // 100}.{hundredths % 100:02}%"
+
+
+def _clock(seconds: int) -> str:
+    """Return a time of this day as 14:02, and of another with its date."""
+    then, now = time.localtime(seconds), time.localtime()
+    is_today = then[:3] == now[:3]
+    return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", then)

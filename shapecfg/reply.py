@@ -37,6 +37,20 @@ class Statistics(TypedDict):
     delay_ns: int | None
     delay_p99_ns: int | None
     achieved_bits: int | None
+    busy_ns: int | None
+    busy_bytes: int | None
+    lately_bits: int | None
+    lately_packets: int | None
+    worst_bits: int | None
+    achieved_since: int | None
+
+
+class Alarm(TypedDict):
+    """What is wrong with a shaper, and since when (seconds since the epoch)."""
+
+    alarm: str
+    sentence: str
+    since: int
 
 
 class Shaper(TypedDict):
@@ -53,6 +67,7 @@ class Shaper(TypedDict):
     options: Settings
     stats: Statistics
     warnings: list[str]
+    alarms: list[Alarm] | None
 
 
 class Shapers(TypedDict):
@@ -106,6 +121,8 @@ def fitted(value: object, wanted: Any) -> Any:
     Of an object the keys of the type are kept, in their order; an absent one is null, as
     varlink allows.
     """
+    if wanted == list[Alarm] | None:  # an older daemon tells of none
+        return [] if value is None else fitted(value, list[Alarm])
     if is_typeddict(wanted) and isinstance(value, dict):
         types = wanted.__annotations__.items()
         return {key: fitted(value.get(key), kind) for key, kind in types}

@@ -221,10 +221,14 @@ def panel(track: Track, width: int) -> Panel:
     lines = graph(list(track.rates), rate_bits, max(_LEAST_WIDTH, width - 4))
     body = [Text(line, style="cyan") for line in lines]
     body += [Text(line) for line in details(track)]
+    body += [
+        Text(f"! {alarm['alarm']}: {alarm['sentence']}", style="bold red")
+        for alarm in shaper["alarms"] or ()
+    ]
     body += [Text(f"! {warning}", style="yellow") for warning in shaper["warnings"]]
     link = f"@{shaper['link']}" if shaper["link"] else ""
     title = f"{shaper['ifname']}{link}  {_limit(rate_bits)}  {shaper['state']}"
-    is_well = shaper["state"] == "active" and not shaper["warnings"]
+    is_well = shaper["state"] == "active" and not (shaper["warnings"] or shaper["alarms"])
     return Panel(
         Group(*body), title=title, title_align="left", border_style="green" if is_well else "red"
     )

@@ -93,6 +93,10 @@ class Board:
         counts = (min(count, MAX_COUNT) for count in self.row(slot))
         return dict(zip(FIELDS, counts, strict=False))
 
+    def snapshot(self, slots: int) -> bytes:
+        """Return the first rows as they are now, to be compared row by row."""
+        return bytes(self._memory[: slots * SLOT_WORDS * WORD_BYTES])
+
     def pulse(self, slot: int) -> int:
         """Return the word that a forwarder changes while it runs paths."""
         return self._words[slot * SLOT_WORDS]

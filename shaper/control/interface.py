@@ -37,6 +37,20 @@ class StatsObject(TypedDict):
     delay_ns: int | None
     delay_p99_ns: int | None
     achieved_bits: int | None
+    busy_ns: int
+    busy_bytes: int
+    lately_bits: int | None
+    lately_packets: int
+    worst_bits: int | None
+    achieved_since: int | None
+
+
+class AlarmObject(TypedDict):
+    """What is wrong with a shaper, and since when (seconds since the epoch)."""
+
+    alarm: str
+    sentence: str
+    since: int
 
 
 class ShaperObject(TypedDict):
@@ -53,6 +67,7 @@ class ShaperObject(TypedDict):
     options: OptionsObject
     stats: StatsObject
     warnings: list[str]
+    alarms: list[AlarmObject]
 
 
 class AddedObject(TypedDict):

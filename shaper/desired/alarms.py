@@ -3,7 +3,7 @@
     slow      busy throughout five seconds, and in each below 98 % of its rate
     stalled   its forwarder does not answer
     faults    frames were dropped for a reason that is a fault, in the last five seconds
-    bypassed  traffic that is routed through it leaves by another way, for five seconds
+    bypassed  traffic that was routed through it leaves by another way, for three seconds
 
 An idle shaper is never slow, and one that is merely overloaded drops for reasons that are none of
 these. An alarm ends with the first second that is good (slow, stalled, bypassed) or after five
@@ -27,6 +27,8 @@ GOOD_PERCENT = 98
 PATIENCE_SECONDS = 5
 FAULTS = ("nobufs", "oversize", "error", "crash", "master")
 
+# Chosen: it takes up to two seconds to find out, and two more to see that something leaves.
+_BYPASS_SECONDS = 3
 # Chosen: a second in which the rate is in use for less has its edges measured.
 _BUSY_SHARE_PERCENT = 50
 _MOST_INTERVAL_SECONDS = 3  # a longer one says that the observer stood still
@@ -138,7 +140,7 @@ class Alarms:
 
     def _judge_way(self, seen: Observation) -> list[Change]:
         self._bypassed_seconds = self._bypassed_seconds + 1 if seen.bypass else 0
-        if seen.bypass and self._bypassed_seconds < PATIENCE_SECONDS:
+        if seen.bypass and self._bypassed_seconds < _BYPASS_SECONDS:
             return []
         return self._set(Alarm.BYPASSED, bool(seen.bypass), seen.bypass)
 

@@ -36,6 +36,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.messages import Message, decode
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Wire
+from shaper.network import IpNetwork
 
 # Specified: include/uapi/linux/rtnetlink.h, netlink.h, if_addr.h, asm-generic/socket.h.
 _RTMGRP_LINK = 0x1
@@ -180,6 +181,18 @@ class Netlink:
             if any(_leads_somewhere(message) for message in messages):
                 return True
         return False
+
+    def networks_through(self, ifindex: int) -> list[IpNetwork]:
+        """Return the destinations of unicast routes, of any table, that leave through a device."""
+        found = []
+        for family, nowhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            what = f"list the routes through device {ifindex}"
+            request = filled(rtmsg(), family=family, RTA_OIF=ifindex)
+            for message in self._ask(what, RTM_GETROUTE, DUMP, request):
+                if _leads_somewhere(message):
+                    address = message.get_attr("RTA_DST") or nowhere
+                    found.append(ipaddress.ip_network(f"{address}/{message['dst_len']}"))
+        return found
 
     async def set_link(self, ifindex: int, **attributes: object) -> None:
         """Change attributes of a device, in one request."""

@@ -33,6 +33,7 @@ from shaper.supervisor.change import change
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.report import may_lack_route, report, report_absent, route_warning
+from shaper.supervisor.truth import Truth
 
 # Chosen.
 _MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
@@ -48,11 +49,13 @@ class Commands:
 
     Attributes:
         inventory: returns what concerns each shaper in the kernel; nothing until there is one.
+        truth: returns what a shaper achieved lately, and its alarms; None until that is looked at.
     """
 
     def __init__(self, supervisor: Supervisor, hz: int) -> None:
         self.hz = hz
         self.inventory: Callable[[], dict[str, Network]] = dict
+        self.truth: Callable[[Device, dict[str, int]], Truth | None] = _not_known
         self._supervisor = supervisor
 
     def show(self, ifname: str | None) -> list[ShaperObject]:
@@ -80,6 +83,7 @@ class Commands:
             own = self._supervisor.links.index(device.ifindex)
             if own is None or device.plan is None:
                 continue
+            counted = self._supervisor.counters(device)
             findings = self._supervisor.inspector.findings(device, settings)
             shown.append(
                 report(
@@ -87,10 +91,11 @@ class Commands:
                     device.plan,
                     own,
                     device.master_name or device.spec.master_now or device.spec.master,
-                    self._supervisor.counters(device),
+                    counted,
                     ring_drops=drops.get(device.spec.ifname, 0),
                     warnings=[*map(str, findings), *_capture_warnings(device)],
                     is_stalled=self._supervisor.is_stalled(device),
+                    truth=self.truth(device, counted),
                 )
             )
         return shown
@@ -325,3 +330,7 @@ def _capture_warnings(device: Device) -> list[str]:
 def _serving_warnings(options: Options) -> list[str]:
     warning = bounds.classic_warning(options)
     return [warning] if warning else []
+
+
+def _not_known(_: Device, __: dict[str, int]) -> Truth | None:
+    return None

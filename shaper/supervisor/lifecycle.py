@@ -19,13 +19,17 @@ from shaper.control.service import Service
 from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
+from shaper.kernel.glance import Glance
 from shaper.kernel.netlink import Netlink
 from shaper.supervisor import signals
+from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.network import kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
+from shaper.supervisor.observer import Observer
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
+from shaper.supervisor.report import in_alarm
 
 _NANOSECONDS = 1_000_000_000
 
@@ -55,12 +59,14 @@ class Daemon:
         self._is_reload_wanted = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._reloader: asyncio.Task[None]
+        self._pool: Pool
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
         store = Store(self._command_line.state_directory)
         async with Netlink() as netlink:
-            supervisor = Supervisor(store, Pool(self._config.forwarders), netlink)
+            self._pool = Pool(self._config.forwarders)
+            supervisor = Supervisor(store, self._pool, netlink)
             commands = Commands(supervisor, self._config.hz)
             service = Service(
                 self._command_line.socket, self._config.group, commands, supervisor.is_forwarder
@@ -73,7 +79,8 @@ class Daemon:
                     commands.inventory = keeper.inventory
                     keeper.start()
                     service.accept()
-                    await self._serve(supervisor)
+                    with contextlib.closing(Glance()) as glance:
+                        await self._serve(supervisor, self._observe(supervisor, commands, glance))
                     await keeper.stop()
                     await supervisor.stop()
                     keeper.withdraw()
@@ -103,8 +110,25 @@ class Daemon:
         signals.unblock()
         self._reloader = loop.create_task(self._reload_on_request(supervisor, commands, service))
 
-    async def _serve(self, supervisor: Supervisor) -> None:
-        watchdog = asyncio.get_running_loop().create_task(self._feed_watchdog(supervisor))
+    def _observe(self, supervisor: Supervisor, commands: Commands, glance: Glance) -> Observer:
+        """Return what looks at the shapers, for `show` and for the status to tell."""
+
+        def name_of(ifindex: int) -> str:
+            link = supervisor.links.index(ifindex)
+            return link.ifname if link is not None else f"device {ifindex}"
+
+        def shapers() -> set[int]:
+            return {device.ifindex for device in supervisor.devices.values()}
+
+        bypasses = Bypasses(glance, supervisor.netlink, name_of, shapers)
+        observer = Observer(supervisor, self._pool.board.snapshot, bypasses)
+        commands.truth = observer.truth
+        return observer
+
+    async def _serve(self, supervisor: Supervisor, observer: Observer) -> None:
+        loop = asyncio.get_running_loop()
+        watching = loop.create_task(observer.run(lambda: self._tell_status(supervisor, observer)))
+        watchdog = loop.create_task(self._feed_watchdog(supervisor))
         self._notifier.ready(supervisor.summary())
         self._has_started.set()
         with contextlib.suppress(OSError):  # a standard output that is full or closed
@@ -113,6 +137,7 @@ class Daemon:
         self._notifier.stopping()
         supervisor.close_door()
         watchdog.cancel()
+        watching.cancel()
         async with self._reloading:  # one that has begun is finished
             self._reloader.cancel()
 
@@ -148,6 +173,9 @@ class Daemon:
         self._config = replace(config, forwarders=self._config.forwarders)
         _log.info("configuration read again")
 
+    def _tell_status(self, supervisor: Supervisor, observer: Observer) -> None:
+        self._notifier.status(supervisor.summary() + in_alarm(observer.alarmed()))
+
     async def _feed_watchdog(self, supervisor: Supervisor) -> None:
         """Ask every forwarder whether it lives, and tell the service manager if all do.
 
@@ -155,7 +183,6 @@ class Daemon:
         """
         interval_ns = watchdog_interval_ns(os.environ) or _PING_INTERVAL_NS
         while True:
-            self._notifier.status(supervisor.summary())
             try:
                 await supervisor.ping()
             except ShaperError as error:

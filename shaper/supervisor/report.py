@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from shaper.channel.board import DROP_REASONS, FIELDS
-from shaper.control.interface import OptionsObject, ShaperObject, StatsObject
+from shaper.control.interface import AlarmObject, OptionsObject, ShaperObject, StatsObject
 from shaper.desired.plan import Plan
 from shaper.model import Capture, Link, Queue, Settings, Spec, State
 from shaper.supervisor.absent import Absent
+from shaper.supervisor.truth import Truth
+
+# Chosen.
+_NAMED = 3  # shapers in alarm that the summary names
 
 
 def report(
@@ -19,6 +23,7 @@ def report(
     ring_drops: int,
     warnings: list[str],
     is_stalled: bool = False,
+    truth: Truth | None = None,
 ) -> ShaperObject:
     """Return a shaper as it is shown.
 
@@ -31,7 +36,9 @@ def report(
         ring_drops: frames the kernel dropped before they could be read.
         warnings: what an administrator should know.
         is_stalled: its forwarder does not answer, or is being replaced.
+        truth: what it achieved lately, and its alarms; None: not known.
     """
+    truth = truth or Truth(counters["busy_ns"], counters["busy_bytes"])
     return ShaperObject(
         ifname=spec.ifname,
         ifindex=own.ifindex,
@@ -42,14 +49,26 @@ def report(
         operstate=own.operstate,
         mtu=own.mtu,
         options=_options(spec, plan.settings),
-        stats=_stats(spec, counters, ring_drops),
+        stats=_stats(spec, counters, ring_drops, truth),
         warnings=warnings,
+        alarms=[
+            AlarmObject(alarm=kind, sentence=sentence, since=since)
+            for kind, sentence, since in truth.alarms
+        ],
     )
 
 
 def summary(number: int, active: int) -> str:
     """Return how many shapers there are, and how many of them pass traffic."""
     return f"{number} shaper{'' if number == 1 else 's'}, {active} active"
+
+
+def in_alarm(ifnames: list[str]) -> str:
+    """Return what the summary ends with where shapers are in alarm."""
+    if not ifnames:
+        return ""
+    more = f" and {len(ifnames) - _NAMED} more" if len(ifnames) > _NAMED else ""
+    return f", in alarm: {', '.join(ifnames[:_NAMED])}{more}"
 
 
 def may_lack_route(shown: ShaperObject) -> bool:
@@ -78,8 +97,9 @@ def report_absent(absent: Absent) -> ShaperObject:
         operstate="NOTPRESENT",
         mtu=0,
         options=_options(spec, None),
-        stats=_stats(spec, dict.fromkeys(FIELDS, 0), 0),
+        stats=_stats(spec, dict.fromkeys(FIELDS, 0), 0, Truth(0, 0)),
         warnings=[absent.sentence],
+        alarms=[],
     )
 
 
@@ -93,10 +113,14 @@ def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
     )
 
 
-def _stats(spec: Spec, counters: dict[str, int], ring_drops: int) -> StatsObject:
+def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) -> StatsObject:
     tells_delays = spec.options.queue is Queue.FQ_CODEL
     dropped = {reason: counters[reason] for reason in DROP_REASONS}
     busy_ns = counters["busy_ns"]
+    if truth.since is not None:
+        achieved_bits = truth.total.bits
+    else:
+        achieved_bits = counters["busy_bytes"] * 8 * 10**9 // busy_ns if busy_ns else None
     return StatsObject(
         sent_bytes=counters["sent_bytes"],
         sent_packets=counters["sent_packets"],
@@ -108,5 +132,11 @@ def _stats(spec: Spec, counters: dict[str, int], ring_drops: int) -> StatsObject
         flows=counters["flows"],
         delay_ns=counters["delay_ns"] if tells_delays else None,
         delay_p99_ns=counters["delay_p99_ns"] if tells_delays else None,
-        achieved_bits=counters["busy_bytes"] * 8 * 10**9 // busy_ns if busy_ns else None,
+        achieved_bits=achieved_bits,
+        busy_ns=truth.busy_ns,
+        busy_bytes=truth.busy_bytes,
+        lately_bits=truth.lately.bits,
+        lately_packets=truth.lately.packets,
+        worst_bits=truth.worst_bits,
+        achieved_since=truth.since,
     )

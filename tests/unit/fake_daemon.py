@@ -43,8 +43,15 @@ SHAPER: dict[str, Any] = {
         "delay_ns": None,
         "delay_p99_ns": None,
         "achieved_bits": 63990,
+        "busy_ns": 10_000_000_000,
+        "busy_bytes": 79_987,
+        "lately_bits": None,
+        "lately_packets": 0,
+        "worst_bits": None,
+        "achieved_since": None,
     },
     "warnings": [],
+    "alarms": [],
 }
 
 

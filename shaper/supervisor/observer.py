@@ -1,0 +1,257 @@
+"""Looks at every shaper once a second: what it achieved lately, and whether it is in alarm.
+
+The rows of the board are compared as bytes. One that is as it was a second ago, of a shaper that
+is in no alarm, is not looked at any further once it has been quiet for `_AWAKE_NS`: a thousand
+idle shapers cost one comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
+from shaper.desired.alarms import Alarms, Change, Observation
+from shaper.desired.history import WINDOW_NS, History, Sample, achieved
+from shaper.model import Capture, Options, Queue, State
+from shaper.supervisor.bypass import Bypasses
+from shaper.supervisor.device import Device
+from shaper.supervisor.reconciler import Supervisor
+from shaper.supervisor.truth import Truth
+
+# Chosen.
+_LOOK_SECONDS = 1.0
+_AWAKE_NS = WINDOW_NS + 2_000_000_000  # until nothing in the window tells of work
+_ROW_BYTES = SLOT_WORDS * WORD_BYTES
+_BITS = 8
+
+_log = logging.getLogger(__name__)
+
+Told = Callable[[Device, Change], None]
+
+
+@dataclass
+class Sums:
+    """Busy time and bytes since the shaper was made; those of the board begin anew with a rate.
+
+    Attributes:
+        has_restarted: they did so at the last look.
+    """
+
+    base: tuple[int, int] = (0, 0)
+    last: tuple[int, int] = (0, 0)
+    has_restarted: bool = False
+
+    def now(self, busy_ns: int, busy_bytes: int) -> tuple[int, int]:
+        """Return the sums, given those on the board."""
+        is_anew = busy_ns < self.last[0] or busy_bytes < self.last[1]
+        before = self.last if is_anew else (0, 0)
+        return self.base[0] + before[0] + busy_ns, self.base[1] + before[1] + busy_bytes
+
+    def take(self, busy_ns: int, busy_bytes: int) -> tuple[int, int]:
+        """Return the sums, and go on from there."""
+        sums = self.now(busy_ns, busy_bytes)
+        self.has_restarted = busy_ns < self.last[0] or busy_bytes < self.last[1]
+        self.last = busy_ns, busy_bytes
+        self.base = sums[0] - busy_ns, sums[1] - busy_bytes
+        return sums
+
+
+@dataclass
+class Track:
+    """What is known of one shaper.
+
+    Attributes:
+        since: when its total began, in seconds since the epoch.
+        raised_at: when each alarm was raised, in the same.
+    """
+
+    history: History
+    first: Sample
+    seen: Observation
+    rate_bits: int
+    since: int
+    sums: Sums = field(default_factory=Sums)
+    alarms: Alarms = field(default_factory=Alarms)
+    raised_at: dict[str, int] = field(default_factory=dict)
+    awake_until_ns: int = 0
+
+
+class Observer:
+    """Looks at the shapers of a supervisor.
+
+    Args:
+        supervisor: whose they are.
+        rows: returns the first rows of the board, as they are.
+        bypasses: finds what passes by.
+        on_change: is told of alarms that begin and end.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        rows: Callable[[int], bytes],
+        bypasses: Bypasses | None = None,
+        on_change: Told | None = None,
+    ) -> None:
+        self._supervisor = supervisor
+        self._read_rows = rows
+        self._bypasses = bypasses
+        self._on_change = on_change or tell
+        self._tracks: dict[int, Track] = {}
+        self._rows: dict[int, bytes] = {}
+        self._board = b""
+        self._looked_ns = 0
+
+    async def run(self, then: Callable[[], None]) -> None:
+        """Look once a second, for ever, and call back after each look."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            try:
+                self.look(time.monotonic_ns())
+                then()
+            except Exception:  # one look that fails must not be the last
+                _log.exception("looking at the shapers")
+            due = max(due + _LOOK_SECONDS, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    def look(self, now_ns: int) -> None:
+        """Take in how all shapers are now."""
+        devices = tuple(self._supervisor.devices.values())
+        self._forget_others(devices)
+        board = self._read_rows(max((each.slot for each in devices), default=-1) + 1)
+        is_same, self._board = board == self._board, board
+        still = []
+        for device in devices:
+            row = self._rows.get(device.ifindex, b"")
+            if not is_same or not row:
+                at = device.slot * _ROW_BYTES
+                now = board[at : at + _ROW_BYTES]
+                is_changed, self._rows[device.ifindex] = now != row, now
+            else:
+                is_changed = False
+            if _may_be_passed_by(device):
+                still += [] if is_changed else [device.ifindex]
+                if is_changed and self._bypasses is not None:
+                    self._bypasses.sent(device.ifindex, now_ns)
+            elif self._bypasses is not None:
+                self._bypasses.forget(device.ifindex)
+            self._observe(device, now_ns, is_changed=is_changed)
+        if self._bypasses is not None:
+            self._bypasses.look(still, now_ns)
+        self._looked_ns = now_ns
+
+    def _observe(self, device: Device, now_ns: int, *, is_changed: bool) -> None:
+        track = self._tracks.get(device.ifindex)
+        is_stalled = self._supervisor.is_stalled(device) and _is_active(device)
+        bypass = self._bypasses.of(device.ifindex) if self._bypasses is not None else ""
+        has_news = is_changed or is_stalled or bool(bypass)
+        may_sleep = track is not None and now_ns >= track.awake_until_ns
+        if may_sleep and not has_news and not (track and track.alarms.raised):
+            return
+        counters = self._supervisor.counters(device)
+        if track is None:
+            track = self._tracks[device.ifindex] = _begin(device, counters, now_ns)
+        busy_ns, busy_bytes = track.sums.take(counters["busy_ns"], counters["busy_bytes"])
+        if has_news:
+            if now_ns >= track.awake_until_ns and self._looked_ns:  # it was as before until then
+                track.alarms.observe(replace(track.seen, now_ns=self._looked_ns))
+            track.awake_until_ns = now_ns + _AWAKE_NS
+        sample = Sample(now_ns, busy_ns, busy_bytes, counters["sent_packets"])
+        rate_bits = device.spec.options.rate_bits
+        if track.sums.has_restarted or rate_bits != track.rate_bits:
+            track.rate_bits, track.first, track.since = rate_bits, sample, int(time.time())
+            track.history.restart(sample)
+        track.history.add(sample)
+        track.seen = Observation(
+            now_ns,
+            _judged_rate(device.spec.options),
+            busy_ns,
+            busy_bytes,
+            {reason: counters[reason] for reason in DROP_REASONS},
+            is_stalled=is_stalled,
+            bypass=bypass,
+        )
+        for change in track.alarms.observe(track.seen):
+            self._note(device, track, change)
+
+    def _note(self, device: Device, track: Track, change: Change) -> None:
+        if change.is_raised:
+            track.raised_at[change.alarm] = int(time.time())
+        else:
+            track.raised_at.pop(change.alarm, None)
+        self._on_change(device, change)
+
+    def _forget_others(self, devices: Iterable[Device]) -> None:
+        if len(self._tracks) + len(self._rows) == 0:
+            return
+        known = {device.ifindex for device in devices}
+        for gone in self._tracks.keys() - known:
+            del self._tracks[gone]
+            self._rows.pop(gone, None)
+            if self._bypasses is not None:
+                self._bypasses.forget(gone)
+
+    def truth(self, device: Device, counters: dict[str, int]) -> Truth:
+        """Return what is told of a shaper beside its counters, which are given."""
+        track = self._tracks.get(device.ifindex)
+        if track is None:
+            return Truth(counters["busy_ns"], counters["busy_bytes"])
+        now_ns = self._looked_ns
+        busy_ns, busy_bytes = track.sums.now(counters["busy_ns"], counters["busy_bytes"])
+        sample = Sample(now_ns, busy_ns, busy_bytes, counters["sent_packets"])
+        alarms = track.alarms.raised.items()
+        return Truth(
+            busy_ns,
+            busy_bytes,
+            track.history.lately(),
+            track.history.worst_bits(now_ns),
+            achieved(track.first, sample),
+            track.since,
+            tuple((kind, said, track.raised_at.get(kind, 0)) for kind, said in alarms),
+        )
+
+    def alarmed(self) -> list[str]:
+        """Return the names of the shapers that are in alarm."""
+        devices = self._supervisor.devices.values()
+        return [
+            device.spec.ifname
+            for device in devices
+            if (track := self._tracks.get(device.ifindex)) is not None and track.alarms.raised
+        ]
+
+
+def tell(device: Device, change: Change) -> None:
+    """Log an alarm that begins, and its end."""
+    ifname, kind = device.spec.ifname, change.alarm
+    if change.is_raised:
+        _log.warning("%s: alarm (%s): %s", ifname, kind, change.sentence)
+    else:
+        _log.warning("%s: the alarm is over (%s): %s", ifname, kind, change.sentence)
+
+
+def _begin(device: Device, counters: dict[str, int], now_ns: int) -> Track:
+    first = Sample(now_ns, counters["busy_ns"], counters["busy_bytes"], counters["sent_packets"])
+    rate_bits = device.spec.options.rate_bits
+    seen = Observation(now_ns, 0, 0, 0)
+    return Track(History(first), first, seen, rate_bits, int(time.time()))
+
+
+def _is_active(device: Device) -> bool:
+    return device.plan is not None and device.plan.state is State.ACTIVE
+
+
+def _may_be_passed_by(device: Device) -> bool:
+    return device.spec.capture is Capture.ROUTE and _is_active(device)
+
+
+def _judged_rate(options: Options) -> int:
+    """Return the rate that a shaper is held to: `classic` rounds down to whole bytes a jiffy."""
+    if options.queue is not Queue.CLASSIC:
+        return options.rate_bits
+    step = _BITS * options.hz
+    return options.rate_bits // step * step
