@@ -17,6 +17,7 @@ from shaper import __version__
 from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
+from shaper.supervisor.journal import handler
 from shaper.supervisor.lifecycle import Daemon
 from shaper.supervisor.signals import ignore_harmless
 
@@ -93,7 +94,7 @@ def shaperd(
     Runs in the foreground. SIGTERM stops it and removes the devices; SIGHUP reads the
     configuration again. Use shapecfg to attach devices and set their speed.
     """
-    logging.basicConfig(level=log_level.upper(), format="shaperd: %(levelname)s: %(message)s")
+    logging.basicConfig(level=log_level.upper(), handlers=[handler(os.environ)])
     for library in ("asyncio", "pyroute2"):  # which tell every message they handle
         logging.getLogger(library).setLevel(logging.WARNING)
     config = Path(check) if check else config

@@ -28,6 +28,7 @@ from shaper import __version__
 from shaper.control import interface
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # to ASCII, so any string can be sent
+_WORD_CHARACTERS = 64  # chosen: of each parameter that is logged
 
 
 class NotVarlink(Exception):
@@ -69,6 +70,13 @@ class Call:
     def asks_for_all(self) -> bool:
         """Whether it is the same call whoever makes it, so that an answer can be shared."""
         return not any(value is not None for value in self._parameters.values())
+
+    @property
+    def words(self) -> str:
+        """What is asked for, on one line for the log."""
+        given = {key: value for key, value in self._parameters.items() if value is not None}
+        said = [f"{key}={str(value)[:_WORD_CHARACTERS]!r}" for key, value in given.items()]
+        return " ".join([self.name.rpartition(".")[2], *said])
 
     def answer(self) -> bytes:
         """Make a prompt call. Raises whatever the method does."""

@@ -340,6 +340,8 @@ class _Work:
                 self._after()
                 if not self._call.is_oneway:
                     await send(answer)
+            if not self._call.is_reading:
+                _log.info("uid %d: %s", self._peer.uid, self._call.words)
         except Exception as error:
             self._after()
             answer = self._service.error_answer(error, self._peer, self._call.name)

@@ -131,6 +131,8 @@ class Device:
         if not self._is_open:  # the forwarder refused it
             await self._open()
         await self._flush_if_downed(own)
+        if self.plan is not None and self.plan.state is not plan.state:
+            _log.info("%s: %s, was %s", self.spec.ifname, plan.state, self.plan.state)
         self.plan = plan
         await self._realize_link(plan, changed, own)
         await self._realize_queue(plan, changed, own)

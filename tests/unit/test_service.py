@@ -182,3 +182,17 @@ async def test_without_descriptors_a_crowd_makes_room(
             async with rig.client() as client:
                 assert len(await client.ask(SHOW)) == 1
             assert await hog.is_dropped()
+
+
+@instantly
+async def test_what_people_change_is_logged_with_their_uid(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change that was made has a line; a look and a change that was refused have none."""
+    caplog.set_level("INFO")
+    async with rig.serving(), rig.client() as client:
+        await client.ask(SHOW, DETACH)
+        rig.shapers.failure = NoSuchShaper("shaper0: no such shaper")
+        await client.ask(DETACH)
+    lines = [each.getMessage() for each in caplog.records if "uid" in each.getMessage()]
+    assert lines == ["uid 0: Detach ifname='shaper0'"]
