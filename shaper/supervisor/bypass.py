@@ -24,7 +24,7 @@ from shaper.network import IpAddress, IpNetwork
 
 # Chosen.
 _LOOK_NS = 1_500_000_000  # between two looks at one shaper that is not under suspicion
-_LOOKS_NS = 1_000_000
+_LOOKS_NS = 500_000
 _LEARN_NS = 5_000_000_000  # between two lists of the routes of one shaper
 _LISTS_SHARE = 500
 _MOST_TARGETS = 4  # of a shaper; a look is at one of them
@@ -76,44 +76,59 @@ class Bypasses:
         self._shapers = shapers
         self._ways: dict[int, Way] = {}
         self._queue: deque[int] = deque()  # whose turn is next
+        self._suspects: set[int] = set()
         self._lists_at_ns = 0  # when routes may be listed again
 
     def of(self, ifindex: int) -> str:
         """Return how traffic passes a shaper by; empty where it does not."""
+        if ifindex not in self._suspects:
+            return ""
         way = self._ways.get(ifindex)
         return way.bypass if way is not None else ""
 
     def forget(self, ifindex: int) -> None:
         """Forget a shaper that is gone, or that takes nothing by route any more."""
         self._ways.pop(ifindex, None)
+        self._suspects.discard(ifindex)
 
     def sent(self, ifindex: int, now_ns: int) -> None:
         """Note that a shaper has sent: nothing passes by, and it has routes."""
-        way = self._ways.setdefault(ifindex, Way())
+        way = self._way(ifindex)
         way.clear()
+        self._suspects.discard(ifindex)
         self._learn(ifindex, way, now_ns)
 
     def look(self, still: Collection[int], now_ns: int) -> None:
         """Look at shapers whose counts stand still, those under suspicion first."""
         until_ns = time.monotonic_ns() + _LOOKS_NS
-        candidates = {each: self._ways.setdefault(each, Way()) for each in still}
-        for ifindex, way in candidates.items():
-            if way.suspect is not None:
-                self._look_at(ifindex, way, now_ns)
-        self._queue.extend(candidates.keys() - set(self._queue))
+        standing = set(still)
+        for ifindex in self._suspects & standing:
+            self._look_at(ifindex, self._way(ifindex), now_ns)
+        for ifindex in standing - self._ways.keys():
+            self._way(ifindex)
         for _ in range(len(self._queue)):
-            if time.monotonic_ns() > until_ns:
-                return
+            way = self._ways.get(self._queue[0])
+            is_recent = way is not None and now_ns - way.looked_ns < _LOOK_NS
+            if is_recent or time.monotonic_ns() > until_ns:
+                return  # those behind it have been looked at later
             ifindex = self._queue.popleft()
-            next_way = candidates.get(ifindex)
-            if next_way is None:
+            if way is None:
                 continue
             self._queue.append(ifindex)
-            if next_way.suspect is None and now_ns - next_way.looked_ns >= _LOOK_NS:
-                self._look_at(ifindex, next_way, now_ns)
+            if ifindex in standing and ifindex not in self._suspects:
+                self._look_at(ifindex, way, now_ns)
+            way.looked_ns = now_ns
+
+    def _way(self, ifindex: int) -> Way:
+        way = self._ways.get(ifindex)
+        if way is None:
+            way = self._ways[ifindex] = Way()
+            if ifindex not in self._queue:
+                self._queue.appendleft(ifindex)
+        return way
 
     def _look_at(self, ifindex: int, way: Way, now_ns: int) -> None:
-        way.looked_ns = now_ns
+        self._suspects.discard(ifindex)
         if not way.targets or way.suspect is None:
             self._learn(ifindex, way, now_ns)
         if not way.targets:
@@ -127,6 +142,7 @@ class Bypasses:
             return
         sent = self._glance.sent_packets(leaving) or 0
         before, way.suspect = way.suspect, (leaving, sent)
+        self._suspects.add(ifindex)
         if way.bypass:
             return
         if before is not None and before[0] == leaving and sent > before[1]:
