@@ -19,6 +19,7 @@ from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
 from shaper.supervisor.journal import handler
 from shaper.supervisor.lifecycle import Daemon
+from shaper.supervisor.network import withdraw_all
 from shaper.supervisor.signals import ignore_harmless
 
 DEFAULT_SOCKET = Path("/run/shaper/org.shaper")
@@ -78,6 +79,9 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
     flag_value="",
     help="Validate the configuration, or FILE, and exit. Works as any user.",
 )
+@click.option(
+    "--withdraw", is_flag=True, help="Remove the routes and rules that shapers declared, and exit."
+)
 @click.version_option(__version__, prog_name="shaperd")
 def shaperd(
     socket: Path,
@@ -88,6 +92,7 @@ def shaperd(
     config: Path | None,
     log_level: str,
     check: str | None,
+    withdraw: bool,
 ) -> None:
     """Create shaper devices and forward what is routed to them, each at its own speed.
 
@@ -97,6 +102,9 @@ def shaperd(
     logging.basicConfig(level=log_level.upper(), handlers=[handler(os.environ)])
     for library in ("asyncio", "pyroute2"):  # which tell every message they handle
         logging.getLogger(library).setLevel(logging.WARNING)
+    if withdraw:
+        withdraw_all()
+        return
     config = Path(check) if check else config
     command_line = CommandLine(
         socket=socket,

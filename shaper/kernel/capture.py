@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -59,14 +59,32 @@ class Held(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """What outlives this daemon holds descriptors for us, by name."""
+
+    def put(self, name: str, descriptor: int) -> None:
+        """Have a descriptor kept."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Have it kept no more."""
+        ...
+
+    def take(self, name: str) -> int | None:
+        """Return what an earlier daemon had kept, which is the caller's now; or None."""
+        ...
+
+
 class Captor:
     """The programs of one daemon, and the sockets that they tell from those of others.
 
     Args:
+        keeper: what holds links over a restart; None: nothing does.
         has_tcx: whether to try links at all.
     """
 
-    def __init__(self, *, has_tcx: bool = True) -> None:
+    def __init__(self, keeper: Keeper | None = None, *, has_tcx: bool = True) -> None:
+        self._keeper = keeper
         self._mark = secrets.randbits(32) | 1
         self._has_tcx = has_tcx
         # By shaper: the cookie of its socket, and the shaper again if no other one sends by it.
@@ -111,6 +129,10 @@ class Captor:
             self._take(wanted, taken)
             undoing.pop_all()
         return taken
+
+    def rest(self) -> None:
+        """Leave the links to the keeper from now on: closing them takes no program away."""
+        self._keeper = None
 
     def close(self) -> None:
         """Let go of everything."""
@@ -163,28 +185,56 @@ class Captor:
         try:
             held: Held | None = None
             if self._has_tcx:
-                held = self._link(descriptor, ifindex, hook, rank)
+                held = self._link(descriptor, wanted.shaper, ifindex, hook, rank)
             if held is None:
                 held = self._filter(descriptor, f"shaper-{name}", wanted, ifindex, hook, rank)
         finally:
             os.close(descriptor)
         taken.held.append(held)
 
-    def _link(self, program: int, ifindex: int, hook: Hook, rank: int) -> _Link | None:
-        """Attach by a link, behind those of ours that come first; None on an older kernel."""
+    def _link(
+        self, program: int, shaper: int, ifindex: int, hook: Hook, rank: int
+    ) -> _Link | None:
+        """Attach by a link, behind those of ours that come first; None on an older kernel.
+
+        A link that an earlier daemon left has its program exchanged, so that no frame passes by.
+        """
         placed = self._placed.setdefault((ifindex, hook), [])
         placed[:] = [each for each in placed if each[1].descriptor is not None]
         position = sum(other <= rank for other, _ in placed)
         after = placed[position - 1][1].descriptor if position else None
-        try:
-            link = _Link(bpf.attach(program, ifindex, hook, after_link=after))
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            self._has_tcx = False
-            return None
+        name = f"link-{ifindex}-{hook.value}-{shaper}-{rank}"
+        descriptor = self._take_kept(name, program)
+        if descriptor is None:
+            try:
+                descriptor = bpf.attach(program, ifindex, hook, after_link=after)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._has_tcx = False
+                return None
+            if self._keeper is not None:
+                self._keeper.put(name, descriptor)
+        link = _Link(descriptor, lambda: self._drop(name))
         placed.insert(position, (rank, link))
         return link
+
+    def _take_kept(self, name: str, program: int) -> int | None:
+        """Return a link that an earlier daemon left, with this program in it; or None."""
+        descriptor = self._keeper.take(name) if self._keeper is not None else None
+        if descriptor is None:
+            return None
+        try:
+            bpf.replace_program(descriptor, program)
+        except OSError:  # its device is gone
+            os.close(descriptor)
+            self._drop(name)
+            return None
+        return descriptor
+
+    def _drop(self, name: str) -> None:
+        if self._keeper is not None:
+            self._keeper.drop(name)
 
     def _filter(
         self, program: int, name: str, wanted: Wanted, ifindex: int, hook: Hook, rank: int
@@ -249,11 +299,13 @@ class Taken:
 class _Link:
     """A program that is held by the descriptor of its link."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, on_close: Callable[[], None]) -> None:
         self.descriptor: int | None = descriptor
+        self._on_close = on_close
 
     def close(self) -> None:
         if self.descriptor is not None:
+            self._on_close()
             os.close(self.descriptor)
         self.descriptor = None
 

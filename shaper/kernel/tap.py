@@ -53,6 +53,7 @@ class Tap:
 
     Args:
         ifname: the device to make, or to adopt if it is one of ours that was left behind.
+        kept: an open descriptor of it, which outlived an earlier daemon; it is closed here.
 
     Raises:
         Busy: another process holds it, or it is no TAP.
@@ -60,11 +61,12 @@ class Tap:
         KernelRefused: there is no /dev/net/tun, or the kernel refused otherwise.
     """
 
-    def __init__(self, ifname: str) -> None:
+    def __init__(self, ifname: str, kept: int | None = None) -> None:
         self.ifname = ifname
-        self._descriptor = _open_device()
+        self._descriptor = _open_device() if kept is None else kept
         try:
-            self._attach()
+            if kept is None:
+                self._attach()
             self._set(_TUNSETOWNER, os.geteuid())
             with contextlib.suppress(KernelRefused):  # a user namespace without this group
                 self._set(_TUNSETGROUP, MARK)
@@ -79,16 +81,7 @@ class Tap:
 
     def name(self) -> str | None:
         """Return what the device is called now, wherever it is; None once it is deleted."""
-        request = bytearray(_IFREQ.size)
-        try:
-            fcntl.ioctl(self._descriptor, _TUNGETIFF, request)
-        except OSError as error:
-            if error.errno != errno.EBADFD:
-                raise KernelRefused(
-                    f"cannot look at {self.ifname}: {error.strerror}", error.errno or errno.EIO
-                ) from error
-            return None
-        return bytes(request[:IFNAMSIZ]).rstrip(b"\0").decode(errors="surrogateescape")
+        return name_of(self._descriptor)
 
     def is_here(self) -> bool:
         """Whether the device is in our network namespace; it may have been moved to another."""
@@ -128,6 +121,12 @@ class Tap:
             self._set(_TUNSETPERSIST, 0)
         self.close()
 
+    def rest(self) -> None:
+        """Let go of a device that others hold: it goes with the last of them."""
+        with contextlib.suppress(KernelRefused):
+            self._set(_TUNSETPERSIST, 0)
+        self.close()
+
     def close(self) -> None:
         """Let go of the device and leave it where it is."""
         os.close(self._descriptor)
@@ -147,6 +146,22 @@ class Tap:
             fcntl.ioctl(self._descriptor, _TUNSETIFF, request)
         except OSError as error:
             raise _refusal(self.ifname, error) from error
+
+
+def name_of(descriptor: int) -> str | None:
+    """Return what the device of an open TAP is called now; None once it is deleted.
+
+    Raises KernelRefused when the descriptor is no TAP.
+    """
+    request = bytearray(_IFREQ.size)
+    try:
+        fcntl.ioctl(descriptor, _TUNGETIFF, request)
+    except OSError as error:
+        if error.errno == errno.EBADFD:
+            return None
+        number = error.errno or errno.EIO
+        raise KernelRefused(f"cannot look at a TAP: {error.strerror}", number) from error
+    return bytes(request[:IFNAMSIZ]).rstrip(b"\0").decode(errors="surrogateescape")
 
 
 def _open_device() -> int:

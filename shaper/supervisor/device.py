@@ -67,6 +67,7 @@ class Device:
         self.ifindex = ifindex
         self.slot = slot
         self.last_refusal = ""  # what was last logged of it, so that trying again is not
+        self.was_kept = False  # it outlived a restart, with its carrier and its routes
         self.was_adopted = False  # an earlier daemon made the device, and it may have routes
         self.last_obstacle: str | None = None  # the same of why its master cannot be used
         self.master_since = -math.inf  # when the master was found by its name, if it was
@@ -90,7 +91,14 @@ class Device:
         self._was_up = False
 
     async def prepare(self) -> None:
-        """Silence the device: no address of its own, no solicitation, no carrier."""
+        """Silence the device: no address of its own, no solicitation, no carrier.
+
+        One that outlived a restart is as it should be, and stays so: it has carrier and routes.
+        """
+        if self.was_kept:
+            self._had_carrier = True
+            await self._neighbours.prepare(self.ifindex)
+            return
         self._tap.set_carrier(is_on=False)
         await self._silence(ifalias=ALIAS_PREFIX)
 
@@ -216,6 +224,11 @@ class Device:
             await self.remove()
         except (ShaperError, OSError) as error:
             _log.warning("%s: cannot be removed: %s", self.spec.ifname, error)
+
+    async def rest(self) -> None:
+        """Let go of a device that the service manager holds, for a successor or until it ends."""
+        await self._close_path()
+        self._tap.rest()
 
     async def abandon(self) -> None:
         """Let go of a device that is gone already, or that is left for a successor to adopt."""

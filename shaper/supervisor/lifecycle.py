@@ -24,6 +24,7 @@ from shaper.kernel.netlink import Netlink
 from shaper.supervisor import signals
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.commands import Commands
+from shaper.supervisor.keepsakes import Keepsakes
 from shaper.supervisor.network import kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 from shaper.supervisor.observer import Observer
@@ -66,7 +67,8 @@ class Daemon:
         store = Store(self._command_line.state_directory)
         async with Netlink() as netlink:
             self._pool = Pool(self._config.forwarders)
-            supervisor = Supervisor(store, self._pool, netlink)
+            keepsakes = Keepsakes.open(self._notifier, os.environ)
+            supervisor = Supervisor(store, self._pool, netlink, keepsakes)
             commands = Commands(supervisor, self._config.hz)
             service = Service(
                 self._command_line.socket, self._config.group, commands, supervisor.is_forwarder
@@ -82,8 +84,13 @@ class Daemon:
                     with contextlib.closing(Glance()) as glance:
                         await self._serve(supervisor, self._observe(supervisor, commands, glance))
                     await keeper.stop()
-                    await supervisor.stop()
-                    keeper.withdraw()
+                    if supervisor.is_kept:
+                        # Whether this is a restart the manager knows alone. If it is not, the
+                        # devices go with what it holds, and `shaperd --withdraw` takes the rest.
+                        await supervisor.rest()
+                    else:
+                        await supervisor.stop()
+                        keeper.withdraw()
                     await asyncio.sleep(_LAST_WORDS_SECONDS)
             except BaseException:
                 # Whatever went wrong, traffic must not start to leave unshaped because of it.

@@ -312,6 +312,12 @@ def subjects(supervisor: Devices) -> list[Subject]:
     return found
 
 
+def withdraw_all() -> None:
+    """Remove every route and rule that bears our protocol, whichever daemon left it."""
+    with contextlib.closing(Wire()) as wire:
+        NetworkKeeper(Routing(wire), list).withdraw()
+
+
 @contextlib.asynccontextmanager
 async def kept(supervisor: Devices) -> AsyncIterator[NetworkKeeper]:
     """Keep declarations true, from when the supervisor has started on."""

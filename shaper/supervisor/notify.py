@@ -15,6 +15,7 @@ from collections.abc import Mapping
 # Chosen: sd_watchdog_enabled(3) recommends two; with four a report that had to be left out, and a
 # stuck forwarder that is replaced meanwhile, are made good before the manager acts.
 REPORTS_PER_WATCHDOG = 4
+_STORE_SECONDS = 1.0
 
 
 class Notifier:
@@ -50,13 +51,26 @@ class Notifier:
         """
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")
 
-    def _send(self, message: str) -> None:
+    def store(self, name: str, descriptor: int) -> None:
+        """Have the manager keep a descriptor over a restart of the service."""
+        self._send(f"FDSTORE=1\nFDPOLL=0\nFDNAME={name}", descriptor)
+
+    def unstore(self, name: str) -> None:
+        """Have it keep those of this name no more."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
+    def _send(self, message: str, descriptor: int | None = None) -> None:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.setblocking(False)
+            # A descriptor that was not sent would be missed; the manager takes it within moments.
+            channel.settimeout(_STORE_SECONDS if descriptor is not None else 0.0)
             with contextlib.suppress(OSError):
-                channel.sendto(message.encode(), self._address)
+                if descriptor is None:
+                    channel.sendto(message.encode(), self._address)
+                else:
+                    channel.connect(self._address)
+                    socket.send_fds(channel, [message.encode()], [descriptor])
 
 
 def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -28,19 +27,20 @@ from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
 from shaper.supervisor.inspector import Inspector
+from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.read_faults import ReadFaults
 from shaper.supervisor.report import summary
 from shaper.supervisor.sockets import MasterSockets
-from shaper.supervisor.taps import open_tap
+from shaper.supervisor.taps import Taps
 from shaper.supervisor.together import together
 from shaper.supervisor.watcher import Watcher
 
 # Chosen.
 _RETRY_SECONDS = 0.2  # after a part of a plan was refused; traffic is owed within a second
 _RELEASE_SECONDS = 30.0  # the kernel took 12.6 to 14.8 to close the 1000 TAPs of a dead forwarder
-_TELL_SECONDS = 60.0  # between two lines on the same TAP that cannot be read
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Supervisor:
         store: where what is wanted survives.
         pool: the forwarders.
         netlink: an open connection to the kernel.
+        keepsakes: what outlives a restart.
 
     Attributes:
         devices: every shaper that has a device here, by its name.
@@ -59,13 +60,18 @@ class Supervisor:
         lock: held by whoever changes one.
         links: all network devices.
         masters: which of them each shaper is bound to.
+        is_kept: devices outlive this daemon, until the service is stopped.
         on_reconciled: called after a shaper or what it depends on may have changed.
     """
 
-    def __init__(self, store: Store, pool: Pool, netlink: Netlink) -> None:
+    def __init__(
+        self, store: Store, pool: Pool, netlink: Netlink, keepsakes: Keepsakes = NOTHING_KEPT
+    ) -> None:
         self.netlink = netlink
+        self.is_kept = keepsakes.is_kept
+        self._taps = Taps(keepsakes)
         self._sockets = MasterSockets()
-        self._told_at: dict[int, float] = {}  # of a slot: when the log last told of its TAP
+        self._faults = ReadFaults()
         self._store = store
         self._pool = pool
         self._watcher = Watcher(netlink, self._links_changed)
@@ -76,9 +82,9 @@ class Supervisor:
         self._by_index: dict[int, Device] = {}
         self.masters = Masters(self.links, self._by_index)
         self.lock = asyncio.Lock()
-        self.on_reconciled: Callable[[], None] = _nothing
+        self.on_reconciled: Callable[[], None] = lambda: None
         self._has_started = False
-        self.captor = Captor()
+        self.captor = Captor(keepsakes if keepsakes.is_kept else None)
         self._groups = Groups(self._watcher.mark)
         self._is_stopping = False
         self._is_over = False  # what is wanted is no longer what there is
@@ -98,19 +104,20 @@ class Supervisor:
         await self._watcher.start()
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         self._expected = set(inherited)
+        self._taps.find_kept()
         async with self.lock:
             await together(
                 self._start_one(spec, release if spec.ifname in inherited else 0) for spec in specs
             )
             self.save()
+        self._taps.give_up_the_rest()
         self._has_started = True
 
     async def _start_one(self, spec: Spec, release: float) -> None:
-        reason = await self.foreign_reason(spec.ifname)
-        if reason is not None:
-            self.absent.miss(Absent(spec, State.CONFLICT, reason))
-        else:
+        if (reason := await self.foreign_reason(spec.ifname)) is None:
             await self.bring_in(spec, release)
+        else:
+            self.absent.miss(Absent(spec, State.CONFLICT, reason))
 
     async def bring_in(self, spec: Spec, release: float) -> None:
         """Make or adopt a device and make true what is wanted of it, now or later."""
@@ -130,38 +137,42 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Remove the devices, as unloading the module did; the state file stays."""
-        self.close_door()
-        async with self.lock:
-            self._is_over = True
-            await self._pool.stop()
+        async with self._ending(is_removed=True):
             try:
                 await self.netlink.remove_links(self._by_index)
             except ShaperError as error:
                 _log.warning("removing the devices one by one: %s", error)
             for device in self.devices.values():
                 await device.remove_or_tell()
-            self.devices.clear()
-            self._by_index.clear()
-            self.absent.leave(is_removed=True)
-        await self._watcher.stop()
-        self._sockets.close()
-        self._groups.close()
-        self.captor.close()
+
+    async def rest(self) -> None:
+        """End without removing anything: the service manager holds it all, or lets it go."""
+        self.captor.rest()
+        async with self._ending(is_removed=True):
+            for device in self.devices.values():
+                await device.rest()
 
     async def abandon(self) -> None:
         """Leave the devices as a crash would: closed, with their routes, to be adopted later.
 
         Those that a failed start made are removed: nobody can have routes over them yet.
         """
+        async with self._ending(is_removed=False):
+            for device in tuple(self.devices.values()):
+                is_worth_keeping = self._has_started or device.was_adopted
+                await (device.abandon() if is_worth_keeping else device.remove())
+
+    @asynccontextmanager
+    async def _ending(self, *, is_removed: bool) -> AsyncIterator[None]:
+        """Close the door and end the forwarders; let go of everything else afterwards."""
         self.close_door()
-        self._is_over = True
-        await self._pool.stop()
-        for device in tuple(self.devices.values()):
-            is_worth_keeping = self._has_started or device.was_adopted
-            await (device.abandon() if is_worth_keeping else device.remove())
-        self.devices.clear()
-        self._by_index.clear()
-        self.absent.leave(is_removed=False)
+        async with self.lock:
+            self._is_over = True
+            await self._pool.stop()
+            yield
+            self.devices.clear()
+            self._by_index.clear()
+            self.absent.leave(is_removed=is_removed)
         await self._watcher.stop()
         self._sockets.close()
         self._groups.close()
@@ -185,24 +196,24 @@ class Supervisor:
     async def create(self, spec: Spec, release: float = 0) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind.
 
-        Args:
-            spec: what the shaper should be.
-            release: until when, in the event loop's time, whoever holds it may let go of it.
+        `release`: until when, in the event loop's time, whoever holds it may let go of it.
         """
         if (reason := await self.foreign_reason(spec.ifname)) is not None:
             raise Busy(f"{reason} (choose another name)")
         is_there = self.links.name(spec.ifname) is not None
         slot = self._pool.take_slot()
         try:
-            tap = await open_tap(spec.ifname, release)
+            tap, was_kept = await self._taps.open(spec.ifname, release)
         except BaseException:
             self._pool.free_slot(slot)
             raise
         ifindex = socket.if_nametoindex(spec.ifname)
         intake = Intake(self.captor, self.netlink, ifindex)
-        sockets, neighbours = self._sockets, self._watcher.neighbours
-        device = Device(spec, tap, ifindex, slot, self.netlink, neighbours, sockets, intake)
-        device.was_adopted = is_there
+        near = self._watcher.neighbours, self._sockets
+        device = Device(spec, tap, ifindex, slot, self.netlink, *near, intake)
+        device.was_adopted, device.was_kept = is_there, was_kept
+        if not was_kept:
+            self._taps.keep(tap, ifindex)
         self.devices[spec.ifname] = self._by_index[ifindex] = device
         try:
             await device.prepare()
@@ -310,16 +321,16 @@ class Supervisor:
             device.follow(own)
         self.masters.follow(device)
 
-    def look_again(self) -> None:
-        """Have those that are absent looked at again soon."""
-        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._watcher.mark, 0)
+    def look_again(self, ifindex: int = 0) -> None:
+        """Have a device looked at again soon, and with it those that are absent."""
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._watcher.mark, ifindex)
 
     async def _reconcile_or_retry(self, device: Device) -> None:
         try:
             await self.reconcile(device)
         except ShaperError as error:
             self._try_again(device, str(error), is_expected=True)
-        except Exception as error:  # a defect, which must not keep the others from their turn
+        except Exception as error:  # a defect: the others still have their turn
             self._try_again(device, repr(error), is_expected=False)
 
     def _try_again(self, device: Device, refusal: str, *, is_expected: bool) -> None:
@@ -328,8 +339,7 @@ class Supervisor:
                 "%s: %s; trying again", device.spec.ifname, refusal, exc_info=not is_expected
             )
         device.last_refusal = refusal
-        loop = asyncio.get_running_loop()
-        loop.call_later(_RETRY_SECONDS, self._watcher.mark, device.ifindex)
+        self.look_again(device.ifindex)
 
     async def _forwarder_replaced(self, position: int, forwarder: Forwarder) -> None:
         async with self.lock:
@@ -355,10 +365,7 @@ class Supervisor:
         return self._pool.is_forwarder(pid)
 
     def _forwarder_reported(self, event: Event) -> None:
-        """Tell of frames that come back, or of a TAP that cannot be read, once a minute each.
-
-        The forwarder tries such a TAP again by itself. Its device is looked at: it may be gone.
-        """
+        """Look at a device whose TAP cannot be read, as it may be gone, or whose frames return."""
         device = next((each for each in self.devices.values() if each.slot == event.slot), None)
         if device is None:
             return
@@ -366,14 +373,10 @@ class Supervisor:
             self.inspector.note_ring(device)
             return
         self._watcher.mark(device.ifindex)
-        now = asyncio.get_running_loop().time()
-        if now - self._told_at.get(event.slot, -_TELL_SECONDS) >= _TELL_SECONDS:
-            self._told_at[event.slot] = now
-            reason = os.strerror(event.number)
-            _log.error("%s: cannot read its TAP: %s; trying again", device.spec.ifname, reason)
+        self._faults.tell(device, event, asyncio.get_running_loop().time())
 
     def is_stalled(self, device: Device) -> bool:
-        """Whether the forwarder of a shaper does not answer, or is being replaced."""
+        """Whether its forwarder does not answer, or is being replaced."""
         return self._pool.is_stalled(device.slot)
 
     def counters(self, device: Device) -> dict[str, int]:
@@ -383,10 +386,11 @@ class Supervisor:
     def forget(self, device: Device) -> None:
         """Strike a shaper off whose device is gone."""
         del self.devices[device.spec.ifname], self._by_index[device.ifindex]
-        self._told_at.pop(device.slot, None)
+        self._faults.forget(device)
         self._pool.free_slot(device.slot)
         self._groups.forget(device.ifindex)
         self.inspector.forget(device.ifindex)
+        self._taps.forget(device.ifindex)
 
     def save(self) -> list[str]:
         """Write the state file; return a warning if it cannot be, the old one is then kept.
@@ -394,7 +398,3 @@ class Supervisor:
         A teardown is no wish: nothing is written once it has begun.
         """
         return [] if self._is_over else self._store.keep(self.specs().values())
-
-
-def _nothing() -> None:
-    """Do nothing."""

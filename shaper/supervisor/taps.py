@@ -1,16 +1,79 @@
-"""TAPs that a forwarder of an earlier daemon may still hold: opened once it has let go of them."""
+"""TAPs: made, adopted once whoever held them has let go, and kept over a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
-from shaper.errors import Busy
-from shaper.kernel.tap import Tap
+from shaper.errors import Busy, ShaperError
+from shaper.kernel.tap import Tap, name_of
+from shaper.supervisor.keepsakes import Keepsakes
 
 _LOOK_SECONDS = 0.05  # chosen: between two tries
+_KEPT = "tap-"  # chosen: how the names of kept TAPs begin; the index follows
 
 _log = logging.getLogger(__name__)
+
+
+class Taps:
+    """Opens TAPs, and has the service manager keep them over a restart if it keeps anything.
+
+    Args:
+        keepsakes: what it keeps.
+    """
+
+    def __init__(self, keepsakes: Keepsakes) -> None:
+        self._keepsakes = keepsakes
+        self._kept: dict[str, int] = {}
+
+    def find_kept(self) -> None:
+        """Take what outlived an earlier daemon, by what the devices are called now."""
+        for kept in self._keepsakes.names(_KEPT):
+            descriptor = self._keepsakes.take(kept)
+            if descriptor is None:
+                continue
+            name = _name_or_none(descriptor)
+            if name is None:  # it was deleted meanwhile
+                self._keepsakes.drop(kept)
+                os.close(descriptor)
+            else:
+                self._kept[name] = descriptor
+
+    def give_up_the_rest(self) -> None:
+        """Remove what outlived an earlier daemon and is no shaper any more."""
+        for name, descriptor in self._kept.items():
+            _log.warning("%s outlived a restart and is no shaper any more", name)
+            os.close(descriptor)
+        self._kept.clear()
+        self._keepsakes.give_up_the_rest()
+
+    async def open(self, ifname: str, release: float) -> tuple[Tap, bool]:
+        """Return a TAP, made or adopted, and whether it outlived a restart as it was.
+
+        Args:
+            ifname: the device.
+            release: until when, in the event loop's time, whoever holds it may let go of it.
+        """
+        kept = self._kept.pop(ifname, None)
+        if kept is not None:
+            return Tap(ifname, kept), True
+        return await open_tap(ifname, release), False
+
+    def keep(self, tap: Tap, ifindex: int) -> None:
+        """Have a new TAP kept."""
+        self._keepsakes.put(f"{_KEPT}{ifindex}", tap.fileno())
+
+    def forget(self, ifindex: int) -> None:
+        """Have one kept no more, whose device is gone or is to go."""
+        self._keepsakes.drop(f"{_KEPT}{ifindex}")
+
+
+def _name_or_none(descriptor: int) -> str | None:
+    try:
+        return name_of(descriptor)
+    except ShaperError:
+        return None
 
 
 async def open_tap(ifname: str, release: float) -> Tap:

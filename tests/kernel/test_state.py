@@ -42,7 +42,6 @@ BAD = [
     '[device.shaper0]\nspeed = "10m"\n',
     f'[device.shaper0]\nmaster = "{MASTER}"\nspeed = "9mbit"\nburst = "100"\n',
     '[device.shaper0]\nmaster = "shaper0"\nspeed = "9mbit"\n',
-    f'[device.shaper0]\nspeed = "9mbit"\n[device.{MASTER}]\nspeed = "9mbit"\n',
 ]
 
 

@@ -63,9 +63,9 @@ class Machine:
         return self.property("MainPID")
 
     def forwarder_pid(self) -> str:
-        """Return the process id of the forwarder: the daemon's child."""
-        (pid,) = self.container.run("pgrep", "--parent", self.main_pid()).split()
-        return pid
+        """Return the process id of the forwarder: the daemon's youngest child."""
+        found = self.container.run("pgrep", "--newest", "--parent", self.main_pid()).split()
+        return found[-1]
 
     def show(self) -> dict[str, Any]:
         """Return what shapecfg tells of shaper0; nothing while it cannot be asked."""

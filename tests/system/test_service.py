@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.lab.wait import wait_until
-from tests.system.machine import Machine, uninstall
+from tests.system.machine import FLOOD, PYTHON, Machine, uninstall
 
 RATE = "2mbit"
 RATE_BITS = 2_000_000
@@ -18,6 +21,8 @@ RATE_BITS = 2_000_000
 EXCESS = 0.02
 SHORTFALL = 0.1
 ATTEMPTS = 4
+WARM_UP = 100  # samples before anything is done
+STALL_S = 2.0  # on a machine that is busy with other tests; docs/benchmarks.md has what is usual
 MAX_EXPOSURE = 2.0
 QUICK_WATCHDOG = "2s"  # less than the daemon itself waits before it replaces a stuck forwarder
 CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF = 12, 13, 39  # include/uapi/linux/capability.h
@@ -53,10 +58,10 @@ def filters(machine: Machine, pid: str) -> int:
     return int(match[1])
 
 
-def effective_capabilities(machine: Machine, pid: str) -> int:
-    """Return the capabilities a process inside has, as a mask."""
+def capabilities(machine: Machine, pid: str, kind: str = "CapEff") -> int:
+    """Return the capabilities a process inside has, or could have, as a mask."""
     status = machine.container.run("cat", f"/proc/{pid}/status")
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    match = re.search(rf"^{kind}:\s*([0-9a-f]+)$", status, re.MULTILINE)
     assert match is not None
     return int(match[1], 16)
 
@@ -96,13 +101,13 @@ def test_traffic_is_shaped(shaping: Machine) -> None:
     assert_shapes(shaping)
 
 
-def test_only_the_daemon_has_privileges_and_only_two(shaping: Machine) -> None:
+def test_only_the_daemon_has_privileges_and_only_three(shaping: Machine) -> None:
     """The daemon has three capabilities, the forwarder nothing, neither is root."""
     daemon, forwarder = shaping.main_pid(), shaping.forwarder_pid()
-    assert effective_capabilities(shaping, daemon) == sum(
-        1 << each for each in (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF)
-    )
-    assert effective_capabilities(shaping, forwarder) == 0
+    wanted = sum(1 << each for each in (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF))
+    # systemd-nspawn before version 253 leaves no CAP_BPF to what runs inside.
+    assert capabilities(shaping, daemon) == wanted & capabilities(shaping, "1", "CapBnd")
+    assert capabilities(shaping, forwarder) == 0
     for pid in (daemon, forwarder):
         assert shaping.container.run("ps", "-o", "user=,group=", pid).split() == ["shaper"] * 2
 
@@ -181,15 +186,102 @@ def test_killed_forwarder_is_replaced(shaping: Machine) -> None:
     assert_shapes(shaping)
 
 
-def test_restart_keeps_master_and_speed(shaping: Machine) -> None:
-    """A restart removes the device and brings it back attached, at the same speed."""
-    daemon = shaping.main_pid()
-    shaping.systemctl("restart", "shaper")
-    shown = shaping.show()
-    assert shaping.main_pid() != daemon
-    assert (shown["link"], shown["options"]["rate_bits"]) == ("eth1", RATE_BITS)
-    shaping.shape(RATE)
+def watched(machine: Machine, action: Callable[[], object]) -> tuple[list[str], float, float]:
+    """Do something while more than the rate is sent; return what is seen of it.
+
+    Returns:
+        What rtnetlink tells of shaper0 meanwhile, the most bits that the peer received in a
+        tenth of a second, and for how many seconds it received nothing.
+
+    """
+    command = ["timeout", "5", "ip", "-o", "monitor", "link", "address", "route"]
+    monitor = subprocess.Popen(
+        machine.container.argv(*command), stdout=subprocess.PIPE, encoding="utf-8"
+    )
+    flood = subprocess.Popen(machine.container.argv(PYTHON, "-c", FLOOD.format(seconds=5)))
+    samples = []
+    worker = threading.Thread(target=action)
+    started = False
+    end = time.monotonic() + 4.5
+    while time.monotonic() < end:
+        samples.append((time.monotonic(), machine.peer.received_bytes("eth0")))
+        if not started and len(samples) > WARM_UP:
+            worker.start()
+            started = True
+        time.sleep(0.005)
+    worker.join()
+    flood.wait()
+    told, _ = monitor.communicate()
+    return [line for line in told.splitlines() if "shaper0" in line], *_extremes(samples)
+
+
+def _extremes(samples: list[tuple[float, int]]) -> tuple[float, float]:
+    samples = samples[WARM_UP:]
+    most = longest = 0.0
+    last = samples[0]
+    for later, (time_s, received) in enumerate(samples):
+        earlier = next(each for each in samples[: later + 1] if each[0] >= time_s - 0.1)
+        most = max(most, (received - earlier[1]) * 8)
+        if received > last[1]:
+            longest = max(longest, time_s - last[0])
+            last = time_s, received
+    return most, longest
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_a_restart_has_no_gap(shaping: Machine, how: str) -> None:
+    """The device, its carrier, addresses and routes stay; nothing leaves unshaped meanwhile."""
+    before = shaping.show()
+    routes, pid = shaping.routes(), shaping.main_pid()
+
+    def action() -> None:
+        if how == "restart":
+            shaping.systemctl("restart", "shaper")
+        else:
+            shaping.container.run("kill", "-9", pid)
+
+    told, most_bits, silent_s = watched(shaping, action)
+    wait_until(shaping.is_passing, "shaper0 to become active")
+    after = shaping.show()
+    assert shaping.main_pid() != pid
+    assert after["ifindex"] == before["ifindex"]
+    assert (after["link"], after["options"]) == (before["link"], before["options"])
+    assert shaping.routes() == routes
+    print(f"{how}: silent for {silent_s:.3f} s, most {most_bits:.0f} bit in 0.1 s, told {told}")
+    assert [line for line in told if "NO-CARRIER" in line or "Deleted" in line] == []
+    assert most_bits <= RATE_BITS / 10 + 8 * after["options"]["burst_bytes"] + RATE_BITS / 50
+    assert silent_s < STALL_S
     assert_shapes(shaping)
+
+
+def test_what_is_declared_stays_over_a_restart_and_goes_with_a_stop(shaping: Machine) -> None:
+    """No rule and no route is gone for a moment; after a stop there is none."""
+    plain = '[device.shaper0]\\nmaster = "eth1"\\nspeed = "2mbit"\\n'
+    declared = 'routes = ["10.5.0.0/16 table 7"]\\nrules = ["to 10.5.0.0/16 table 7"]\\n'
+    shaping.container.shell(f"printf '{plain}{declared}' >/etc/shaper/shaper.toml\n")
+    listing = "(ip route show table all; ip rule show) | grep 10.5.0.0 || true"
+    try:
+        shaping.systemctl("restart", "shaper")
+        before = wait_until(
+            lambda: found if (found := shaping.container.shell(f"{listing} || true")) else "",
+            "them",
+        )
+        assert before.count("10.5.0.0/16") >= 2
+        monitor = subprocess.Popen(
+            shaping.container.argv("timeout", "4", "ip", "monitor", "route", "rule"),
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        shaping.systemctl("restart", "shaper")
+        told, _ = monitor.communicate()
+        assert [line for line in told.splitlines() if "Deleted" in line] == []
+        assert shaping.container.shell(listing) == before
+        shaping.systemctl("stop", "shaper")
+        wait_until(lambda: not shaping.container.shell(listing), "nothing to be left")
+    finally:
+        shaping.container.shell(f"printf '{plain}' >/etc/shaper/shaper.toml\n")
+        shaping.systemctl("restart", "shaper")
+        shaping.container.shell("rm /etc/shaper/shaper.toml\n")
 
 
 def test_reload_with_a_bad_configuration_changes_nothing(shaping: Machine) -> None:

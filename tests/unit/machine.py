@@ -131,7 +131,7 @@ class Machine:
         self.state_directory = state_directory
         patch.setattr("shaper.supervisor.reconciler.MasterSockets", self._sockets)
         self.captor = MemoryCaptor()
-        patch.setattr("shaper.supervisor.reconciler.Captor", lambda: self.captor)
+        patch.setattr("shaper.supervisor.reconciler.Captor", lambda *_: self.captor)
         self.again()
         patch.setattr("shaper.supervisor.watcher.Monitor", self.kernel.monitor)
         patch.setattr("shaper.supervisor.pool.Forwarder", self._forwarder)
