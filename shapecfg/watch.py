@@ -6,6 +6,7 @@ rich draws, and is imported here alone. A look asks the daemon once for all shap
 from __future__ import annotations
 
 import json
+import re
 import select
 import sys
 import termios
@@ -159,7 +160,9 @@ def _watch_panels(
     if svg is not None:
         console.export_text()  # forget the views before the last
         console.print(view(series, controls, console.width))
-        console.save_svg(str(svg), title="shapecfg watch")
+        drawn = console.export_svg(title="shapecfg watch")
+        # rich names fonts to be fetched; a monospaced one is at hand everywhere.
+        svg.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))
 
 
 def _hold(

@@ -207,6 +207,15 @@ def known_keys(place: str) -> set[str]:
     return set(known[1].split(", "))
 
 
+@pytest.mark.parametrize("page", ["README.md", GUIDE])
+def test_every_configuration_shown_is_good(page: str) -> None:
+    """Each is accepted as it stands, without a warning."""
+    blocks = re.findall(r"```toml\n(.*?)```", read(page), re.DOTALL)
+    assert page != GUIDE or blocks
+    for block in blocks:
+        assert parse(block).warnings == ()
+
+
 def test_the_sample_configuration_is_good_and_whole() -> None:
     """The file in the guide is accepted and has every key that is known."""
     sample = fenced(GUIDE, "toml", "# /etc/shaper/shaper.toml")

@@ -117,6 +117,7 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
     text = path.read_text()
     assert text.startswith("<svg")
     assert text.count("shaper0@eth1") == 1
+    assert "https://" not in text.replace("https://www.textualize.io", "")
 
 
 def test_a_shaper_without_a_speed_has_no_share() -> None:
