@@ -76,11 +76,25 @@ put() {
     sed "s|@PREFIX@|$prefix|g" "$here/$1" >"$root$2"
 }
 
-install_manual() {
-    rm -rf "$root$manual"
-    mkdir -p "$root$manual/docs"
-    cp "$checkout"/README.md "$checkout"/CHANGELOG.md "$checkout"/LICENSE "$root$manual"
-    cp "$checkout"/docs/*.md "$root$manual/docs"
+install_documents() {
+    rm -rf "$root$documents"
+    mkdir -p "$root$documents/docs"
+    cp "$checkout"/README.md "$checkout"/CHANGELOG.md "$checkout"/LICENSE "$root$documents"
+    cp "$checkout"/docs/*.md "$checkout"/docs/*.svg "$root$documents/docs"
+}
+
+# What is made of the command's own words. -B: nothing is left in the checkout.
+install_pages() {
+    "$work/env/bin/python3" -I -B "$here/manual" "$root$pages"
+    complete bash "$completion_bash"
+    complete zsh "$completion_zsh"
+    complete fish "$completion_fish"
+}
+
+complete() {
+    mkdir -p "$(dirname "$root$2")"
+    _SHAPECFG_COMPLETE=$1_source "$work/env/bin/python3" -I -B -c \
+        'import sys; from shapecfg.cli import main; sys.argv[:] = ["shapecfg"]; main()' >"$root$2"
 }
 
 tell_systemd() {
@@ -102,7 +116,8 @@ put shaper.service "$service"
 put sysusers.conf "$sysusers"
 put tmpfiles.conf "$tmpfiles"
 put modules-load.conf "$modules"
-install_manual
+install_documents
+install_pages
 
 if has_systemd; then
     tell_systemd

@@ -19,7 +19,11 @@ esac
 home=$prefix/lib/shaper
 daemon=$prefix/sbin/shaperd
 command=$prefix/bin/shapecfg
-manual=$prefix/share/doc/shaper
+documents=$prefix/share/doc/shaper
+pages=$prefix/share/man
+completion_bash=$prefix/share/bash-completion/completions/shapecfg
+completion_zsh=$prefix/share/zsh/site-functions/_shapecfg
+completion_fish=$prefix/share/fish/vendor_completions.d/shapecfg.fish
 service=$units/systemd/system/shaper.service
 sysusers=$units/sysusers.d/shaper.conf
 tmpfiles=$units/tmpfiles.d/shaper.conf

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Remove what install.sh put there, and nothing else.
 set -eu
-. "$(dirname "$0")/paths.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/paths.sh"
 
 if has_systemd && [ -e "$service" ]; then
     systemctl disable --quiet --now shaper.service
@@ -12,7 +13,12 @@ if [ -e "$root$home/bin/shaperd" ]; then
 fi
 rm -f "$root$daemon" "$root$command"
 rm -f "$root$service" "$root$sysusers" "$root$tmpfiles" "$root$modules"
-rm -rf "$root$manual"
+rm -f "$root$completion_bash" "$root$completion_zsh" "$root$completion_fish"
+for page in "$here"/manual/pages/*.md; do
+    page=$(basename "$page" .md)
+    rm -f "$root$pages/man${page##*.}/$page"
+done
+rm -rf "$root$documents"
 if has_systemd; then
     systemctl daemon-reload
 fi

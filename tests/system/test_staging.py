@@ -20,6 +20,13 @@ UNITS = "usr/local/lib"  # systemd looks nowhere below another prefix
 PLACES = {
     "opt/shaping/bin/shapecfg",
     "opt/shaping/sbin/shaperd",
+    "opt/shaping/share/bash-completion/completions/shapecfg",
+    "opt/shaping/share/fish/vendor_completions.d/shapecfg.fish",
+    "opt/shaping/share/man/man5/shaper.toml.5",
+    "opt/shaping/share/man/man7/shaper.7",
+    "opt/shaping/share/man/man8/shapecfg.8",
+    "opt/shaping/share/man/man8/shaperd.8",
+    "opt/shaping/share/zsh/site-functions/_shapecfg",
     f"{UNITS}/modules-load.d/shaper.conf",
     f"{UNITS}/systemd/system/shaper.service",
     f"{UNITS}/sysusers.d/shaper.conf",
