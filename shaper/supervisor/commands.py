@@ -29,6 +29,7 @@ from shaper.kernel.sysctl import Settings
 from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
+from shaper.supervisor.absent import Absent
 from shaper.supervisor.change import change
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
@@ -81,7 +82,13 @@ class Commands:
         shown = []
         for device in devices:
             own = self._supervisor.links.index(device.ifindex)
-            if own is None or device.plan is None:
+            if own is None:  # it went just now, and what became of it is found out in a moment
+                ifname = device.spec.ifname
+                shown.append(
+                    report_absent(Absent(device.spec, State.AWAY, f"{ifname} is not here"))
+                )
+                continue
+            if device.plan is None:
                 continue
             counted = self._supervisor.counters(device)
             findings = self._supervisor.inspector.findings(device, settings)

@@ -256,10 +256,10 @@ def test_nothing_is_taken_before_a_speed_is_set_or_while_it_is_down(
     assert sent(shaperd) == 0
     shaperd.configure("speed", SHAPER, RATE)
     ping(pair.host, PEER)
-    before = sent(shaperd)
-    assert before > 0
+    assert sent(shaperd) > 0
     pair.host.ip(f"link set {SHAPER} down")
     wait_state(shaperd, "admin-down")
+    before = sent(shaperd)
     ping(pair.host, PEER)
     assert sent(shaperd) == before
     pair.host.ip(f"link set {SHAPER} up")
