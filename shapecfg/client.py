@@ -26,7 +26,8 @@ EXIT_USAGE = 1
 EXIT_REFUSED = 2
 EXIT_NO_DAEMON = 3
 _NOT_FOUND_ERRORS = (f"{INTERFACE}.NoSuchShaper", f"{INTERFACE}.NoSuchMaster")
-_PERMISSION_ERROR = "org.varlink.service.PermissionDenied"
+_SERVICE = "org.varlink.service"
+_PERMISSION_ERROR = f"{_SERVICE}.PermissionDenied"
 _PRIVILEGED_SUFFIX = ".admin"
 _MICROSECONDS = 10**6  # a second
 
@@ -102,7 +103,7 @@ class Client:
 
     def set_options(self, ifname: str, options: dict[str, str | int]) -> list[str]:
         """Set any of queue, limit_packets, burst_bytes and hz; return warnings."""
-        return self._warned("SetOptions", ifname=ifname, **options)
+        return self._warned("SetOptions", **{"ifname": ifname, **options})
 
     def save(self) -> str:
         """Return everything as it is now, as the text of a shaper.toml."""
@@ -113,14 +114,26 @@ class Client:
         """Make everything be as the text of a shaper.toml says, all or none; return warnings."""
         return self._warned("Restore", configuration=configuration)
 
+    def version(self) -> str:
+        """Return the version of the daemon."""
+        answer: reply.Service = self._call(reply.Service, "GetInfo", _SERVICE)
+        return answer["version"]
+
     def _warned(self, method: str, **parameters: str | int) -> list[str]:
-        answer: reply.Warned = self._call(reply.Warned, method, **parameters)
+        answer: reply.Warned = self._call(reply.Warned, method, INTERFACE, **parameters)
         return answer["warnings"]
 
-    def _call(self, wanted: Any, method: str, **parameters: str | int | None) -> Any:
+    def _call(
+        self,
+        wanted: Any,
+        method: str,
+        interface: str = INTERFACE,
+        /,
+        **parameters: str | int | None,
+    ) -> Any:
         """Make one call; a parameter that is None is left out, which varlink takes for null."""
         given = {key: value for key, value in parameters.items() if value is not None}
-        request = {"method": f"{INTERFACE}.{method}", "parameters": given}
+        request = {"method": f"{interface}.{method}", "parameters": given}
         try:
             error, answered = reply.parse(self._exchange(json.dumps(request).encode() + b"\0"))
             if error is not None:

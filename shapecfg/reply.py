@@ -53,6 +53,15 @@ class Alarm(TypedDict):
     since: int
 
 
+class Found(TypedDict):
+    """What keeps a shaper from shaping, as the daemon sees it."""
+
+    id: str
+    severity: str
+    sentence: str
+    remedy: str | None
+
+
 class Shaper(TypedDict):
     """One element of `-j show`; the order of the keys is the order of printing."""
 
@@ -68,6 +77,7 @@ class Shaper(TypedDict):
     stats: Statistics
     warnings: list[str]
     alarms: list[Alarm] | None
+    findings: list[Found] | None
 
 
 class Shapers(TypedDict):
@@ -93,6 +103,12 @@ class Saved(TypedDict):
     """The answer to Save."""
 
     configuration: str
+
+
+class Service(TypedDict):
+    """The answer to GetInfo of org.varlink.service."""
+
+    version: str
 
 
 class Refusal(TypedDict):
@@ -121,8 +137,9 @@ def fitted(value: object, wanted: Any) -> Any:
     Of an object the keys of the type are kept, in their order; an absent one is null, as
     varlink allows.
     """
-    if wanted == list[Alarm] | None:  # an older daemon tells of none
-        return [] if value is None else fitted(value, list[Alarm])
+    for kind in (list[Alarm], list[Found]):  # an older daemon tells of none
+        if wanted == kind | None:
+            return [] if value is None else fitted(value, kind)
     if is_typeddict(wanted) and isinstance(value, dict):
         types = wanted.__annotations__.items()
         return {key: fitted(value.get(key), kind) for key, kind in types}

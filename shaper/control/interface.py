@@ -53,6 +53,15 @@ class AlarmObject(TypedDict):
     since: int
 
 
+class FindingObject(TypedDict):
+    """What keeps a shaper from shaping: a stable id, how bad it is, and what mends it."""
+
+    id: str
+    severity: str
+    sentence: str
+    remedy: str | None
+
+
 class ShaperObject(TypedDict):
     """One shaper, as `shapecfg -j show` prints it."""
 
@@ -68,6 +77,7 @@ class ShaperObject(TypedDict):
     stats: StatsObject
     warnings: list[str]
     alarms: list[AlarmObject]
+    findings: list[FindingObject]
 
 
 class AddedObject(TypedDict):

@@ -67,6 +67,13 @@ class Store:
             return [warning]
         return []
 
+    def obstacle(self) -> str | None:
+        """Return why the file could not be written now; None if it could."""
+        directory = self.path.parent
+        if not directory.is_dir():
+            return f"{directory} is no directory"
+        return None if os.access(directory, os.W_OK) else f"{directory} is not writable"
+
     def save(self, specs: Iterable[Spec]) -> None:
         """Replace the file. Raises OSError, and the old file is then untouched."""
         make_directory(self.path.parent)

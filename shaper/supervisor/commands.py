@@ -14,6 +14,7 @@ from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
 from shaper.desired.config import initial_specs, parse, with_hz
 from shaper.desired.document import write
+from shaper.desired.findings import Finding, Severity
 from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.errors import (
@@ -33,7 +34,13 @@ from shaper.supervisor.absent import Absent
 from shaper.supervisor.change import change
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import may_lack_route, report, report_absent, route_warning
+from shaper.supervisor.report import (
+    finding_object,
+    may_lack_route,
+    report,
+    report_absent,
+    route_warning,
+)
 from shaper.supervisor.truth import Truth
 
 # Chosen.
@@ -80,6 +87,7 @@ class Commands:
         drops = counters.tx_dropped()
         settings = Settings()
         shown = []
+        unsaved = _unsaved_findings(self._supervisor.store.obstacle())
         for device in devices:
             own = self._supervisor.links.index(device.ifindex)
             if own is None:  # it went just now, and what became of it is found out in a moment
@@ -100,11 +108,12 @@ class Commands:
                     device.master_name or device.spec.master_now or device.spec.master,
                     counted,
                     ring_drops=drops.get(device.spec.ifname, 0),
-                    warnings=[*map(str, findings), *_capture_warnings(device)],
+                    findings=[*findings, *_capture_findings(device)],
                     is_stalled=self._supervisor.is_stalled(device),
                     truth=self.truth(device, counted),
                 )
             )
+            shown[-1]["findings"] += map(finding_object, unsaved)
         return shown
 
     async def attach(
@@ -324,14 +333,22 @@ class Commands:
         return name
 
 
-def _capture_warnings(device: Device) -> list[str]:
+def _capture_findings(device: Device) -> list[Finding]:
     plan, spec = device.plan, device.spec
     if plan is None or plan.state is not State.ACTIVE or not plan.is_capturing:
         return []
     if device.intake.is_in_force:
         return []
     reason = device.last_refusal or "it is being set up"
-    return [f"the {spec.capture} of {spec.master} does not pass {spec.ifname}: {reason}"]
+    sentence = f"the {spec.capture} of {spec.master} does not pass {spec.ifname}: {reason}"
+    return [Finding("capture-not-in-force", Severity.FAULT, sentence)]
+
+
+def _unsaved_findings(reason: str | None) -> list[Finding]:
+    if reason is None:
+        return []
+    sentence = f"what is set does not survive a restart: {reason}"
+    return [Finding("state-unwritable", Severity.WARNING, sentence)]
 
 
 def _serving_warnings(options: Options) -> list[str]:

@@ -72,7 +72,7 @@ class Supervisor:
         self._taps = Taps(keepsakes)
         self._sockets = MasterSockets()
         self._faults = ReadFaults()
-        self._store = store
+        self.store = store
         self._pool = pool
         self._watcher = Watcher(netlink, self._links_changed)
         self.links = self._watcher.links
@@ -397,4 +397,4 @@ class Supervisor:
 
         A teardown is no wish: nothing is written once it has begun.
         """
-        return [] if self._is_over else self._store.keep(self.specs().values())
+        return [] if self._is_over else self.store.keep(self.specs().values())

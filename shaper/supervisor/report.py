@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from shaper.channel.board import DROP_REASONS, FIELDS
-from shaper.control.interface import AlarmObject, OptionsObject, ShaperObject, StatsObject
+from shaper.control.interface import (
+    AlarmObject,
+    FindingObject,
+    OptionsObject,
+    ShaperObject,
+    StatsObject,
+)
+from shaper.desired.findings import Finding
 from shaper.desired.plan import Plan
 from shaper.model import Capture, Link, Queue, Settings, Spec, State
 from shaper.supervisor.absent import Absent
@@ -21,7 +28,7 @@ def report(
     counters: dict[str, int],
     *,
     ring_drops: int,
-    warnings: list[str],
+    findings: list[Finding],
     is_stalled: bool = False,
     truth: Truth | None = None,
 ) -> ShaperObject:
@@ -34,7 +41,7 @@ def report(
         master: what its master is called now.
         counters: its row on the board.
         ring_drops: frames the kernel dropped before they could be read.
-        warnings: what an administrator should know.
+        findings: what keeps it from shaping.
         is_stalled: its forwarder does not answer, or is being replaced.
         truth: what it achieved lately, and its alarms; None: not known.
     """
@@ -50,11 +57,12 @@ def report(
         mtu=own.mtu,
         options=_options(spec, plan.settings),
         stats=_stats(spec, counters, ring_drops, truth),
-        warnings=warnings,
+        warnings=list(map(str, findings)),
         alarms=[
             AlarmObject(alarm=kind, sentence=sentence, since=since)
             for kind, sentence, since in truth.alarms
         ],
+        findings=list(map(finding_object, findings)),
     )
 
 
@@ -100,6 +108,17 @@ def report_absent(absent: Absent) -> ShaperObject:
         stats=_stats(spec, dict.fromkeys(FIELDS, 0), 0, Truth(0, 0)),
         warnings=[absent.sentence],
         alarms=[],
+        findings=[],
+    )
+
+
+def finding_object(finding: Finding) -> FindingObject:
+    """Return a finding as it is told."""
+    return FindingObject(
+        id=finding.id,
+        severity=finding.severity,
+        sentence=finding.sentence,
+        remedy=finding.remedy,
     )
 
 

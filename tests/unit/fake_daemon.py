@@ -52,6 +52,7 @@ SHAPER: dict[str, Any] = {
     },
     "warnings": [],
     "alarms": [],
+    "findings": [],
 }
 
 

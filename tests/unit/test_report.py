@@ -8,12 +8,14 @@ import pytest
 
 from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import ShaperObject
+from shaper.desired.findings import Finding, Severity
 from shaper.desired.plan import make_plan
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.report import may_lack_route, report, route_warning
 from tests.unit.machine import ETH1, SPEC
 
 OWN = replace(ETH1, ifindex=3, ifname="shaper0", mtu=1400, operstate="LOWERLAYERDOWN")
+FOUND = Finding("some-id", Severity.WARNING, "a warning", "mend it")
 NOTHING = dict.fromkeys(FIELDS, 0)
 
 
@@ -21,9 +23,7 @@ def shown(spec: Spec = SPEC, ring_drops: int = 0, **counters: int) -> ShaperObje
     """Return what is shown of a shaper on eth1 with these counters."""
     plan = make_plan(spec, OWN, ETH1)
     counts = {**NOTHING, **counters}
-    return report(
-        spec, plan, OWN, spec.master, counts, ring_drops=ring_drops, warnings=["a warning"]
-    )
+    return report(spec, plan, OWN, spec.master, counts, ring_drops=ring_drops, findings=[FOUND])
 
 
 def test_the_device_is_shown_as_it_is() -> None:
@@ -31,7 +31,8 @@ def test_the_device_is_shown_as_it_is() -> None:
     told = shown()
     assert (told["ifname"], told["link"], told["state"]) == ("shaper0", "eth1", "active")
     assert (told["ifindex"], told["mtu"], told["operstate"]) == (3, 1400, "LOWERLAYERDOWN")
-    assert told["warnings"] == ["a warning"]
+    assert told["warnings"] == ["a warning (mend it)"]
+    assert [each["id"] for each in told["findings"]] == ["some-id"]
 
 
 @pytest.mark.parametrize(
