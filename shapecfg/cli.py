@@ -266,6 +266,22 @@ def restore(view: View, file: BinaryIO) -> None:
     _warn(view.client.restore(text))
 
 
+@cli.command(options_metavar="")
+@click.argument("words", metavar="[DEV]... [to ADDRESS]", nargs=-1)
+@click.pass_context
+def doctor(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Find why DEV, or any shaper, is not in force.
+
+    A sentence and the command that mends it are printed for each reason. With an address, the
+    way of a packet to it is told as well. The exit status is 0 only if nothing was found.
+    """
+    from shapecfg.doctor import examine
+
+    view: View = ctx.obj
+    is_json, is_pretty = view.is_json, view.is_pretty
+    ctx.exit(examine(view.client, words, is_json=is_json, is_pretty=is_pretty))
+
+
 def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:
     """Return how traffic comes to a shaper, None for by route, and the group that it is of."""
     match words:

@@ -20,6 +20,7 @@ _RP_FILTER_STRICT = 1
 _RP_FILTER_LOOSE = 2
 _ARP_IGNORE_OTHERS = (1, 2)  # answers for addresses of the device that is asked alone
 
+REVERSE_PATH_RULE = "reverse-path-rule"
 # Chosen.
 _PORTS_THAT_RECEIVE = AGGREGATES | {"vrf"}  # or whose addresses are resolved above
 
@@ -122,13 +123,18 @@ def _strict_rp_filter(facts: Facts) -> Iterator[Finding]:
 
 def _reverse_path_rule(facts: Facts) -> Iterator[Finding]:
     if facts.master is not None and facts.reverse_path_rules:
-        yield Finding(
-            "reverse-path-rule",
-            Severity.WARNING,
-            f"a firewall rule that looks up the way back ({', '.join(facts.reverse_path_rules)}) "
-            f"may drop replies that arrive on {facts.master.ifname}",
-            f"exempt {facts.master.ifname} from it; firewalld: IPv6_rpfilter=loose",
-        )
+        yield reverse_path_finding(facts.master.ifname, facts.reverse_path_rules)
+
+
+def reverse_path_finding(master: str, rules: tuple[str, ...]) -> Finding:
+    """Return what firewall rules that look up the way back may do."""
+    return Finding(
+        REVERSE_PATH_RULE,
+        Severity.WARNING,
+        f"a firewall rule that looks up the way back ({', '.join(rules)}) may drop replies that "
+        f"arrive on {master}",
+        f"exempt {master} from it; firewalld: IPv6_rpfilter=loose",
+    )
 
 
 def _arp_filter(facts: Facts) -> Iterator[Finding]:

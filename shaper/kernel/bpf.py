@@ -33,6 +33,7 @@ _NUMBERS = {
 # Specified: linux/bpf.h.
 _MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 2, 3, 5
 _PROG_TEST_RUN, _LINK_CREATE, _LINK_UPDATE = 10, 28, 29
+_PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 13, 15, 16
 _PROG_TYPE_SCHED_CLS = 3
 _F_NO_PREALLOC = 1
 _F_BEFORE, _F_AFTER, _F_LINK = 1 << 3, 1 << 4, 1 << 13
@@ -43,11 +44,15 @@ _LOAD_ATTRIBUTES = struct.Struct("=IIQQIIQII16s")
 _RUN_ATTRIBUTES = struct.Struct("=IIIIQQIIIIQQ")
 _LINK_ATTRIBUTES = struct.Struct("=IIIIIxxxxQ")
 _UPDATE_ATTRIBUTES = struct.Struct("=IIII")
+_QUERY_ATTRIBUTES = struct.Struct("=IIIIQI")
+_QUERY_BYTES = 64
+_INFORMATION_BYTES, _INFORMATION_NAME_AT = 80, 64  # the beginning of struct bpf_prog_info
 _CONTEXT_BYTES = 192  # more than any kernel's struct __sk_buff that a test would set
 
 # Chosen.
 _LICENCE = b"Dual MIT/GPL\0"  # no helper that is used asks for it
 _LOG_BYTES = 1 << 16
+_MOST_PROGRAMS = 64  # of a device and direction; that is the kernel's own limit, too
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -142,6 +147,30 @@ def attach(program: int, ifindex: int, hook: Hook, *, after_link: int | None = N
 def replace_program(link: int, program: int) -> None:
     """Let a link run another program from the next frame on."""
     _call(_LINK_UPDATE, _UPDATE_ATTRIBUTES.pack(link, program, 0, 0))
+
+
+def names(ifindex: int, hook: Hook) -> list[str]:
+    """Return the names of the programs that are attached to a device there, in their order."""
+    identifiers = (ctypes.c_uint32 * _MOST_PROGRAMS)()
+    attributes = ctypes.create_string_buffer(
+        _QUERY_ATTRIBUTES.pack(ifindex, hook, 0, 0, ctypes.addressof(identifiers), _MOST_PROGRAMS),
+        _QUERY_BYTES,
+    )
+    _call_with(_PROG_QUERY, attributes, _QUERY_BYTES)
+    count = _QUERY_ATTRIBUTES.unpack_from(attributes)[-1]
+    return [_program_name(identifiers[each]) for each in range(min(count, _MOST_PROGRAMS))]
+
+
+def _program_name(identifier: int) -> str:
+    descriptor = _call(_PROG_GET_FD_BY_ID, struct.pack("=III", identifier, 0, 0))
+    try:
+        information = ctypes.create_string_buffer(_INFORMATION_BYTES)
+        attributes = struct.pack("=IIQ", descriptor, _INFORMATION_BYTES, _address(information))
+        _call(_OBJ_GET_INFO_BY_FD, attributes)
+        name = information.raw[_INFORMATION_NAME_AT : _INFORMATION_NAME_AT + _NAME_BYTES]
+        return name.partition(b"\0")[0].decode(errors="replace") or "without a name"
+    finally:
+        os.close(descriptor)
 
 
 def _load(name: str, code: bytes, log: ctypes.Array[ctypes.c_char] | None) -> int:

@@ -166,3 +166,12 @@ def _everywhere(unit: str, root: Path) -> Iterator[Path]:
         seen += len(below)
         yield from (path for path in below if path.name == unit)
         waiting += below
+
+
+def is_empty(path: str) -> bool:
+    """Whether no process is in a group or below it; False where that cannot be read."""
+    try:
+        events = Path(path, "cgroup.events").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return "populated 0" in events.splitlines()

@@ -39,6 +39,11 @@ class Settings:
         return self._read[path]
 
 
+def read(key: str) -> int | None:
+    """Return a number below /proc/sys/net, `ipv4/ip_forward`; None where it cannot be read."""
+    return _number(f"/proc/sys/net/{key}")
+
+
 def set_ipv6_mtu(ifname: str, mtu: int) -> bool:
     """Set the IPv6 MTU of a device; return whether it could be."""
     try:

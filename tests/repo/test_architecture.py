@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from tests.repo.sources import imports, is_own, is_standard, is_within, modules, reach
@@ -10,6 +12,7 @@ PURE = (
     "shaper.desired.alarms",
     "shaper.desired.bounds",
     "shaper.desired.declared",
+    "shaper.desired.diagnosis",
     "shaper.desired.findings",
     "shaper.desired.history",
     "shaper.desired.inventory",
@@ -107,10 +110,16 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"shaper", *WORDS},
         {"click"},
     ),
+    "shapecfg.doctor": (
+        {"shapecfg", "shaper", "shaper.desired", "shaper.kernel", *WORDS},
+        {"click"},
+    ),
     "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),
 }
 # shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.
 SLOW = ("asyncio", "asyncvarlink", "pyroute2", "rich", "scapy")
+# Parts of shapecfg that take their time, and are imported when they are asked for.
+LATE = ("shapecfg.doctor", "shapecfg.watch")
 # This room holds the rest together, so nothing may lean on it but the one that starts it all.
 TOP = "shaper.supervisor"
 MAY_IMPORT_TOP = ("shaper.daemon", TOP)
@@ -139,6 +148,11 @@ def is_allowed(name: str, target: str) -> bool:
     )
 
 
+def is_late(name: str) -> bool:
+    """Whether a module is of a part of the command that is imported late."""
+    return any(is_within(name, late) for late in LATE)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_arrows_follow_the_design(name: str) -> None:
     """A module imports what the table allows its folder, and nothing else."""
@@ -164,15 +178,32 @@ def test_pure_modules_reach_nothing_impure(name: str) -> None:
 
 
 def test_shapecfg_reaches_nothing_slow() -> None:
-    """Without the live view, the command leads to no import that would delay its start."""
+    """Without live view and doctor, the command leads to no import that would delay its start."""
     for name in NAMES:
-        if is_within(name, "shapecfg") and name != "shapecfg.watch":
+        if is_within(name, "shapecfg") and not is_late(name):
             slow = {
                 target: importer
                 for target, importer in reach(name).items()
-                if target.split(".")[0] in SLOW and importer != "shapecfg.watch"
+                if target.split(".")[0] in SLOW
+                and not (is_late(importer) or is_within(importer, "shaper.kernel"))
             }
             assert slow == {}, name
+            kernel = [
+                importer
+                for target, importer in reach(name).items()
+                if is_within(target, "shaper.kernel") and is_within(importer, "shapecfg")
+            ]
+            assert all(map(is_late, kernel)), name
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_is_slow_is_imported_when_it_is_asked_for(late: str) -> None:
+    """No module of the command names it at its top."""
+    for name in NAMES:
+        if is_within(name, "shapecfg") and not is_late(name):
+            tops = ast.parse(modules()[name].read_text(encoding="utf-8")).body
+            named = {getattr(node, "module", None) or "" for node in tops}
+            assert not any(is_within(each, late) for each in named), name
 
 
 def test_forwarder_needs_the_standard_library_only() -> None:

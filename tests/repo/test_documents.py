@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from dataclasses import dataclass, replace
@@ -14,7 +15,10 @@ from shapecfg.cli import cli
 from shaper.channel.board import DROP_REASONS
 from shaper.control.interface import ShaperInterface
 from shaper.daemon import shaperd
+from shaper.desired.alarms import Alarm
 from shaper.desired.config import Config, parse
+from shaper.desired.diagnosis.firewall import HOOKS
+from shaper.desired.findings import REVERSE_PATH_RULE
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
 from shaper.forwarder.states import TRANSITIONS, PathState
@@ -309,3 +313,24 @@ def test_offload_begins_where_the_design_says() -> None:
     rate_bits = parse_rate(f"{stated[1]}mbit").rate_bits
     assert offload_bytes(Options(rate_bits), MTU) > 0
     assert offload_bytes(Options(rate_bits - 10_000), MTU) == 0
+
+
+def found_ids(module: str) -> set[str]:
+    """Return the ids of the findings that a module makes; an f-string ends at its blank."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {
+        ast.literal_eval(call.args[0])
+        for call in calls
+        if ast.unparse(call.func) == "Finding" and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_findings_are_in_the_guide() -> None:
+    """The table of what doctor finds has every id, and no other."""
+    made = {each for name in modules() for each in found_ids(name)} | {REVERSE_PATH_RULE}
+    made |= {f"alarm-{alarm}" for alarm in Alarm} - {"alarm-stalled"}  # that is a state
+    made |= {f"firewall-{hook}" for hook in HOOKS}
+    made |= {str(state) for state in State} - {"active"}
+    explained = [each for row in rows(GUIDE, "finding", "meaning") for each in code(row[0])]
+    assert sorted(explained) == sorted(made)

@@ -1,0 +1,136 @@
+"""What /proc and the control groups tell of the daemon's processes. Nothing here needs a right."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# Specified: proc(5); Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst.
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_PARENT, _START = 1, 19  # counted from the field behind the command
+_STEAL, _FIELDS = 7, 8  # of the line of all processors in /proc/stat
+
+
+class Process(NamedTuple):
+    """A process.
+
+    Attributes:
+        age_seconds: how long ago it was started.
+    """
+
+    pid: int
+    parent: int
+    age_seconds: float
+
+
+class Ticks(NamedTuple):
+    """Time of all processors since the machine started."""
+
+    steal: int
+    total: int
+
+
+class Throttling(NamedTuple):
+    """How often a control group was held back by its quota."""
+
+    group: str
+    quota_file: str
+    periods: int
+
+
+def process(pid: int) -> Process | None:
+    """Return a process; None where there is none."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        age = uptime - int(fields[_START]) / _TICKS_A_SECOND
+        return Process(pid, int(fields[_PARENT]), age)
+    return None
+
+
+def children(pid: int) -> list[Process]:
+    """Return the processes that a process has started."""
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [each for each in map(process, numbers) if each is not None and each.parent == pid]
+
+
+def program_of(inode: int) -> str:
+    """Return name and number of a process that has a socket open; empty where none is seen."""
+    wanted = f"socket:[{inode}]"
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                directory = f"/proc/{name}/fd"
+                opened = os.listdir(directory)
+                if any(_target(f"{directory}/{each}") == wanted for each in opened):
+                    command = Path(f"/proc/{name}/comm").read_text(encoding="utf-8").strip()
+                    return f"{command} ({name})"
+    return ""
+
+
+def ticks() -> Ticks | None:
+    """Return how much time the processors had, and how much of it a hypervisor took."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=_FIELDS + 1)
+        numbers = [int(each) for each in fields[1 : _FIELDS + 1]]
+        return Ticks(numbers[_STEAL], sum(numbers))
+    return None
+
+
+def throttling(pid: int) -> list[Throttling]:
+    """Return what the control groups of a process, and those around them, have counted."""
+    return list(_throttling(pid))
+
+
+def _throttling(pid: int) -> Iterator[Throttling]:
+    with contextlib.suppress(OSError, ValueError):
+        for mount, group in _groups(pid):
+            directory = Path(mount) / group.lstrip("/")
+            while directory != Path(mount):
+                periods = _throttled(directory)
+                if periods is not None:
+                    name = f"/{directory.relative_to(mount)}"
+                    yield Throttling(name, str(_quota(directory)), periods)
+                directory = directory.parent
+
+
+def _groups(pid: int) -> Iterator[tuple[str, str]]:
+    """Return the mounts with a processor controller, and the group of a process in each."""
+    mounts = list(_mounts())
+    for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
+        _, controllers, group = line.split(":", 2)
+        for kind, options, place in mounts:
+            is_first = kind == "cgroup" and "cpu" in controllers.split(",")
+            if (is_first and "cpu" in options) or (kind == "cgroup2" and not controllers):
+                yield place, group
+
+
+def _mounts() -> Iterator[tuple[str, list[str], str]]:
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(maxsplit=2)
+        yield kind, options.split(","), before.split()[4]
+
+
+def _throttled(directory: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in (directory / "cpu.stat").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(" ")
+            if name == "nr_throttled":
+                return int(value)
+    return None
+
+
+def _quota(directory: Path) -> Path:
+    newer = directory / "cpu.max"
+    return newer if newer.exists() else directory / "cpu.cfs_quota_us"
+
+
+def _target(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return ""

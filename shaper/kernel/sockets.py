@@ -1,0 +1,78 @@
+"""Which sockets are bound to a device (SO_BINDTODEVICE): one dump of NETLINK_SOCK_DIAG each.
+
+Everybody may ask. Kinds of sockets that the kernel cannot list are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from shaper.kernel.messages import split
+from shaper.kernel.wire import DATAGRAM_BYTES, DUMP
+
+# Specified: include/uapi/linux/netlink.h, sock_diag.h, inet_diag.h.
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_HEADER = struct.Struct("=IHHII")
+_REQUEST = struct.Struct("=BBBxI48x")  # family, protocol, extensions, states, socket
+# family, state, timer, retransmissions, then ports, two addresses, interface, cookie of the
+# socket, then expires, rqueue, wqueue, uid, inode.
+_ANSWER = struct.Struct("!BBBBHH16s16s")
+_REST = struct.Struct("=I8xIIIII")
+_PROTOCOLS = {
+    "tcp": socket.IPPROTO_TCP,
+    "udp": socket.IPPROTO_UDP,
+    "raw": socket.IPPROTO_RAW,
+}
+
+# Specified: include/net/tcp_states.h.
+_TIME_WAIT_STATE = 6
+
+# Chosen.
+_ALL_STATES = 0xFFFFFFFF
+_SECONDS = 0.2
+
+
+class Bound(NamedTuple):
+    """A socket that is bound to a device."""
+
+    ifindex: int
+    protocol: str
+    local_port: int
+    uid: int
+    inode: int
+
+
+def bound_sockets() -> list[Bound]:
+    """Return the TCP, UDP and raw sockets that are bound to a device."""
+    found = []
+    for protocol, number in _PROTOCOLS.items():
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError, struct.error):
+                found += list(_bound(protocol, number, family))
+    return found
+
+
+def _bound(protocol: str, number: int, family: int) -> Iterator[Bound]:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as handle:
+        handle.settimeout(_SECONDS)
+        size = _HEADER.size + _REQUEST.size
+        header = _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, DUMP, 1, 0)
+        handle.send(header + _REQUEST.pack(family, number, 0, _ALL_STATES))
+        while True:
+            data = handle.recv(DATAGRAM_BYTES)
+            for message, _, start, _ in split(data):
+                if message in (_NLMSG_ERROR, _NLMSG_DONE):
+                    return
+                _, state, _, _, port, _, _, _ = _ANSWER.unpack_from(data, start)
+                rest = _REST.unpack_from(data, start + _ANSWER.size)
+                ifindex, _, _, _, uid, inode = rest
+                if ifindex and state != _TIME_WAIT_STATE:
+                    yield Bound(ifindex, protocol, port, uid, inode)

@@ -1,0 +1,200 @@
+"""Ways not to be in force, by state, by route and by all else: how each is made and undone."""
+
+from __future__ import annotations
+
+from tests.kernel.patient import (
+    AGAIN,
+    NO_OTHER_TABLE,
+    NO_SECOND,
+    OTHER_TABLE,
+    SECOND,
+    Way,
+    at_peer,
+    leave_group,
+    make_group,
+    moved,
+    restored,
+)
+
+BY_STATE = {
+    "detached": Way("detached", ("shapecfg detach shaper0",)),
+    "a shaper that nothing uses": Way("unused", ("shapecfg add wan0",), NO_SECOND, word="wan0"),
+    "no speed": Way("no-speed", SECOND, NO_SECOND),
+    "the shaper is down": Way("admin-down", ("ip link set shaper0 down",), AGAIN),
+    "the master is down": Way(
+        "master-down",
+        ("ip link set eth1 down",),
+        ("ip address replace fd00::1/64 dev eth1 nodad", *AGAIN),
+    ),
+    "no carrier": Way(
+        "master-no-carrier",
+        (at_peer("ip link set eth0 down"),),
+        (at_peer("ip link set eth0 up"),),
+        is_mended=False,
+    ),
+    "the master is gone": Way(
+        "master-missing",
+        (
+            "ip link add br9 type bridge",
+            "shapecfg add wan0",
+            "shapecfg attach wan0 br9",
+            "shapecfg speed wan0 1mbit",
+            "ip link del br9",
+        ),
+        NO_SECOND,
+    ),
+    "another device has the name": Way(
+        "conflict", (restored,), ("shapecfg del wan1", "ip link del br7")
+    ),
+    "moved away": Way(
+        "away",
+        (*SECOND, moved),
+        (lambda patient: patient.net.lan.run(["ip", "link", "del", "wan0"]), *NO_SECOND),
+        is_mended=False,
+    ),
+    "no such control group": Way(
+        "cgroup-missing",
+        (
+            "shapecfg add wan0",
+            "shapecfg speed wan0 1mbit",
+            "shapecfg attach wan0 eth1 cgroup shaper-doctor.service",
+        ),
+        NO_SECOND,
+        is_mended=False,
+    ),
+    "a control group without a process": Way(
+        "cgroup-empty",
+        (
+            make_group,
+            "shapecfg add wan0",
+            "shapecfg speed wan0 1mbit",
+            "shapecfg attach wan0 eth1 cgroup shaper-doctor",
+        ),
+        (*NO_SECOND, leave_group),
+        is_mended=False,
+    ),
+}
+BY_ROUTE = {
+    "no route": Way(
+        "no-route",
+        (
+            "ip address flush dev shaper0",
+            "ip route flush dev shaper0",
+            "ip -6 route flush dev shaper0",
+        ),
+        ("ip address add 10.0.0.1/28 dev shaper0", *AGAIN),
+    ),
+    "a table without a rule": Way(
+        "table-without-rule",
+        ("ip route add 10.8.0.0/24 dev shaper0 table 100",),
+        ("ip route flush table 100", "ip rule del lookup 100"),
+    ),
+    "a rule before ours": Way(
+        "earlier-rule",
+        (OTHER_TABLE, "ip rule add to 10.1.0.0/16 lookup 101"),
+        (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
+    ),
+    "a rule of marks": Way(
+        "earlier-rule",
+        (OTHER_TABLE, "ip rule add fwmark 7 lookup 101"),
+        (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
+        word="fwmark 7",
+    ),
+    "a rule of an input device": Way(
+        "earlier-rule",
+        (OTHER_TABLE, "ip rule add iif eth2 lookup 101"),
+        (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
+        word="iif eth2",
+    ),
+    "a rule of a user": Way(
+        "earlier-rule",
+        (OTHER_TABLE, "ip rule add uidrange 1000-1000 lookup 101"),
+        (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
+        word="uidrange 1000-1000",
+    ),
+    "a rule of IPv6": Way(
+        "earlier-rule",
+        (
+            "ip -6 route add default via fd00::100 dev eth1 table 101",
+            "ip -6 rule add to fd00:1::/64 lookup 101",
+        ),
+        (
+            "ip -6 route flush table 101",
+            "ip -6 rule del lookup 101",
+            "ip -6 rule del to fd00:1::/64",
+        ),
+    ),
+    "half a longer prefix": Way(
+        "longer-prefix", ("ip route add 10.1.0.0/25 via 10.0.0.100 dev eth1",)
+    ),
+    "an address of its own": Way(
+        "longer-prefix", ("ip route add 10.1.0.2/32 via 10.0.0.100 dev eth1",), word="10.1.0.2/32"
+    ),
+    "two longer prefixes": Way(
+        "longer-prefix",
+        (
+            "ip route add 10.1.0.0/25 via 10.0.0.100 dev eth1",
+            "ip route add 10.1.0.128/25 via 10.0.0.100 dev eth1",
+        ),
+    ),
+    "a lower metric": Way(
+        "better-route",
+        (
+            "ip route add 10.8.0.0/24 dev shaper0 metric 100",
+            "ip route add 10.8.0.0/24 via 10.0.0.100 dev eth1 metric 50",
+        ),
+        ("ip route del 10.8.0.0/24 dev shaper0",),
+        word="metric 50",
+    ),
+    "the master's connected route": Way(
+        "better-route",
+        ("ip address add 10.8.0.1/24 dev eth1", "ip route add 10.8.0.0/24 dev shaper0 metric 10"),
+        ("ip address del 10.8.0.1/24 dev eth1", "ip route del 10.8.0.0/24 dev shaper0"),
+    ),
+    "a lower metric of IPv6": Way(
+        "better-route", ("ip -6 route add fd00:1::/64 via fd00::100 dev eth1 metric 10",)
+    ),
+    "a rule that refuses": Way("refused", ("ip rule add to 10.1.0.0/24 prohibit",)),
+    "a route that refuses": Way(
+        "refused",
+        ("ip route add 10.8.0.0/24 dev shaper0 metric 5", "ip route add blackhole 10.8.0.0/24"),
+        ("ip route del blackhole 10.8.0.0/24", "ip route del 10.8.0.0/24 dev shaper0"),
+        is_mended=False,
+    ),
+    "one next hop of two": Way(
+        "multipath",
+        ("ip route add 10.8.0.0/24 nexthop dev shaper0 nexthop via 10.0.0.100 dev eth1",),
+        ("ip route del 10.8.0.0/24",),
+    ),
+    "a nexthop object": Way(
+        "nexthop-object",
+        ("ip nexthop add id 5 dev shaper0", "ip route add 10.8.0.0/24 nhid 5"),
+        ("ip route del 10.8.0.0/24", "ip nexthop del id 5"),
+    ),
+    "routes without carrier are ignored": Way(
+        "ignore-linkdown", ("sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1",)
+    ),
+    "nothing is forwarded": Way(
+        "not-forwarding",
+        (
+            "ip route add 10.8.0.0/24 dev shaper0 table 102",
+            "ip rule add iif eth2 lookup 102",
+            "sysctl -qw net.ipv4.ip_forward=0",
+        ),
+        ("ip rule del lookup 102", "ip route flush table 102"),
+    ),
+    "IPv6 passes by": Way(
+        "ipv6-passes-by",
+        (
+            "ip route add 0.0.0.0/1 dev shaper0",
+            "ip -6 route del fd00:1::/64 dev shaper0",
+            "ip -6 route add default via fd00::100 dev eth1",
+        ),
+        (
+            "ip route del 0.0.0.0/1 dev shaper0",
+            "ip -6 route del default dev eth1",
+            "ip -6 route del default dev shaper0",
+            *AGAIN,
+        ),
+    ),
+}
