@@ -106,7 +106,7 @@ def _help(command: click.Command) -> Iterator[str]:
 
 
 def _options(command: click.Command, *, has_help: bool = True) -> Iterator[str]:
-    context = click.Context(command, info_name=command.name)
+    context = click.Context(command, info_name=command.name, **command.context_settings)
     for parameter in command.get_params(context):
         is_other_help = "--help" in parameter.opts and not has_help
         record = parameter.get_help_record(context)

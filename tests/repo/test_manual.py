@@ -84,7 +84,7 @@ def test_nothing_is_left_of_the_sources(manual: Path, page: str) -> None:
 def test_options_are_those_of_help(manual: Path, page: str, program: click.Command) -> None:
     """Each option is there with the words of --help, and so is each command."""
     text = source(manual, page)
-    context = click.Context(program)
+    context = click.Context(program, **program.context_settings)
     for parameter in program.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None:

@@ -253,7 +253,6 @@ def test_mistake_is_one_sentence_and_status_one(
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_names_verbs_and_completion(tmp_path: Path, flag: str) -> None:
     """Help needs no daemon, and says how to have names completed."""
-    cli._help_option = None  # click keeps the one of whoever asked first, with other names
     done = run(tmp_path / "absent", flag)
     assert done.exit_code == 0
     for word in ("attach", "speed", "SHAPER_SOCKET", "_SHAPECFG_COMPLETE=bash_source shapecfg"):
