@@ -17,21 +17,29 @@ import os
 _STATISTICS = "/proc/self/schedstat"
 _STATISTICS_BYTES = 64  # three numbers
 
-# Chosen: a poll that takes longer than this slept.
+# Chosen. A poll that takes longer than this slept.
 _NO_SLEEP_NS = 10_000
+# A sleep shorter than this is not asked about, nor a round without one, if the last question is
+# recent: asking costs as much as a dozen frames. So much of a sleep may be taken for a delay.
+_SHORT_SLEEP_NS = 100_000
+_RECENT_NS = 10_000_000
 
 
 class Absence:
     """Time in which frames could not be read.
 
     It opens its file at once, since nothing can be opened later.
+
+    Args:
+        statistics: what the kernel tells of this process, in the form of schedstat.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, statistics: str = _STATISTICS) -> None:
         self._descriptor = -1
         with contextlib.suppress(OSError):
-            self._descriptor = os.open(_STATISTICS, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = os.open(statistics, os.O_RDONLY | os.O_CLOEXEC)
         self._delay_ns = self._read_delay()
+        self._asked_ns = 0
 
     def before(self, *, began_ns: int, ended_ns: int, woke_ns: int) -> int:
         """Return for how long frames that were found at `woke_ns` may have waited.
@@ -41,11 +49,15 @@ class Absence:
             ended_ns: when it ended, and the forwarder looked for frames.
             woke_ns: when it found them.
         """
-        delay_ns = self._read_delay()
-        away_ns, self._delay_ns = delay_ns - self._delay_ns, delay_ns
-        if woke_ns - ended_ns < _NO_SLEEP_NS:
+        slept_ns = woke_ns - ended_ns
+        away_ns = 0
+        if slept_ns >= _SHORT_SLEEP_NS or woke_ns - self._asked_ns >= _RECENT_NS:
+            delay_ns = self._read_delay()
+            away_ns, self._delay_ns = delay_ns - self._delay_ns, delay_ns
+            self._asked_ns = woke_ns
+        if slept_ns < _NO_SLEEP_NS:
             return woke_ns - began_ns
-        return min(away_ns, woke_ns - ended_ns)
+        return min(away_ns, slept_ns)
 
     def close(self) -> None:
         """Close the file."""

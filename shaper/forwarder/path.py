@@ -95,8 +95,9 @@ class Path:
             wants = self._run_queue(discipline, settings, [], now_ns)
         hz = settings.hz if settings is not None else 1
         self._tally.publish(discipline, self._outlet.pending, hz, now_ns)
-        if wants.deadline_ns is None and self._tally.due_ns is not None:
-            return wants._replace(deadline_ns=self._tally.due_ns)
+        due_ns = self._tally.due_ns
+        if due_ns is not None and wants.deadline_ns is None:
+            return Wants(due_ns, wants.wants_frames, wants.wants_room)
         return wants
 
     def unblock(self) -> None:

@@ -39,13 +39,13 @@ class Slots:
 
     def __init__(self) -> None:
         # Not a bytearray: of a mapping, only the pages that frames reach cost memory.
-        memory = mmap.mmap(-1, MAX_BATCH * READ_BYTES)
+        self._memory = memory = mmap.mmap(-1, MAX_BATCH * READ_BYTES)
         self.count = 0
         self.is_drained = False
         self._lengths: list[int] = []
-        self._view = memoryview(memory)
+        view = memoryview(memory)
         self._slots = [
-            self._view[slot * READ_BYTES : (slot + 1) * READ_BYTES] for slot in range(MAX_BATCH)
+            view[slot * READ_BYTES : (slot + 1) * READ_BYTES] for slot in range(MAX_BATCH)
         ]
         self._vectors = [[slot] for slot in self._slots]
         first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -86,7 +86,7 @@ class Slots:
         """Return what the batch occupies on the wire; None if not all of it may leave."""
         lengths, count = self._lengths, self.count
         removed = VNET_HEADER_BYTES + header_bytes_removed
-        if are_plain(self._view, READ_BYTES, count):
+        if are_plain(self._memory, READ_BYTES, count):
             wire_bytes = sum(lengths) - count * removed
             return Measure(count, wire_bytes, lengths[-1] - removed, max(lengths) - removed)
         sizes = []

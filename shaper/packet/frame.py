@@ -18,6 +18,7 @@ References: virtio 1.2, 5.1.6 (header and gso types); include/uapi/linux/virtio_
 
 from __future__ import annotations
 
+import mmap
 from struct import Struct
 from typing import NamedTuple
 
@@ -136,17 +137,18 @@ def parse(data: bytes, header_bytes_removed: int = 0) -> Frame:
     return _new_frame(Frame, (data, *measure(data, header_bytes_removed)))
 
 
-def are_plain(memory: memoryview, stride: int, count: int) -> bool:
+def are_plain(memory: bytes | mmap.mmap, stride: int, count: int) -> bool:
     """Whether `count` reads, one every `stride` bytes, are IPv4, no IGMP and no offload frame.
 
-    Nearly all traffic is, and answering for a batch costs no more than for one frame.
+    Nearly all traffic is, and answering for a batch costs no more than for one frame. Not by a
+    memoryview, which gathers bytes that lie apart at a fourth of the speed.
     """
     end = count * stride
     return (
-        not any(memory[1:end:stride].tobytes())
-        and memory[_ETHERTYPE:end:stride].tobytes() == IPV4[:1] * count
-        and memory[_ETHERTYPE + 1 : end : stride].tobytes() == IPV4[1:] * count
-        and IGMP not in memory[IGMP_AT.start : end : stride].tobytes()
+        not any(memory[1:end:stride])
+        and memory[_ETHERTYPE:end:stride] == IPV4[:1] * count
+        and memory[_ETHERTYPE + 1 : end : stride] == IPV4[1:] * count
+        and IGMP not in memory[IGMP_AT.start : end : stride]
     )
 
 
