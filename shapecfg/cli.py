@@ -33,7 +33,7 @@ _SET_HELP = """Change how DEV shapes.
 queue  fq_codel, fifo or classic
 limit  frames that may wait: 100, 100p, or default
 burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
-hz     ticks of its clock in a second: 100 is the machine of 1996"""
+hz     ticks of its clock in a second: 100 is the machine of 1996; or default"""
 
 _ATTACH_HELP = """Bind DEV to MASTER: what is routed to DEV leaves by MASTER.
 
@@ -51,7 +51,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
     "queue": ("queue", str),
     "limit": ("limit_packets", lambda text: 0 if text == "default" else parse_limit(text)),
     "burst": ("burst_bytes", lambda text: 0 if text == "default" else parse_size(text)),
-    "hz": ("hz", parse_hz),
+    "hz": ("hz", lambda text: 0 if text == "default" else parse_hz(text)),
 }
 
 

@@ -58,7 +58,7 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
     help="Where the state file lives.",
 )
 @click.option("--shapers", type=int, help="Devices to create at start.  [default: 1]")
-@click.option("--hz", type=int, help="Ticks per second.  [default: 1000]")
+@click.option("--hz", type=int, help="Jiffies per second.  [default: by the rate]")
 @click.option("--forwarders", type=int, help="Forwarder processes.  [default: 1]")
 @click.option(
     "--config",

@@ -13,6 +13,9 @@ from shaper.network import Network
 
 # Specified by the interface.
 DEFAULT_HZ = 1000
+# From this rate on bursts of half a jiffy would exceed those of a token bucket in the kernel.
+FAST_RATE_BITS = 500_000_000
+FAST_HZ = 2000
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
 ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add ... altname)
 
@@ -76,8 +79,14 @@ class Options:
     burst_bytes: int | None = None
     queue: Queue = Queue.FQ_CODEL
     limit_packets: int | None = None
-    hz: int = DEFAULT_HZ
+    hz: int = 0  # 0: chosen from the rate, see `clock_hz`
     has_own_hz: bool = False  # it was set for this shaper; else hz is the daemon's and follows it
+
+    @property
+    def clock_hz(self) -> int:
+        """Jiffies a second: as set, or as fine as smooth departures at this rate need."""
+        is_fast = self.rate_bits >= FAST_RATE_BITS and self.queue is not Queue.CLASSIC
+        return self.hz or (FAST_HZ if is_fast else DEFAULT_HZ)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def change(
         check_within("burst", burst_bytes, 0, 1 << 40, "bytes")
         options = replace(options, burst_bytes=burst_bytes or None)
     if hz is not None:
-        options = replace(options, hz=check_hz(hz), has_own_hz=True)
+        options = replace(options, hz=hz and check_hz(hz), has_own_hz=bool(hz))
     if options.queue is Queue.CLASSIC and (options.limit_packets or options.burst_bytes):
         raise InvalidValue(
             "the classic queue has no limit or burst to set "
@@ -76,11 +76,12 @@ def classic_warning(options: Options) -> str | None:
     """
     if options.queue is not Queue.CLASSIC or not options.rate_bits:
         return None
-    served_bits = max(1, options.rate_bits // options.hz // 8) * 8 * options.hz
+    hz = options.clock_hz
+    served_bits = max(1, options.rate_bits // hz // 8) * 8 * hz
     if abs(served_bits - options.rate_bits) * _TOLERANCE <= options.rate_bits:
         return None
     return (
-        f"the classic queue counts whole bytes a tick: at hz {options.hz} it serves "
+        f"the classic queue counts whole bytes a tick: at hz {hz} it serves "
         f"{served_bits} of {options.rate_bits} bit/s (a lower hz is finer; 1996 had 100)"
     )
 

@@ -37,7 +37,7 @@ from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.tables import table_names
 from shaper.errors import InvalidValue
-from shaper.model import DEFAULT_HZ, Options, Spec
+from shaper.model import Options, Spec
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
 from shaper.units import ParsedRate, parse_rate, parse_size
@@ -69,7 +69,7 @@ class Config:
     """What is configured, checked.
 
     Attributes:
-        hz: ticks per second of new shapers.
+        hz: ticks per second of shapers for which none was set; 0: chosen from the rate.
         shapers: how many there are at the start, at least.
         forwarders: how many processes.
         group: whose members may change things.
@@ -77,7 +77,7 @@ class Config:
         warnings: what may have been meant otherwise.
     """
 
-    hz: int = DEFAULT_HZ
+    hz: int = 0
     shapers: int = 1
     forwarders: int = 1
     group: str = "shaper"
@@ -138,7 +138,7 @@ def parse(text: str) -> Config:
     """Return the configuration in a text. Raises InvalidValue."""
     document = _document(text)
     _check_keys("", document, _TOP)
-    hz = bounds.check_hz(document.get("hz", DEFAULT_HZ))
+    hz = bounds.check_hz(document["hz"]) if "hz" in document else 0
     warnings: list[str] = []
     devices = tuple(
         _spec(ifname, device, hz, warnings)

@@ -188,9 +188,9 @@ def make_settings(
         burst_bytes=max(options.burst_bytes or default_bytes, unit_bytes),
         queue=options.queue,
         limit_packets=options.limit_packets or _default_limit(options, frame_bytes),
-        hz=options.hz if options.queue is Queue.CLASSIC else _CLOCK_HZ,
-        jiffy_ns=10**9 // options.hz,
-        idle_bytes=int(options.rate_bits * _IDLE_JIFFIES) // (8 * options.hz),
+        hz=options.clock_hz if options.queue is Queue.CLASSIC else _CLOCK_HZ,
+        jiffy_ns=10**9 // options.clock_hz,
+        idle_bytes=int(options.rate_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
     )
 
 
@@ -212,7 +212,7 @@ def offload_bytes(options: Options, mtu: int, framing: Framing = Framing.ETHERNE
     """
     if framing is Framing.COOKED or options.queue is Queue.CLASSIC or not options.rate_bits:
         return 0
-    unit_bytes = options.rate_bits // (8 * options.hz * _OFFLOAD_FRAMES_A_JIFFY)
+    unit_bytes = options.rate_bits // (8 * options.clock_hz * _OFFLOAD_FRAMES_A_JIFFY)
     if options.burst_bytes is not None:
         unit_bytes = min(unit_bytes, options.burst_bytes // 2)
     segments = unit_bytes // (mtu + ETHERNET_HEADER_BYTES)

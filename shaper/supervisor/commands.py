@@ -184,6 +184,7 @@ class Commands:
                 burst_bytes=burst_bytes,
                 hz=hz,
             )
+            options = with_hz(replace(spec, options=options), self.hz).options
             device = self._supervisor.devices.get(ifname)
             if device is not None and device.plan is not None:
                 check_burst(options, device.plan.mtu)
@@ -257,7 +258,7 @@ class Commands:
             for spec in changed:
                 self._check(spec)
             await change(self._supervisor, *changed, without=gone, may_wait=True)
-            self.hz = hz or self.hz
+            self.hz = self.hz if hz is None else hz
             return self._warnings(specs)
 
     def _warnings(self, specs: Iterable[Spec]) -> list[str]:

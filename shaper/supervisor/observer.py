@@ -253,5 +253,5 @@ def _judged_rate(options: Options) -> int:
     """Return the rate that a shaper is held to: `classic` rounds down to whole bytes a jiffy."""
     if options.queue is not Queue.CLASSIC:
         return options.rate_bits
-    step = _BITS * options.hz
+    step = _BITS * options.clock_hz
     return options.rate_bits // step * step

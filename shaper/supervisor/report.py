@@ -128,7 +128,7 @@ def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
         burst_bytes=settings.burst_bytes if settings else spec.options.burst_bytes or 0,
         queue=spec.options.queue,
         limit_packets=settings.limit_packets if settings else spec.options.limit_packets or 0,
-        hz=spec.options.hz,
+        hz=spec.options.clock_hz,
     )
 
 

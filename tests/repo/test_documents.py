@@ -224,13 +224,13 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
     """The file in the guide is accepted and has every key that is known."""
     sample = fenced(GUIDE, "toml", "# /etc/shaper/shaper.toml")
     device, other = parse(sample).devices
-    options = Options(64_000, 16 * 1024, Queue.FIFO, 100, has_own_hz=True)
+    options = Options(64_000, 16 * 1024, Queue.FIFO, 100, hz=1000, has_own_hz=True)
     assert device == Spec("shaper0", "eth1", options, device.network)
-    taken = Spec("shaper1", "eth1", Options(10_000_000), capture=Capture.CGROUP)
+    taken = Spec("shaper1", "eth1", Options(10_000_000, hz=1000), capture=Capture.CGROUP)
     assert other == replace(taken, cgroup="backup.service")
     assert device.network.follows_master
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)
-    assert replace(parse(sample), devices=()) == Config()
+    assert replace(parse(sample), devices=()) == Config(hz=1000)
     document = tomllib.loads(sample)
     assert set(document) == known_keys("")
     given = {key for each in document["device"].values() for key in each}

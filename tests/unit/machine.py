@@ -146,7 +146,7 @@ class Machine:
     def again(self) -> Machine:
         """Put a new daemon, which has not started, in the place of the last one."""
         self.supervisor = Supervisor(Store(self.state_directory), Pool(1), self.kernel)
-        self.commands = Commands(self.supervisor, 1000)
+        self.commands = Commands(self.supervisor, 0)
         return self
 
     @contextlib.asynccontextmanager

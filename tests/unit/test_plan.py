@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shaper.desired.plan import check_burst, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
-from shaper.model import Framing, Link, Options, Queue, Spec, State
+from shaper.model import FAST_RATE_BITS, Framing, Link, Options, Queue, Spec, State
 
 ARPHRD_NONE = 0xFFFE
 OWN = Link(
@@ -136,3 +136,22 @@ def test_a_master_that_sets_a_header_of_its_own_gets_no_offload_frames(arphrd: i
     assert (plan.framing, plan.offload_bytes) == (Framing.COOKED, 0)
     assert plan.settings is not None
     assert plan.settings.unit_bytes == MASTER.mtu
+
+
+@pytest.mark.parametrize(
+    ("options", "hz"),
+    [
+        (Options(), 1000),
+        (Options(FAST_RATE_BITS - 1), 1000),
+        (Options(FAST_RATE_BITS), 2000),
+        (Options(FAST_RATE_BITS, queue=Queue.FIFO), 2000),
+        (Options(FAST_RATE_BITS, queue=Queue.CLASSIC), 1000),
+        (Options(FAST_RATE_BITS, hz=250), 250),
+        (Options(64_000, hz=250, has_own_hz=True), 250),
+    ],
+)
+def test_the_clock_is_as_fine_as_the_rate_needs(options: Options, hz: int) -> None:
+    """Unless it was set; and the classic queue keeps the jiffies it counts bytes by."""
+    assert options.clock_hz == hz
+    if settings := make_settings(options, 1500):
+        assert settings.jiffy_ns == 10**9 // hz

@@ -36,6 +36,7 @@ def run(path: str | Path, *arguments: str) -> Result:
         ("set shaper0 limit 20p", "SetOptions", {"ifname": "shaper0", "limit_packets": 20}),
         ("set shaper0 limit default", "SetOptions", {"ifname": "shaper0", "limit_packets": 0}),
         ("set shaper0 burst 10kb", "SetOptions", {"ifname": "shaper0", "burst_bytes": 10240}),
+        ("set shaper0 hz default", "SetOptions", {"ifname": "shaper0", "hz": 0}),
         ("set shaper0 burst default", "SetOptions", {"ifname": "shaper0", "burst_bytes": 0}),
         (
             "set shaper0 hz 100 queue fifo burst 1514 limit 5",
@@ -227,7 +228,7 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["set", "shaper0", "limit", "0"], "'0' is not a limit in frames: "),
         (["set", "shaper0", "limit", "-5"], "'-5' is not a limit in frames: "),
         (["set", "shaper0", "burst", "0"], "'0' is not a size from "),
-        (["set", "shaper0", "hz", "default"], "'default' is not a hz value: "),
+        (["set", "shaper0", "hz", "often"], "'often' is not a hz value: "),
         (["set", "shaper0", "hz", "100", "hz", "50"], "'hz' is set twice: write it once"),
         (["set", "shaper0"], "missing argument 'KEY VALUE [KEY VALUE]...' (usage: shapecfg set "),
         (["speed"], "missing argument 'DEV' (usage: shapecfg speed DEV [RATE])"),
