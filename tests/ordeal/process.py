@@ -14,6 +14,7 @@ from bench.lab.wait import wait_until
 from shaper.desired.store import Store
 from shaper.model import Options, Spec
 from tests.kernel.steps import Listener, Stream, now_ns, shape, show
+from tests.kernel.test_crash import is_running
 from tests.ordeal.campaign import Trial, campaign
 
 MANY = 1000
@@ -58,6 +59,24 @@ def kill_forwarders(trial: Trial) -> None:
             trial.stalled(stall_ns)
             if stall_ns > STALL_NS:
                 trial.failed(f"traffic stood still for {stall_ns / 1e9:.2f} s")
+
+
+@campaign("supervisor kills", count=1000)
+def kill_supervisors(trial: Trial) -> None:
+    """The next one takes the devices over; meanwhile frames wait, and none is sent past them."""
+    with streaming() as (pair, shaperd, listener):
+        for _ in trial:
+            orphans, at_ns = shaperd.forwarder_pids(), now_ns()
+            shaperd.kill()
+            wait_until(
+                lambda orphans=orphans: not any(map(is_running, orphans)), "the forwarder's end"
+            )
+            shaperd.start()
+            trial.stalled(passes_again(listener, at_ns))
+            if left := [pid for pid in orphans if is_running(pid)]:
+                trial.left(*(f"forwarder {pid}" for pid in left))
+            if show(shaperd)["state"] != "active":
+                trial.failed(f"the shaper is {show(shaperd)['state']} after a new start")
 
 
 @campaign("forwarder stops", count=100)
