@@ -72,6 +72,10 @@ class Volley:
         """Send up to `count` (and BATCH) datagrams and return how many went."""
         return max(0, _libc.sendmmsg(self._socket.fileno(), self._messages, min(count, BATCH), 0))
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
 
 @dataclass(frozen=True)
 class Course:

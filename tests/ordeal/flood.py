@@ -10,8 +10,9 @@ from bench.datagrams import Volley
 from bench.lab.daemon import Shaperd
 from bench.lab.topology import REMOTE, Pair, make_pair
 from bench.lab.wait import wait_until
+from shapecfg.client import Client
 from shaper.units import parse_rate
-from tests.kernel.steps import dropped, shape, show, wait_carrier
+from tests.kernel.steps import SHAPER, dropped, shape, show, wait_carrier
 from tests.ordeal.campaign import Trial, campaign
 from tests.ordeal.control import rss_kib
 
@@ -19,6 +20,7 @@ RATE = "2mbit"
 FRAME_BYTES = 1000
 PORT = 9
 SECONDS_AN_ACCOUNT = 30  # chosen: then the flood pauses until all of it is accounted for
+LIMIT_PACKETS = 100  # soon empty
 TURN_S = 0.01
 
 
@@ -34,6 +36,10 @@ class Flood:
         with pair.host.enter():
             self._volley = Volley((REMOTE, PORT), FRAME_BYTES)
         self._a_second = 10 * parse_rate(RATE).rate_bits // (8 * FRAME_BYTES)
+
+    def close(self) -> None:
+        """Close its socket."""
+        self._volley.close()
 
     def pour(self) -> None:
         """Send for a second."""
@@ -66,7 +72,12 @@ def flooded() -> Iterator[tuple[Shaperd, Flood]]:
     with make_pair() as pair, Shaperd(pair.host) as daemon:
         shape(daemon, pair, RATE)
         wait_carrier(pair.host, is_on=True)
-        yield daemon, Flood(pair)
+        Client(str(daemon.socket)).set_options(SHAPER, {"limit_packets": LIMIT_PACKETS})
+        stream = Flood(pair)
+        try:
+            yield daemon, stream
+        finally:
+            stream.close()
 
 
 @campaign("flood seconds", count=3600)

@@ -64,7 +64,7 @@ def kill_forwarders(trial: Trial) -> None:
 @campaign("supervisor kills", count=1000)
 def kill_supervisors(trial: Trial) -> None:
     """The next one takes the devices over; meanwhile frames wait, and none is sent past them."""
-    with streaming() as (pair, shaperd, listener):
+    with streaming() as (_, shaperd, listener):
         for _ in trial:
             orphans, at_ns = shaperd.forwarder_pids(), now_ns()
             shaperd.kill()
