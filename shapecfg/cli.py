@@ -17,6 +17,7 @@ import click
 
 from shapecfg.client import DEFAULT_SOCKET, Client
 from shapecfg.program import MasterName, Program, ShaperName, TakesNumbers
+from shapecfg.run_options import run
 from shaper import __version__
 from shaper.errors import InvalidValue
 from shaper.units import parse_hz, parse_limit, parse_rate, parse_size
@@ -280,6 +281,9 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> None:
     view: View = ctx.obj
     is_json, is_pretty = view.is_json, view.is_pretty
     ctx.exit(examine(view.client, words, is_json=is_json, is_pretty=is_pretty))
+
+
+cli.add_command(run)
 
 
 def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:

@@ -1,0 +1,375 @@
+"""What a link for one command is made of: namespaces, devices, addresses, and words for programs.
+
+Pure: from what is wished for and what the machine has to the text that `ip`, `nft`, `pasta` and
+`shaperd` are given. The picture:
+
+    the machine ── way out ── [ outer: shaperd with up and down ] ── veth ── [ inner: COMMAND ]
+
+The outer namespace is a router without an address of its own. What comes from the command is
+routed to the shaper `up`, what comes for it to the shaper `down`. There is no ARP and no ND: the
+neighbours are known beforehand, so that the first frame through the link is the command's.
+
+The addresses are those set aside for tests of links (RFC 2544, RFC 5180), so they
+are neither the machine's nor those of anything it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# Chosen: names inside of the namespaces, which meet no others.
+WAY_OUT = "out"  # outer: towards the machine
+INSIDE = "in"  # outer: towards the command
+NIC = "eth0"  # inner: what the command sees
+UP, DOWN = "up", "down"  # the shapers
+
+# Specified by RFC 2544, appendix C.2.2 (198.18.0.0/15) and RFC 5180, section 8 (2001:2::/48).
+LINKS = 1 << 15  # of four addresses each, in 198.18.0.0/15
+_GATEWAY6 = "fe80::1"
+
+# Chosen: locally administered, and the same in each link.
+_COMMAND_MAC = "02:53:48:00:00:01"
+_INSIDE_MAC = "02:53:48:00:00:02"
+_OUT_MAC = "02:53:48:00:00:03"
+_MACHINE_MAC = "02:53:48:00:00:04"
+_MTU = 1500
+_FRAME_BYTES = 1514
+UNLIMITED_BITS = 10**10  # of a direction without a rate
+_QUEUE_SECONDS = 2  # of the rate
+_MIN_FRAMES, _MAX_FRAMES = 250, 10_000
+_WINDOW_MS = 250  # of the rate, and the delay of the link, are under way in one connection
+_MIN_WINDOW_BYTES = 65_536
+# Specified by Documentation/networking/ip-sysctl.rst: least, first and most of a socket's buffer,
+# of which about half is data.
+_RMEM = (4096, 131_072, 6_291_456)
+_WMEM = (4096, 16_384, 4_194_304)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction of the link.
+
+    Attributes:
+        rate_bits: bits per second; None: as fast as the machine is.
+        delay_ms: how long a frame takes there and an answer back.
+        settings: further keys of its table in shaper.toml, as TOML.
+    """
+
+    rate_bits: int | None = None
+    delay_ms: int = 0
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for.
+
+    Attributes:
+        command: the program and its arguments.
+        down: towards the command.
+        up: away from it.
+        has_host_loopback: the gateway is the machine's 127.0.0.1.
+    """
+
+    command: tuple[str, ...]
+    down: Direction = field(default_factory=Direction)
+    up: Direction = field(default_factory=Direction)
+    has_host_loopback: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine has that a link needs.
+
+    Attributes:
+        is_privileged: it may be given a device, and rules for it.
+        device: the way to the rest of the world; None: there is none.
+        has_ipv4: something is reached over IPv4.
+        has_ipv6: something is reached over IPv6.
+        number: of the link, where several have to differ: 0 to 32767.
+        resolver: a nameserver that only the machine itself reaches; None: there is none.
+    """
+
+    is_privileged: bool = False
+    device: str | None = None
+    has_ipv4: bool = True
+    has_ipv6: bool = False
+    number: int = 0
+    resolver: str | None = None
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The addresses of one link."""
+
+    gateway: str
+    command: str
+    resolver: str
+    command6: str
+
+
+def addresses(number: int) -> Addresses:
+    """Return the addresses of a link, by its number: 0 to 32767."""
+    first = 4 * number
+    prefix = f"198.{18 + (first >> 16)}.{first >> 8 & 255}"
+    last = first & 255
+    return Addresses(
+        gateway=f"{prefix}.{last + 1}",
+        command=f"{prefix}.{last + 2}",
+        resolver=f"{prefix}.{last + 3}",
+        command6=f"2001:2:0:{number:x}::2",
+    )
+
+
+def shaper_toml(machine: Machine, wishes: Wishes) -> str:
+    """Return the configuration of the private daemon."""
+    lines = ["shapers = 0"]
+    for name, master, direction in (
+        (UP, WAY_OUT, wishes.up),
+        (DOWN, INSIDE, wishes.down),
+    ):
+        lines += [
+            f"[device.{name}]",
+            f'master = "{master}"',
+            f'speed = "{direction.rate_bits or UNLIMITED_BITS}bit"',
+            "up = true",
+            *_queue(machine, direction),
+            *direction.settings,
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _queue(machine: Machine, direction: Direction) -> list[str]:
+    """Return the queue of a direction, as TOML.
+
+    The TCP of pasta has no congestion control, and takes no segments out of order: a lost frame
+    costs it all that follow. So what it sends and is sent waits instead, in a queue that holds
+    all that `inner_sysctls` lets be under way.
+    """
+    if machine.is_privileged:
+        return []
+    rate_bits = direction.rate_bits or UNLIMITED_BITS
+    frames = rate_bits * _QUEUE_SECONDS // (8 * _FRAME_BYTES)
+    return ['queue = "fifo"', f"limit = {min(max(frames, _MIN_FRAMES), _MAX_FRAMES)}"]
+
+
+def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:
+    """Return the parameters of the command's namespace: what its TCP may have under way."""
+    if machine.is_privileged:
+        return {}
+    values = {}
+    for name, direction, usual in (
+        ("net/ipv4/tcp_rmem", wishes.down, _RMEM),
+        ("net/ipv4/tcp_wmem", wishes.up, _WMEM),
+    ):
+        if direction.rate_bits is not None:
+            least, first, most = usual
+            window = direction.rate_bits * (_WINDOW_MS + direction.delay_ms) // 8000
+            most = min(max(2 * window, 2 * _MIN_WINDOW_BYTES), most)
+            values[name] = f"{least} {min(first, most)} {most}"
+    return values
+
+
+def outer_sysctls(machine: Machine) -> dict[str, int]:
+    """Return the parameters of the outer namespace, set before it has devices."""
+    values = {
+        "net/ipv4/ip_forward": 1,
+        "net/ipv4/conf/all/rp_filter": 0,
+        "net/ipv4/conf/default/rp_filter": 0,
+        "net/ipv4/conf/all/send_redirects": 0,
+        "net/ipv4/conf/default/send_redirects": 0,
+    }
+    if machine.has_ipv6:
+        values |= {"net/ipv6/conf/all/forwarding": 1}
+    return values
+
+
+def join(pid: int) -> list[str]:
+    """Return the `ip` lines of the outer namespace that join the inner one, of a process."""
+    return [
+        "link set lo up",
+        f"link add {INSIDE} address {_INSIDE_MAC} mtu {_MTU} type veth"
+        f" peer name {NIC} address {_COMMAND_MAC} mtu {_MTU} netns {pid}",
+        f"link set {INSIDE} addrgenmode none",
+        f"link set {INSIDE} up",
+    ]
+
+
+def furnish(machine: Machine) -> list[str]:
+    """Return the `ip` lines of the inner namespace, once its device is there."""
+    own = addresses(machine.number)
+    lines = ["link set lo up", f"link set {NIC} addrgenmode none", f"link set {NIC} up"]
+    if machine.has_ipv4:
+        lines += [
+            f"address add {own.command}/32 dev {NIC}",
+            f"neighbour add {own.gateway} lladdr {_INSIDE_MAC} dev {NIC} nud permanent",
+            f"route add {own.gateway} dev {NIC} scope link src {own.command}",
+            f"route add default via {own.gateway} dev {NIC} src {own.command}",
+        ]
+    if machine.has_ipv6:
+        lines += [
+            f"address add {own.command6}/128 dev {NIC} nodad",
+            f"neighbour add {_GATEWAY6} lladdr {_INSIDE_MAC} dev {NIC} nud permanent",
+            f"route add default via {_GATEWAY6} dev {NIC} src {own.command6}",
+        ]
+    return lines
+
+
+def open_way_out() -> list[str]:
+    """Return the `ip` lines of the outer namespace, once the way out is there."""
+    return [
+        f"link set {WAY_OUT} addrgenmode none",
+        f"link set {WAY_OUT} address {_OUT_MAC} mtu {_MTU}",
+        f"link set {WAY_OUT} up",
+    ]
+
+
+def route(machine: Machine) -> list[str]:
+    """Return the `ip` lines of the outer namespace that send traffic through the shapers."""
+    own = addresses(machine.number)
+    lines: list[str] = []
+    if machine.has_ipv4:
+        lines += _through_shapers(own.gateway, own.command)
+    if machine.has_ipv6:
+        lines += _through_shapers(_GATEWAY6, own.command6)
+    return lines
+
+
+def _through_shapers(gateway: str, command: str) -> list[str]:
+    return [
+        f"neighbour replace {gateway} lladdr {_MACHINE_MAC} dev {UP} nud permanent",
+        f"neighbour replace {command} lladdr {_COMMAND_MAC} dev {DOWN} nud permanent",
+        f"route replace {command} dev {DOWN}",
+        f"route replace default via {gateway} dev {UP} onlink",
+    ]
+
+
+def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[str]:
+    """Return the command line of pasta for the outer namespace.
+
+    Args:
+        machine: what there is.
+        namespace: the path of the outer namespace.
+        has_host_loopback: map the gateway to the machine's loopback.
+    """
+    own = addresses(machine.number)
+    argv = ["pasta", "--foreground", "--netns-only", "--netns", namespace]
+    argv += ["--ns-ifname", WAY_OUT, "--ns-mac-addr", _OUT_MAC, "--mtu", str(_MTU)]
+    argv += ["--no-dhcp", "--no-dhcpv6", "--no-ndp", "--no-ra"]
+    for ports in ("--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"):
+        argv += [ports, "none"]
+    argv += ["--interface", machine.device] if machine.device is not None else []
+    if machine.has_ipv4:
+        argv += ["--address", own.command, "--netmask", "30", "--gateway", own.gateway]
+        argv += ["--dns-forward", own.resolver]
+    if machine.has_ipv6:
+        argv += ["--address", own.command6]
+    argv += [] if machine.has_ipv6 else ["--ipv4-only"]
+    argv += [] if machine.has_ipv4 else ["--ipv6-only"]
+    return argv if has_host_loopback else [*argv, "--no-map-gw"]
+
+
+def host_device(machine: Machine) -> str:
+    """Return the name of the machine's end of the way out, where it has one."""
+    return f"run{machine.number}"
+
+
+def lend(machine: Machine, pid: int) -> list[str]:
+    """Return the `ip` lines on the machine that make the way out of the namespace of a process."""
+    own, device = addresses(machine.number), host_device(machine)
+    lines = [
+        f"link add {device} address {_MACHINE_MAC} mtu {_MTU} type veth"
+        f" peer name {WAY_OUT} address {_OUT_MAC} mtu {_MTU} netns {pid}",
+        f"link set {device} addrgenmode none",
+        f"link set {device} up",
+    ]
+    if machine.has_ipv4:
+        lines += [
+            f"address add {own.gateway}/30 dev {device}",
+            f"neighbour add {own.command} lladdr {_OUT_MAC} dev {device} nud permanent",
+        ]
+    if machine.has_ipv6:
+        lines += [
+            f"neighbour add {own.command6} lladdr {_OUT_MAC} dev {device} nud permanent",
+            f"route add {own.command6} dev {device}",
+        ]
+    return lines
+
+
+def lent_sysctls(machine: Machine) -> dict[str, int]:
+    """Return the parameters of the machine's end, which go with it."""
+    device = host_device(machine)
+    return {
+        f"net/ipv4/conf/{device}/forwarding": 1,
+        f"net/ipv4/conf/{device}/route_localnet": 1,
+        f"net/ipv4/conf/{device}/rp_filter": 0,
+    }
+
+
+def nft(machine: Machine, *, has_host_loopback: bool) -> str:
+    """Return the rules on the machine, a line for each table.
+
+    A table goes with the process that made it. Answers are handed to the way out before they are
+    routed, so that the machine need not forward what other devices receive, as it may not.
+    """
+    own, device = addresses(machine.number), host_device(machine)
+    tables = []
+    if machine.has_ipv4:
+        inward = f'iifname "{device}" ip daddr'
+        rules = []
+        if machine.resolver is not None:
+            for protocol in ("udp", "tcp"):
+                to = f"{own.resolver} {protocol} dport 53 dnat to {machine.resolver}"
+                rules.append(f"{inward} {to}")
+        if has_host_loopback:
+            rules.append(f"{inward} {own.gateway} dnat to 127.0.0.1")
+        tables.append(
+            f"table ip shapecfg_{device} {{ flags owner;"
+            " chain out { type nat hook postrouting priority 100;"
+            f" ip saddr {own.command} masquerade; }};"
+            f" chain in {{ type nat hook prerouting priority -100; {_joined(rules)}}};"
+            " chain back { type filter hook prerouting priority -90;"
+            f' iifname != "{device}" ip daddr {own.command} ct direction reply'
+            f' dup to {own.command} device "{device}" drop; }}; }}\n'
+        )
+    if machine.has_ipv6:
+        tables.append(
+            f"table ip6 shapecfg_{device} {{ flags owner;"
+            " chain out { type nat hook postrouting priority 100;"
+            f" ip6 saddr {own.command6} masquerade; }}; }}\n"
+        )
+    return "".join(tables)
+
+
+def _joined(rules: Iterable[str]) -> str:
+    return "".join(f"{rule}; " for rule in rules)
+
+
+def resolver_text(text: str, machine: Machine) -> str | None:
+    """Return /etc/resolv.conf as the command needs it, or None where it can stay as it is.
+
+    A nameserver on the machine's loopback is out of reach; what forwards to it has an address
+    of its own.
+
+    Args:
+        text: the machine's.
+        machine: what there is.
+    """
+    lines = text.splitlines()
+    servers = nameservers(text)
+    if servers and not any(is_loopback(server) for server in servers):
+        return None
+    others = [line for line in lines if line.split()[:1] != ["nameserver"]]
+    return "\n".join([f"nameserver {addresses(machine.number).resolver}", *others]) + "\n"
+
+
+def nameservers(text: str) -> list[str]:
+    """Return the addresses that a resolv.conf names."""
+    words = (line.split() for line in text.splitlines())
+    return [each[1] for each in words if len(each) > 1 and each[0] == "nameserver"]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is one of the loopback device's."""
+    return address.startswith("127.") or address.partition("%")[0] == "::1"

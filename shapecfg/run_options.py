@@ -1,0 +1,53 @@
+"""What is typed after `shapecfg run`: checked here, and done by `shapecfg.run`."""
+
+from __future__ import annotations
+
+import click
+
+from shaper.errors import InvalidValue
+from shaper.units import parse_rate
+
+_RUN_HELP = """Run COMMAND behind a link of its own, as any user.
+
+It has a network of its own, with the machine's connections behind the link. No daemon has to run,
+and nothing stays when it has ended. The exit status is the command's.
+"""
+
+
+@click.command(
+    "run",
+    options_metavar="[OPTIONS] [--]",
+    context_settings={"allow_interspersed_args": False},
+    help=_RUN_HELP,
+)
+@click.option("--down", metavar="RATE", help="Towards the command.  [default: no limit]")
+@click.option("--up", metavar="RATE", help="Away from the command.  [default: no limit]")
+@click.option("--host-loopback", is_flag=True, help="The gateway is 127.0.0.1 of the machine.")
+@click.option("--json", "json_file", metavar="FILE", help="Write what the link did to FILE.")
+@click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print no summary.")
+@click.argument("command", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
+def run(
+    down: str | None,
+    up: str | None,
+    host_loopback: bool,
+    json_file: str | None,
+    is_quiet: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run a command behind a link of its own."""
+    from shapecfg.run import behind_link
+    from shapecfg.run.plan import Direction, Wishes
+
+    if not command:
+        raise InvalidValue("run needs a command: write shapecfg run --down 8mbit -- COMMAND")
+    wishes = Wishes(command, Direction(_rate(down)), Direction(_rate(up)), host_loopback)
+    behind_link(wishes, is_quiet=is_quiet, json_file=json_file)
+
+
+def _rate(text: str | None) -> int | None:
+    if text is None:
+        return None
+    parsed = parse_rate(text)
+    if parsed.warning is not None:
+        click.echo(f"shapecfg: warning: {parsed.warning}", err=True)
+    return parsed.rate_bits
