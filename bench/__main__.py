@@ -1,7 +1,7 @@
 """`python -m bench`: measure, or write the documentation from what was measured.
 
 python -m bench run [--quick] [--minutes M] [--only PART,...] [--queue QUEUE] [--output FILE]
-python -m bench report FILE...
+python -m bench report [FILE...]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import meters, report, results, rows, scale, verdict
+from bench import meters, report, results, rows, scale, tables, verdict
 from bench.demo import interruptible
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, MissingError
@@ -80,7 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     running.add_argument("--output", type=Path, default=RESULTS / "bench.json")
     writing = commands.add_parser("report", help="write docs/benchmarks.md from results")
-    writing.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    writing.add_argument(
+        "files",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="results, taken together; without any, the data files beside the document",
+    )
     writing.add_argument("--output", type=Path, default=DOCUMENT)
     return parser
 
@@ -163,9 +169,17 @@ def _draw(run: Run, output: Path) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Write the document from files of results, taken together."""
-    run = results.merge([results.read(path) for path in options.files])
-    options.output.write_text(report.document(run), encoding="utf-8")
+    """Write the data files from results, if some are named, and document and plots from them."""
+    folder = options.output.parent / report.FOLDER
+    if options.files:
+        run = results.merge([results.read(path) for path in options.files])
+        tables.write(tables.make(run), folder)
+    found = tables.read(folder)
+    try:
+        from bench import panels
+    except ImportError as error:
+        raise LabError(f"no plots ({error}): install the extra `bench`") from error
+    options.output.write_text(report.document(found, panels.draw(found, folder)), encoding="utf-8")
     print(f"wrote {_relative(options.output)}")
     return 0
 

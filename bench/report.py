@@ -1,298 +1,215 @@
-"""`docs/benchmarks.md` from a run, and the table on the terminal: the same figures, two spellings.
+"""`docs/benchmarks.md` from the tables of a run, and the table on the terminal.
 
-Pure. Nothing is left out because it looks bad: rows that could not be measured are listed with
-their reason, and what the shaper does worse than another is a section of its own.
+Pure. The document shows what decides; every figure is in the data files beside it. Nothing is left
+out because it looks bad: missed targets, comparisons that were lost and rows that could not be
+measured have a section each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench import trade, verdict, workload
-from bench.figures import difference
+from bench import tables, workload
 from bench.method import INTRODUCTION, METHOD
-from bench.results import MAX_STEAL_PERCENT, Cell, Run, stolen_percent
+from bench.results import Run
+from bench.tables import BETTER_PERCENT, COMPARED, Record, Tables
 from bench.terminal import spell_count, spell_pair, spell_percent, spell_us, table
 from bench.workload import UNLIMITED_BITS, spell_rate
 
-BETTER_PERCENT = 5  # a difference smaller than this is called none
-
-# What is compared: figure, what it is called, whether more is better, and how it is written.
-COLUMNS = (
-    ("error_percent", "rate error"),
-    ("burst", "burst: typical / worst"),
-    ("above", "above 105 %: 1/10/100 ms"),
-    ("first_second_percent", "first second"),
-    ("goodput_bits", "goodput"),
-    ("frames_per_second", "frames/s"),
-    ("cpu_s_per_gb", "CPU s/GB"),
-    ("ping", "ping p50 / p99"),
+FOLDER = "benchmarks"  # of the data files and plots, beside the document
+SHARED = (workload.FLOOD.name, workload.TCP_8.name)
+HEADS = (
+    "rate error",
+    "burst: typical / worst",
+    "above 105 %: 1/10/100 ms",
+    "first second",
+    "goodput",
+    "frames/s",
+    "CPU s/GB",
+    "ping p50 / p99",
 )
-PROCESSES = ("supervisor", "forwarder")
-COMPARED = (
-    ("burst_bytes", "worst burst", False),
-    ("typical_burst_bytes", "typical burst", False),
-    ("goodput_bits", "goodput", True),
-    ("frames_per_second", "frames a second", True),
-    ("cpu_s_per_gb", "processor time a gigabyte", False),
-    ("ping_p50_us", "median ping", False),
-    ("ping_p99_us", "p99 of ping", False),
-)
+PLOTS = {
+    "tcp": "4 TCP flows: accuracy, worst burst, delay of a ping and processor time over the rate",
+    "udp": "UDP of 1000 B: accuracy, bursts and processor time over the rate",
+    "buckets": "accuracy against smoothness at equal buckets, tbf and the shaper",
+}
 
 
 def overview(run: Run) -> str:
     """Return the table for a terminal."""
-    heads = ["", "", *(name for _, name in COLUMNS), "n"]
-    lines = [
-        [title if at == 0 else "", *fields]
-        for title, cells in _rows(run)
-        for at, fields in enumerate([shaper, *_fields(cell)] for shaper, cell in cells)
-    ]
-    return table(heads, lines) if lines else "no rates were measured"
+    lines, before = [], ""
+    for record in tables.make(run)["figures"]:
+        title = _row(record)
+        head = "" if title == before else title
+        lines.append([head, record["shaper"], *_fields(record), str(record["n"])])
+        before = title
+    return table(["", "", *HEADS, "n"], lines) if lines else "no rates were measured"
 
 
-def document(run: Run) -> str:
-    """Return the whole document."""
-    parts = [INTRODUCTION, _machine(run), _targets(run), _figures(run)]
-    parts += [_worse(run), _idle(run), _scale(run), _trade(run), _flows(run), METHOD]
-    parts.append(_skipped(run))
+def document(found: Tables, plots: Iterable[str] = ()) -> str:
+    """Return the whole document.
+
+    Args:
+        found: the tables of `bench.tables`.
+        plots: the names of those that were drawn, of `PLOTS`.
+
+    """
+    drawn = [f"![{PLOTS[name]}]({FOLDER}/{name}.svg)\n" for name in PLOTS if name in plots]
+    parts = [INTRODUCTION, _machine(found), _targets(found), *drawn, _worse(found), _idle(found)]
+    parts += [_flows(found), _shapers(found), METHOD, _skipped(found)]
     return "\n".join(part for part in parts if part)
 
 
-def _rows(run: Run) -> Iterator[tuple[str, list[tuple[str, Cell]]]]:
-    """Yield each row: its title, and who was measured in it."""
-    for rate_bits, traffic in sorted(run.rows(), key=lambda row: row[0]):
-        cells = [(name, run.cell(name, rate_bits, traffic)) for name in _order(run)]
-        yield f"{spell_rate(rate_bits)}, {traffic}", [each for each in cells if len(each[1])]
+def _row(record: Record) -> str:
+    return f"{spell_rate(record['rate_bits'])}, {record['traffic']}"
 
 
-def _order(run: Run) -> list[str]:
-    first = ("bare", "tbf", "htb")
-    shapers = run.shapers()
-    return [name for name in first if name in shapers] + [n for n in shapers if n not in first]
-
-
-def _fields(cell: Cell) -> list[str]:
+def _fields(record: Record) -> list[str]:
     """Return the figures of a cell as text."""
-    above = [cell.above(window) for window in ("1", "10", "100")]
-    is_free = cell.attempts[0].rate_bits == UNLIMITED_BITS
-    pings = [cell.figure("ping_p50_us"), cell.figure("ping_p99_us")]
+    above = [record[f"above_{window}ms_percent"] for window in (1, 10, 100)]
+    is_free = record["rate_bits"] == UNLIMITED_BITS
+    pings = record["ping_p50_us"], record["ping_p99_us"]
     return [
-        "-" if is_free else spell_percent(cell.figure("error_percent")),
-        spell_pair(cell.figure("typical_burst_bytes"), cell.figure("burst_bytes")),
+        "-" if is_free else spell_percent(record["error_percent"]),
+        spell_pair(record["typical_burst_bytes"], record["burst_bytes"]),
         " ".join("-" if each is None else f"{each:.1f}" for each in above),
-        spell_percent(cell.figure("first_second_percent"), signed=False),
-        spell_count(cell.figure("goodput_bits")),
-        spell_count(cell.figure("frames_per_second")),
-        spell_count(cell.figure("cpu_s_per_gb")),
+        spell_percent(record["first_second_percent"], signed=False),
+        spell_count(record["goodput_bits"]),
+        spell_count(record["frames_per_second"]),
+        spell_count(record["cpu_s_per_gb"]),
         "-" if pings[0] is None else f"{spell_us(pings[0])} / {spell_us(pings[1])}",
-        str(len(cell)),
     ]
 
 
-def _grid(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     rule = ["---", *("---:" for _ in heads[1:])]
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]) + "\n"
 
 
-def _machine(run: Run) -> str:
-    machine = run.machine
-    kind = "virtual machine" if machine["is_virtual"] else "machine"
-    steals = sum(each.is_repeated for each in run.measurements)
-    still = [each for each in run.measurements if each.steal_percent > MAX_STEAL_PERCENT]
+def _facts(found: Tables) -> dict[str, Any]:
+    return {record["fact"]: record["value"] for record in found["machine"]}
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else "-" if value is None else str(value)
+
+
+def _machine(found: Tables) -> str:
+    fact = {name: _text(value) for name, value in _facts(found).items()}
+    kind = "virtual machine" if fact["is_virtual"] == "1" else "machine"
     return (
-        f"A {kind}: {machine['processors']} x {machine['processor']}, "
-        f"{machine['memory_mib']} MiB, Linux {machine['kernel']} (HZ {machine['kernel_hz']}),\n"
-        f"Python {machine['python']}, TCP with {run.settings.get('congestion_control', '-')}, "
-        f"queue of the shaper {run.settings['queue']}.\n"
-        f"{len(run.measurements)} measurements in {run.seconds:.0f} s, {steals} of them made "
-        f"again\nbecause of steal; {len(still)} kept with more than 5 % of it, "
-        f"{stolen_percent(run.measurements):.0f} % at most.\n"
+        f"A {kind}: {fact['processors']} x {fact['processor']}, {fact['memory_mib']} MiB, "
+        f"Linux {fact['kernel']} (HZ {fact['kernel_hz']}),\n"
+        f"Python {fact['python']}, TCP with {fact['congestion_control']}, queue of the shaper "
+        f"{fact['queue']}.\n"
+        f"{fact['measurements']} measurements in {float(fact['seconds']):.0f} s; "
+        f"{fact['repeated']} were repeated because a hypervisor took more than 5 % of the "
+        f"processors' time, and {fact['kept_with_steal']}\n"
+        f"were kept with more than that, {fact['most_steal_percent']} % at most.\n"
     )
 
 
-def _targets(run: Run) -> str:
-    words = {True: "met", False: "**missed**", None: "not judged"}
-    found = verdict.judge(run)
-    met, judged = sum(v.is_met is True for v in found), sum(v.is_met is not None for v in found)
-    lines = [[v.target, v.measured, words[v.is_met]] for v in found]
-    return f"## Targets\n\n{met} of {judged} are met.\n\n" + _grid(
-        ["target", "measured", ""], lines
-    )
+def _targets(found: Tables) -> str:
+    """Return how many targets are met, and the others with what was measured."""
+    counts = [record["verdict"] for record in found["targets"]]
+    judged = len(counts) - counts.count("not judged")
+    missed = [[r["target"], r["measured"]] for r in found["targets"] if r["verdict"] == "missed"]
+    text = f"## Targets\n\n{counts.count('met')} of {judged} are met ([all of them]"
+    text += f"({FOLDER}/targets.csv))."
+    return f"{text} Missed:\n\n{_grid(['target', 'measured'], missed)}" if missed else f"{text}\n"
 
 
-def _figures(run: Run) -> str:
-    heads = ["rate, traffic", "", *(name for _, name in COLUMNS), "n"]
-    lines = [
-        [title if at == 0 else "", *fields]
-        for title, cells in _rows(run)
-        for at, fields in enumerate([shaper, *_fields(cell)] for shaper, cell in cells)
-    ]
-    title = "## All figures\n\nMedians of n measurements; see below which are counted."
-    return f"{title}\n\n{_grid(heads, lines)}"
-
-
-def _worse(run: Run) -> str:
-    """Return what the shaper does worse than tbf or htb, and how often it does better."""
-    compared = list(_comparisons(run))
+def _worse(found: Tables) -> str:
+    """Return in what the shaper is better and worse than tbf and htb, and how far at worst."""
     limit = 1 + BETTER_PERCENT / 100
-    worse = sorted((each for each in compared if each[0] > limit), key=lambda each: -each[0])
-    better = sum(factor < 1 / limit for factor, _ in compared)
-    lines = [[*words, f"{factor:.2f}"] for factor, words in worse]
+    lines = []
+    for _, name, _ in COMPARED:
+        compared = [r for r in found.get("comparisons", []) if r["figure"] == name]
+        worse = [r for r in compared if r["times_worse"] > limit]
+        better = sum(r["times_worse"] < 1 / limit for r in compared)
+        if compared:
+            most = max(worse, key=lambda r: r["times_worse"], default=None)
+            farthest = f"{_times(most)} {most['peer']}: {most['row']}" if most else "-"
+            lines.append([name, str(better), str(len(worse)), str(len(compared)), farthest])
     intro = (
-        "Of both bursts, goodput, frames a second, processor time and ping in each row, the\n"
-        f"shaper is more than {BETTER_PERCENT} % better than tbf or htb in {better} comparisons\n"
-        f"and worse in {len(lines)} of {len(compared)}.\n\n"
+        f"## Where the shaper is worse\n\nComparisons with tbf and htb, each row of each figure; "
+        f"a difference below {BETTER_PERCENT} % counts as\nnone "
+        f"([every factor]({FOLDER}/comparisons.csv)).\n\n"
     )
-    heads = ["row", "in", "than", "times"]
-    return "## Where the shaper is worse\n\n" + intro + _grid(heads, lines)
+    return intro + _grid(["figure", "better", "worse", "of", "worst"], lines) if lines else ""
 
 
-def _comparisons(run: Run) -> Iterator[tuple[float, list[str]]]:
-    """Yield by what factor the shaper is worse than a peer in each figure, and where that is."""
-    for rate_bits, traffic in sorted(run.rows()):
-        own = run.cell(verdict.SHAPER, rate_bits, traffic)
-        for figure, name, is_more_better in COMPARED:
-            for peer in verdict.PEERS:
-                value = own.figure(figure)
-                other = run.cell(peer, rate_bits, traffic).figure(figure)
-                if value and other and not _is_moot(run, figure, peer, rate_bits, traffic):
-                    factor = other / value if is_more_better else value / other
-                    yield factor, [f"{spell_rate(rate_bits)}, {traffic}", name, peer]
+def _times(record: Record) -> str:
+    factor = record["times_worse"]
+    return f"{factor:,.0f} x" if factor >= 100 else f"{factor:.3g} x"
 
 
-def _is_moot(run: Run, figure: str, peer: str, rate_bits: int, traffic: str) -> bool:
-    """Whether a comparison says nothing: whoever exceeds the rate carries more, and is not better.
-
-    Of UDP goodput and frames are the same, and told once.
-    """
-    if figure not in ("goodput_bits", "frames_per_second"):
-        return False
-    is_told_in_frames = traffic in (workload.UDP_SMALL.name, workload.UDP_LARGE.name)
-    if is_told_in_frames != (figure == "frames_per_second"):
-        return True
-    if rate_bits == UNLIMITED_BITS:
-        return False
-    other = run.cell(peer, rate_bits, traffic)
-    error = other.figure("error_percent") or 0.0
-    first = other.figure("first_second_percent") or 0.0
-    return max(error, first - 100) > BETTER_PERCENT
+def _pivot(records: Sequence[Record], fields: dict[tuple[str, str], str]) -> str:
+    """Return a table with a row for each title and a column for each shaper."""
+    shapers = list(dict.fromkeys(record["shaper"] for record in records))
+    titles = list(dict.fromkeys(_row(record) for record in records))
+    lines = [[title, *(fields.get((title, name), "-") for name in shapers)] for title in titles]
+    return _grid(["", *shapers], lines)
 
 
-def _idle(run: Run) -> str:
-    """Return what a ping of an idle link takes, and how much of it the bare cable does not."""
-    lines = []
-    for rate_bits, traffic in sorted(run.rows()):
-        bare = run.cell("bare", rate_bits, workload.IDLE.name)
-        for name in _order(run):
-            cell = run.cell(name, rate_bits, traffic)
-            if traffic == workload.IDLE.name and len(cell):
-                lines.append([spell_rate(rate_bits), name, *_idle_fields(cell, bare)])
-    heads = ["rate", "", "p10", "p50", "p99", "p50 over bare", "p99 over bare"]
-    return f"## Latency of an idle link\n\n{_grid(heads, lines)}" if lines else ""
+def _idle(found: Tables) -> str:
+    """Return what a ping of an idle link takes."""
+    idle = [r for r in found.get("figures", []) if r["traffic"] == workload.IDLE.name]
+    fields = {
+        (_row(r), r["shaper"]): f"{spell_us(r['ping_p50_us'])} / {spell_us(r['ping_p99_us'])}"
+        for r in idle
+    }
+    return f"## Latency of an idle link, p50 / p99\n\n{_pivot(idle, fields)}" if idle else ""
 
 
-def _idle_fields(cell: Cell, bare: Cell) -> list[str]:
-    at = {name: cell.figure(f"ping_{name}_us") for name in ("p10", "p50", "p99")}
-    added = [difference(at[name], bare.figure(f"ping_{name}_us")) for name in ("p50", "p99")]
-    return [spell_us(value) for value in (*at.values(), *added)]
+def _flows(found: Tables) -> str:
+    """Return how flows share a rate: TCP beside a flood, and eight TCP flows."""
+    shared = [r for r in found.get("figures", []) if r["traffic"] in SHARED]
+    fields = {}
+    for record in shared:
+        if record["traffic"] == workload.FLOOD.name:
+            kept = 100 * (record["goodput_bits"] or 0) / record["rate_bits"]
+            fields[_row(record), record["shaper"]] = f"{kept:.0f} %"
+        elif record["jain"] is not None:
+            fields[_row(record), record["shaper"]] = f"Jain {record['jain']:.3f}"
+    title = "## Between flows\n\nWhat TCP keeps of the rate beside a flood of ten times the rate, "
+    title += "and Jain's index of eight flows.\n\n"
+    return title + _pivot(shared, fields) if shared else ""
 
 
-def _scale(run: Run) -> str:
-    if "weight" not in run.scale:
+def _shapers(found: Tables) -> str:
+    """Return what many shapers weigh, and what several forwarders pass."""
+    if not found.get("shapers"):
         return ""
-    heads = ["shapers", "supervisor MiB", "forwarder MiB"]
-    heads += ["supervisor idle %", "forwarder idle %", "add ms", "attach ms"]
-    lines = [_weight_line(found) for found in run.scale["weight"]]
+    heads = ["shapers", "supervisor MiB", "forwarder MiB", "idle %", "add ms", "attach ms"]
     text = "## Many shapers in one daemon\n\nMemory is the proportional set size.\n\n"
-    text += _grid(heads, lines)
-    if twenty := run.scale.get("twenty"):
-        errors = sorted(abs(each) for each in twenty["error_percent"])
+    text += _grid(heads, map(_weight, found["shapers"]))
+    facts = _facts(found)
+    if "twenty_worst_error_percent" in facts:
         text += (
-            "\nTwenty shapers of 1 to 10 Mbit/s on one master, all overloaded: the worst rate is\n"
-            f"off by {errors[-1]:.4f} %, the median one by {errors[len(errors) // 2]:.4f} %.\n"
+            "\nTwenty overloaded shapers of 1 to 10 Mbit/s on one master: the worst rate is off "
+            f"by {facts['twenty_worst_error_percent']:.4f} %,\n"
+            f"the median one by {facts['twenty_median_error_percent']:.4f} %.\n"
         )
-    for point in run.scale.get("forwarders", []):
-        text += (
-            f"\n`--forwarders {point['forwarders']}`, two unlimited shapers: "
-            f"{spell_count(point['frames_per_second'])} frames/s of 64 B, "
-            f"{spell_count(point['goodput_bits'])}bit/s of TCP in wire frames.\n"
-        )
+    for name, frames in facts.items():
+        if name.startswith("frames_per_second_of_"):
+            count = name.rpartition("_")[2]
+            text += (
+                f"\n`--forwarders {count}`, two unlimited shapers: {spell_count(frames)} frames/s "
+                f"of 64 B, {spell_count(facts[f'goodput_bits_of_{count}'])}bit/s of TCP.\n"
+            )
     return text
 
 
-def _weight_line(found: dict[str, Any]) -> list[str]:
-    """Return the line of one number of shapers."""
-
-    def total(values: dict[str, float], who: str) -> float:
-        return sum(value for name, value in values.items() if name.startswith(who))
-
-    return [
-        str(found["shapers"]),
-        *(f"{total(found['memory_bytes'], who) / 2**20:.1f}" for who in PROCESSES),
-        *(f"{total(found['idle_percent'], who):.2f}" for who in PROCESSES),
-        f"{found['add_ms']:.1f}",
-        f"{found['attach_ms']:.1f}",
-    ]
+def _weight(record: Record) -> list[str]:
+    idle = record["supervisor_idle_percent"] + record["forwarder_idle_percent"]
+    sizes = [f"{record[name]:.1f}" for name in ("supervisor_mib", "forwarder_mib")]
+    times = [f"{record[name]:.1f}" for name in ("add_ms", "attach_ms")]
+    return [_text(record["shapers"]), *sizes, f"{idle:.2f}", *times]
 
 
-def _trade(run: Run) -> str:
-    """Return tables of accuracy and smoothness, tbf and the shaper side by side."""
-    found = trade.curves(trade.read(run.scale.get("trade", [])))
-    if not found:
-        return ""
-    text = "## Accuracy against smoothness: the same bucket for tbf and for the shaper\n\n"
-    text += (
-        "One measurement each. The bucket is two full frames and a time of the rate; bursts are\n"
-        "typical / worst, and none is typical where less than half of the rate was kept. An\n"
-        f"asterisk: more than {MAX_STEAL_PERCENT:g} % of the processors' time was stolen.\n"
-    )
-    for (rate_bits, traffic), by_name in found.items():
-        heads = ["ms", "bucket, B"]
-        heads += [f"{name}: {what}" for name in by_name for what in ("rate error", "burst")]
-        text += f"\n### {spell_rate(rate_bits)}, {traffic}\n\n"
-        text += _grid(heads, _trade_lines(list(by_name.values())))
-    return text
-
-
-def _trade_lines(curves: Sequence[Sequence[trade.Point]]) -> list[list[str]]:
-    """Return a line for each bucket, with the points of each curve that has one there."""
-    buckets = {each.credit_us: each.bucket_bytes for curve in curves for each in curve}
-    lines = []
-    for credit_us, bucket in sorted(buckets.items()):
-        line = [f"{credit_us / 1000:g}", str(bucket)]
-        for curve in curves:
-            points = [each for each in curve if each.credit_us == credit_us]
-            line += _trade_fields(points[0]) if points else ["-", "-"]
-        lines.append(line)
-    return lines
-
-
-def _trade_fields(point: trade.Point) -> list[str]:
-    bursts = spell_pair(point.typical_burst_bytes, point.burst_bytes)
-    mark = " \\*" if point.steal_percent > MAX_STEAL_PERCENT else ""
-    return [spell_percent(point.error_percent) + mark, bursts]
-
-
-def _flows(run: Run) -> str:
-    lines = []
-    for rate_bits, traffic in sorted(run.rows()):
-        for name in _order(run):
-            cell = run.cell(name, rate_bits, traffic)
-            index = verdict.jain(cell) if len(cell) else None
-            if index is not None and traffic == workload.TCP_8.name:
-                lines.append([f"{spell_rate(rate_bits)}, {traffic}", name, f"Jain {index:.3f}"])
-            elif len(cell) and traffic == workload.FLOOD.name:
-                kept = verdict.kept_percent(cell, rate_bits) or 0.0
-                lines.append(
-                    [f"{spell_rate(rate_bits)}, {traffic}", name, f"TCP has {kept:.0f} %"]
-                )
-    return "## Between flows\n\n" + _grid(["row", "", ""], lines) if lines else ""
-
-
-def _skipped(run: Run) -> str:
-    if not run.skipped:
-        return ""
-    return "## Not measured\n\n" + "".join(f"- {each}\n" for each in run.skipped)
+def _skipped(found: Tables) -> str:
+    reasons = [f"- {record['not measured']}\n" for record in found.get("skipped", [])]
+    return "## Not measured\n\n" + "".join(reasons) if reasons else ""
