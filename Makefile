@@ -26,7 +26,7 @@ bench-latency: $(VENV)/.installed ## what waits behind what, and what a bucket i
 	$(BIN)/python -m bench run --only latency,trade --output bench/results/latency.json
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo && $(BIN)/pytest tests/kernel tests/system
 
 ordeal: $(VENV)/.installed ## faults by the thousand, for half an hour: CAMPAIGNS='name[=count] ...' MINUTES=30
 	$(BIN)/python -m tests.ordeal --minutes $(MINUTES) $(CAMPAIGNS)

@@ -285,6 +285,8 @@ def test_drain_gives_everything_back() -> None:
     assert line.backlog_bytes == 0
 
 
+# Without addresses scapy would ask the network for them, for a second each time.
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 NETWORKS = (IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="fd00::1", dst="fd00::2"))
 
 
@@ -295,7 +297,7 @@ def test_a_checksum_left_to_the_hardware_is_filled_in(
     network: Packet, transport: Packet, size: int
 ) -> None:
     """As scapy would have written it."""
-    whole = bytes(Ether() / network / transport / Raw((bytes(range(256)) * 6)[:size]))
+    whole = bytes(ETHER / network / transport / Raw((bytes(range(256)) * 6)[:size]))
     assert complete(bytes(10) + whole)[10:] == whole
     assert complete(partial(whole, network, transport))[10:] == whole
 
@@ -316,7 +318,7 @@ def partial(whole: bytes, network: Packet, transport: Packet) -> bytes:
 @given(bit=st.integers(0, 1 << 32))
 def test_corruption_is_one_bit_of_the_payload(bit: int) -> None:
     """Headers and checksum stay as they were, so that a receiver can tell."""
-    whole = bytes(10) + bytes(Ether() / NETWORKS[0] / UDP(sport=1, dport=2) / Raw(b"payload"))
+    whole = bytes(10) + bytes(ETHER / NETWORKS[0] / UDP(sport=1, dport=2) / Raw(b"payload"))
     damaged = flip_bit(whole, bit)
     differing = int.from_bytes(whole, "big") ^ int.from_bytes(damaged, "big")
     assert differing.bit_count() == 1
@@ -325,5 +327,5 @@ def test_corruption_is_one_bit_of_the_payload(bit: int) -> None:
 
 def test_a_frame_without_payload_is_damaged_all_the_same() -> None:
     """Its last byte is, or its last header is too short to say where the payload begins."""
-    for frame in (bytes(10) + bytes(14), bytes(10) + bytes(Ether() / NETWORKS[0] / UDP())):
+    for frame in (bytes(10) + bytes(14), bytes(10) + bytes(ETHER / NETWORKS[0] / UDP())):
         assert flip_bit(frame, 3) != frame
