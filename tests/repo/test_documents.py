@@ -14,7 +14,6 @@ import pytest
 from shapecfg.cli import cli
 from shaper.channel.board import DROP_REASONS
 from shaper.control.interface import ShaperInterface
-from shaper.daemon import shaperd
 from shaper.desired.alarms import Alarm
 from shaper.desired.config import Config, parse
 from shaper.desired.diagnosis.firewall import HOOKS
@@ -33,6 +32,8 @@ README = "README.md"
 DESIGN = "docs/design.md"
 GUIDE = "docs/administration.md"
 PROTOCOL = "docs/protocol.md"
+SHAPER_PAGE = "packaging/manual/pages/shaper.7.md"
+COMMAND_PAGE = "packaging/manual/pages/shapecfg.8.md"
 MTU = 1500
 
 SUMMARY = re.compile(
@@ -144,8 +145,8 @@ def test_states_of_a_path_are_those_of_the_code() -> None:
 
 
 def test_every_way_to_lose_a_frame_is_explained() -> None:
-    """The guide has a line for each counter of `dropped`, and none for one there is not."""
-    explained = [code(row[0])[0] for row in rows(GUIDE, "reason")]
+    """shaper(7) has a line for each counter of `dropped`, and none for one there is not."""
+    explained = [code(row[0])[0] for row in rows(SHAPER_PAGE, "reason")]
     assert sorted(explained) == sorted([*DROP_REASONS, "ring"])
 
 
@@ -183,24 +184,6 @@ def test_the_interface_is_the_one_that_is_served() -> None:
     served = ShaperInterface.render_interface_description().strip().splitlines()
     printed = fenced(PROTOCOL, "text", "# Shaper devices").splitlines()
     assert printed == [line.rstrip() for line in served]
-
-
-def default_of(option: click.Option) -> str | None:
-    """Return what an option's help says of its default, which may be the code's or a text."""
-    if option.show_default:
-        return str(option.default)
-    said = re.search(r"\[default: ([^],]+)", option.help or "")
-    return said[1] if said else None
-
-
-def test_options_of_the_daemon_are_in_the_guide() -> None:
-    """Every option of shaperd has its line, with the default if it has one; so has no other."""
-    lines = {code(row[0])[0].split()[0]: row[1] for row in rows(GUIDE, "option of `shaperd`")}
-    options = {each.opts[0]: each for each in shaperd.params if isinstance(each, click.Option)}
-    assert set(lines) == set(options) - {"--version"}
-    for name, stated in lines.items():
-        if (default := default_of(options[name])) is not None:
-            assert stated.replace("`", "").split(",")[0] == default, name
 
 
 def known_keys(place: str) -> set[str]:
@@ -327,11 +310,11 @@ def found_ids(module: str) -> set[str]:
     }
 
 
-def test_findings_are_in_the_guide() -> None:
+def test_findings_are_in_the_manual() -> None:
     """The table of what doctor finds has every id, and no other."""
     made = {each for name in modules() for each in found_ids(name)} | {REVERSE_PATH_RULE}
     made |= {f"alarm-{alarm}" for alarm in Alarm} - {"alarm-stalled"}  # that is a state
     made |= {f"firewall-{hook}" for hook in HOOKS}
     made |= {str(state) for state in State} - {"active"}
-    explained = [each for row in rows(GUIDE, "finding", "meaning") for each in code(row[0])]
+    explained = [each for row in rows(COMMAND_PAGE, "finding", "meaning") for each in code(row[0])]
     assert sorted(explained) == sorted(made)

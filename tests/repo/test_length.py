@@ -9,6 +9,7 @@ from bench.lab.namespaces import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_WORDS = {
     "README.md": 1900,
+    "administration.md": 5700,
     "benchmarks.md": 1600,
 }
 MOST_LINES = {"benchmarks.md": 300}
@@ -20,7 +21,7 @@ def words(name: str) -> int:
     return len(page.read_text(encoding="utf-8").split())
 
 
-@pytest.mark.parametrize("name", ["benchmarks.md"])
+@pytest.mark.parametrize("name", ["administration.md", "benchmarks.md"])
 def test_each_document_is_short(name: str) -> None:
     """None exceeds the words it was given: what is added takes the place of something."""
     assert words(name) <= MOST_WORDS[name]
