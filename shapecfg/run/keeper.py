@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from shapecfg.client import CallError
@@ -29,6 +30,12 @@ from shapecfg.run.plan import DOWN, UP
 # Chosen.
 _START_S = 10.0  # for the command to have its namespace, and its network
 _MAX_MESSAGE_BYTES = 4096
+_DRAIN_S = 5.0  # what is under way gets to leave
+_DRAIN_STEP_S = 0.01
+
+# Specified: include/net/tcp_states.h, as /proc/net/tcp has them: of a socket that its process has
+# closed, and whose last data or FIN is not acknowledged.
+_FIN_WAIT1, _LAST_ACK, _CLOSING = "04", "09", "0B"
 
 # As shells have it.
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
@@ -39,6 +46,8 @@ def keep(order: Order, control: socket.socket) -> NoReturn:
     status = 1
     try:
         spaces.die_with_parent()
+        if signal.SIGINT in order.restored:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         told = _Keeper(order, control).run()
         status = 0
@@ -62,6 +71,7 @@ class _Keeper:
         self._order = order
         self._control = control
         self._parts = Parts(order)
+        self._inner = -1  # the network namespace of the command
 
     def run(self) -> dict[str, int | str]:
         """Return how the command ended. Raises Fault, CallError and OSError."""
@@ -98,6 +108,7 @@ class _Keeper:
         if refusal:
             return dict(json.loads(refusal))
         ended = self._attend(command, began)
+        self._drain()
         self._sum_up(ended)
         return {"status": ended.status, "signal": ended.signal or 0}
 
@@ -125,8 +136,10 @@ class _Keeper:
                 self._become_command(theirs)
         theirs.close()
         ours.settimeout(_START_S)  # from now on
-        if ours.recv(1) != b"n":
+        _, descriptors, *_ = socket.recv_fds(ours, 1, 1)
+        if not descriptors:
             raise Fault("a network namespace for the command cannot be made")
+        self._inner = descriptors[0]
         return pid, ours
 
     def _become_command(self, door: socket.socket) -> NoReturn:
@@ -136,7 +149,8 @@ class _Keeper:
             spaces.try_sysctl(name, value)
         gid = os.getgid()
         spaces.try_sysctl("net/ipv4/ping_group_range", f"{gid} {gid}")
-        door.send(b"n")
+        own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        socket.send_fds(door, [b"n"], [own])
         _expect(door)
         self._parts.ip(plan.furnish(order.machine))
         door.send(b"ready")
@@ -180,6 +194,19 @@ class _Keeper:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(command, number)
 
+    def _drain(self) -> None:
+        """Let what the command has sent, and its farewells, leave before the link goes."""
+        deadline = time.monotonic() + _DRAIN_S
+        spaces.enter_network(self._inner)
+        while time.monotonic() < deadline and not self._is_gone():
+            if not has_unsent() and not self._parts.shapers()[UP]["stats"]["backlog_packets"]:
+                return
+            time.sleep(_DRAIN_STEP_S)
+
+    def _is_gone(self) -> bool:
+        """Whether the process in the terminal is, or wants to be."""
+        return bool(select.select([self._control.fileno()], [], [], 0)[0])
+
     def _sum_up(self, ended: summary.Ended) -> None:
         order = self._order
         if order.is_quiet and order.json_fd is None:
@@ -193,6 +220,16 @@ class _Keeper:
             text = summary.document(order.wishes.command, ended, down, up)
             with contextlib.suppress(OSError):
                 os.write(order.json_fd, text.encode())
+
+
+def has_unsent() -> bool:
+    """Whether TCP of this network namespace still has something to send that was closed."""
+    for kind in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/self/net/{kind}").read_text(encoding="ascii").splitlines():
+                if line.split()[3] in (_FIN_WAIT1, _LAST_ACK, _CLOSING):
+                    return True
+    return False
 
 
 def _expect(door: socket.socket) -> None:

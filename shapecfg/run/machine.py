@@ -107,13 +107,15 @@ def with_names(found: Machine) -> tuple[Machine, str | None]:
     no one else, is passed over, and another one is reached by address translation.
     """
     text = _read(_RESOLVER)
-    if not found.is_privileged or not all(map(is_loopback, nameservers(text))):
-        return found, resolver_text(text, found)
+    servers = nameservers(text)
+    if any(not is_loopback(server) for server in servers[:1]):
+        return found, None
     upstream = _read(_UPSTREAM)
-    if any(not is_loopback(server) for server in nameservers(upstream)):
+    if found.is_privileged and any(not is_loopback(each) for each in nameservers(upstream)):
         return found, upstream
-    own = next((each for each in nameservers(text) if ":" not in each), "127.0.0.1")
-    return replace(found, resolver=own), resolver_text(text, found)
+    own = next((each for each in servers if ":" not in each), "127.0.0.1")
+    found = replace(found, resolver=own)
+    return found, resolver_text(text, found)
 
 
 def _read(path: Path) -> str:

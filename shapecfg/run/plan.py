@@ -262,7 +262,12 @@ def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[
     argv += ["--interface", machine.device] if machine.device is not None else []
     if machine.has_ipv4:
         argv += ["--address", own.command, "--netmask", "30", "--gateway", own.gateway]
-        argv += ["--dns-forward", own.resolver]
+        # Of a nameserver on the loopback pasta lets the answers come from the gateway.
+        argv += [
+            "--dns-forward",
+            own.gateway,
+            *(["--dns", machine.resolver] if machine.resolver else []),
+        ]
     if machine.has_ipv6:
         argv += ["--address", own.command6]
     argv += [] if machine.has_ipv6 else ["--ipv4-only"]
@@ -346,22 +351,19 @@ def _joined(rules: Iterable[str]) -> str:
     return "".join(f"{rule}; " for rule in rules)
 
 
-def resolver_text(text: str, machine: Machine) -> str | None:
-    """Return /etc/resolv.conf as the command needs it, or None where it can stay as it is.
+def resolver_text(text: str, machine: Machine) -> str:
+    """Return /etc/resolv.conf for a command that is out of reach of the machine's nameserver.
 
-    A nameserver on the machine's loopback is out of reach; what forwards to it has an address
-    of its own.
+    What forwards to that has an address of its own.
 
     Args:
         text: the machine's.
         machine: what there is.
     """
-    lines = text.splitlines()
-    servers = nameservers(text)
-    if servers and not any(is_loopback(server) for server in servers):
-        return None
-    others = [line for line in lines if line.split()[:1] != ["nameserver"]]
-    return "\n".join([f"nameserver {addresses(machine.number).resolver}", *others]) + "\n"
+    own = addresses(machine.number)
+    address = own.resolver if machine.is_privileged else own.gateway
+    others = [line for line in text.splitlines() if line.split()[:1] != ["nameserver"]]
+    return "\n".join([f"nameserver {address}", *others]) + "\n"
 
 
 def nameservers(text: str) -> list[str]:

@@ -39,6 +39,11 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(ctypes.c_int(flags)), "make namespaces")
 
 
+def enter_network(descriptor: int) -> None:
+    """Enter the network namespace of an open descriptor. Raises OSError."""
+    _checked(_libc.setns(descriptor, ctypes.c_int(CLONE_NEWNET)), "enter a network namespace")
+
+
 def own_user_namespace(uid: int, gid: int) -> None:
     """Enter new user and process namespaces, in which the user is the same. Raises OSError."""
     unshare(CLONE_NEWUSER | CLONE_NEWPID)

@@ -1,0 +1,272 @@
+"""`shapecfg run`: a command behind a link of its own, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from bench.lab.namespaces import python
+from bench.lab.topology import PEER, Pair
+from tests.kernel.meter import goodput, pour
+from tests.kernel.runs import (
+    END_S,
+    ROOT_USER,
+    UIDS,
+    USER,
+    answering,
+    argv,
+    children,
+    expect_nothing_left,
+    name,
+    run,
+    serving,
+    start,
+    traces,
+)
+
+WHO = pytest.mark.parametrize("who", [ROOT_USER, USER])
+
+DOWN_BITS, UP_BITS = 20_000_000, 5_000_000
+# What TCP carries in a full frame: with timestamps, which pasta has not.
+FRAME = 1514
+PAYLOAD = {ROOT_USER: 1448, USER: 1460}
+LIMIT_PERCENT = 1.0
+ATTEMPTS = 3  # a hypervisor may take the processor away in one
+POUR_S = 1.2
+READY_S = 1.0
+START_UP_S = 0.3  # of the launcher, and of the end
+
+
+@pytest.fixture(autouse=True)
+def _needs() -> None:
+    for program, package in (("pasta", "passt"), ("nft", "nftables")):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program} (package {package})")
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun (module tun)")
+
+
+@WHO
+def test_rate_both_ways(pair: Pair, who: str) -> None:
+    """A receiver has, down and up, what the headers leave of the rate, within 1 %."""
+    received: Queue[float] = Queue()
+
+    def receive(stream: socket.socket) -> None:
+        received.put(goodput(stream))
+
+    rates = ("-q", "--down", f"{DOWN_BITS}", "--up", f"{UP_BITS}", "--")
+    faults: list[str] = []
+    send = partial(pour, size=int(DOWN_BITS * POUR_S) // 8)
+    up_size = str(int(UP_BITS * POUR_S) // 8)
+    with serving(pair.peer, receive) as sink, serving(pair.peer, send) as source:
+        meter_words = python("tests.kernel.meter", PEER, str(source), str(sink), up_size)
+        for _ in range(ATTEMPTS):
+            done = run(pair, who, *rates, *meter_words)
+            assert done.returncode == 0, done.stderr
+            measured = {
+                "down": (float(done.stdout), DOWN_BITS),
+                "up": (received.get(timeout=END_S), UP_BITS),
+            }
+            faults = [
+                f"{way}: {bits:.0f} bit/s of payload, of {rate * PAYLOAD[who] / FRAME:.0f}"
+                for way, (bits, rate) in measured.items()
+                if abs(bits * FRAME / (rate * PAYLOAD[who]) - 1) > LIMIT_PERCENT / 100
+            ]
+            print(measured)
+            if not faults:
+                return
+    raise AssertionError(faults)
+
+
+@WHO
+def test_command_is_as_without(pair: Pair, who: str, tmp_path: Path) -> None:
+    """User, directory, environment, input and status are the command's; `--json` tells the end."""
+    before = traces(pair)
+    tmp_path.chmod(0o777)
+    script = "id -u; pwd; echo $MARK; cat; echo gone >&2; kill -TERM $$"
+    process = start(
+        pair.host,
+        argv(who, "--json", "link.json", "--", "sh", "-c", script),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    tmp_path.parent.chmod(0o711)
+    with process as started:
+        out, complaint = started.communicate("typed\n", timeout=END_S)
+    assert out.splitlines() == [UIDS[who], str(tmp_path), "of the test", "typed"]
+    assert complaint.splitlines()[0] == "gone"
+    assert complaint.splitlines()[1].startswith("shapecfg: down 0 B")
+    assert started.returncode == -signal.SIGTERM
+    told = json.loads((tmp_path / "link.json").read_text())
+    assert (told["exit_status"], told["signal"]) == (128 + signal.SIGTERM, "SIGTERM")
+    assert told["up"]["stats"]["sent_bytes"] == 0
+    expect_nothing_left(pair, set(), before)
+
+
+def test_exit_status(pair: Pair) -> None:
+    """The status is the command's, and that of a shell where there is none; `-q` says nothing."""
+    done = run(pair, ROOT_USER, "-q", "--", "sh", "-c", "exit 7")
+    assert (done.returncode, done.stderr) == (7, "")
+    done = run(pair, ROOT_USER, "no-such-command")
+    assert done.returncode == 127
+    assert done.stderr == "shapecfg: cannot run 'no-such-command': No such file or directory\n"
+    assert run(pair, ROOT_USER, "/").returncode == 126
+
+
+def test_signals_reach_the_command(pair: Pair) -> None:
+    """What is sent to `shapecfg run` is for the command, which may do with it as it likes."""
+    script = "trap 'echo told; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+    words = argv(USER, "-q", "--", "sh", "-c", script)
+    with start(pair.host, words, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.readline() == "told\n"
+        assert process.wait(END_S) == 5
+
+
+def test_terminal_is_the_commands(pair: Pair) -> None:
+    """Ctrl-C typed in the terminal ends the command, once, and then all that belongs to it."""
+    before = traces(pair)
+    ours, theirs = pty.openpty()
+    script = "tty; trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+    words = argv(USER, "-q", "--", "sh", "-c", script)
+    # A session whose terminal it is, as that of a shell.
+    words = ["setsid", "--ctty", "--wait", *words]
+    with start(pair.host, words, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        text = read_until(ours, "ready")
+        pids = children(process.pid)
+        os.write(ours, b"\x03")
+        text += read_until(ours, "interrupted")
+        assert process.wait(END_S) == 3
+    assert "/dev/pts/" in text
+    assert text.count("interrupted") == 1
+    expect_nothing_left(pair, pids, before)
+    os.close(ours)
+    os.close(theirs)
+
+
+def read_until(descriptor: int, wanted: str) -> str:
+    """Return what a terminal shows, up to a word."""
+    text = ""
+    while wanted not in text:
+        if not select.select([descriptor], [], [], END_S)[0]:
+            raise AssertionError(f"no {wanted!r} in {text!r}")
+        text += os.read(descriptor, 4096).decode()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("who", "victim"),
+    [
+        (USER, "shapecfg run"),
+        (USER, "keeper"),
+        (USER, "shaper.daemon"),
+        (USER, "pasta"),
+        (ROOT_USER, "shapecfg run"),
+        (ROOT_USER, "nft"),
+    ],
+)
+def test_kill_leaves_nothing(pair: Pair, who: str, victim: str) -> None:
+    """Whichever of its processes is killed, no process, device, rule or file is left."""
+    before = traces(pair)
+    words = argv(who, "--down", "8mbit", "--", "sh", "-c", "setsid sleep 60 & echo ready; wait")
+    with start(
+        pair.host, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        pids = children(process.pid)
+        os.kill(chosen(process.pid, pids, victim), signal.SIGKILL)
+        process.wait(END_S)
+        assert process.stderr is not None
+        complaint = process.stderr.read()
+    if victim in ("shaper.daemon", "pasta", "nft"):
+        assert process.returncode == 2
+        assert "shapecfg: the link broke:" in complaint
+    expect_nothing_left(pair, pids, before)
+
+
+def chosen(pid: int, pids: set[int], victim: str) -> int:
+    """Return the process that is to be killed."""
+    if victim == "shapecfg run":
+        return pid
+    if victim == "keeper":
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
+    return next(each for each in sorted(pids) if victim in name(each).partition(" --")[0])
+
+
+@WHO
+def test_names_and_loopback(pair: Pair, who: str, tmp_path: Path) -> None:
+    """A nameserver that the machine alone reaches answers; its loopback does so on request."""
+    resolver = tmp_path / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.1\n")
+    script = (
+        "import socket; print(socket.gethostbyname('shaper.test'));"
+        " route = open('/proc/net/route').read().split()[13];"
+        " gateway = socket.inet_ntoa(bytes.fromhex(route)[::-1]);"
+        " print(socket.create_connection((gateway, PORT), 0.7).recv(9))"
+    )
+
+    def greet(stream: socket.socket) -> None:
+        stream.send(b"welcome")
+
+    with answering(pair.host), serving(pair.host, greet, "127.0.0.1") as port:
+        words = ("-q", "--", sys.executable, "-c", script.replace("PORT", str(port)))
+        done = run(pair, who, "--host-loopback", *words, resolver=str(resolver))
+        assert done.stdout.split() == ["192.0.2.7", "b'welcome'"], done.stderr
+        done = run(pair, who, *words, resolver=str(resolver))
+        assert done.stdout.split() == ["192.0.2.7"]
+
+
+def test_what_is_missing_is_said(pair: Pair, tmp_path: Path) -> None:
+    """One sentence names what is missing, and the package that brings it or the command."""
+    done = run(pair, USER)
+    assert done.returncode == 1
+    assert "run needs a command" in done.stderr
+    done = run(pair, "barred", "true")
+    assert done.returncode == 2
+    assert "/dev/net/tun may not be opened" in done.stderr
+    # What the launcher needs is there, but for pasta.
+    for program in ("mount", "umount", "ip"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    for each in (tmp_path, *tmp_path.parents[:2]):
+        each.chmod(0o755)
+    done = run(pair, USER, "true", path=str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        2,
+        "shapecfg: run needs pasta: install passt (apt install passt)\n",
+    )
+
+
+def test_ready_at_once(pair: Pair) -> None:
+    """A command that does nothing is over within a second, but for what a busy machine adds."""
+    took = [READY_S + START_UP_S + 1]
+    while min(took) > READY_S + START_UP_S and len(took) <= ATTEMPTS:
+        took.append(timed(lambda: run(pair, USER, "-q", "true")))
+    assert min(took) <= READY_S + START_UP_S, took
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Return how many seconds something takes."""
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
