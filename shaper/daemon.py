@@ -19,8 +19,8 @@ from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
 from shaper.supervisor.journal import handler
 from shaper.supervisor.lifecycle import Daemon
-from shaper.supervisor.network import withdraw_all
 from shaper.supervisor.signals import ignore_harmless
+from shaper.supervisor.withdraw import withdraw as withdraw_from
 
 DEFAULT_SOCKET = Path("/run/shaper/org.shaper")
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/shaper")
@@ -80,7 +80,7 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
     help="Validate the configuration, or FILE, and exit. Works as any user.",
 )
 @click.option(
-    "--withdraw", is_flag=True, help="Remove the routes and rules that shapers declared, and exit."
+    "--withdraw", is_flag=True, help="Remove what a daemon that has ended left, and exit."
 )
 @click.version_option(__version__, prog_name="shaperd")
 def shaperd(
@@ -103,7 +103,11 @@ def shaperd(
     for library in ("asyncio", "pyroute2"):  # which tell every message they handle
         logging.getLogger(library).setLevel(logging.WARNING)
     if withdraw:
-        withdraw_all()
+        try:
+            with sole_owner(state_dir):
+                withdraw_from(state_dir)
+        except ShaperError as error:
+            _fail(error, _REFUSED_STATUS)
         return
     config = Path(check) if check else config
     command_line = CommandLine(

@@ -62,8 +62,8 @@ class Held(Protocol):
 class Keeper(Protocol):
     """What outlives this daemon holds descriptors for us, by name."""
 
-    def put(self, name: str, descriptor: int) -> None:
-        """Have a descriptor kept."""
+    def put(self, name: str, descriptor: int) -> bool:
+        """Have a descriptor kept; return whether it was handed over."""
         ...
 
     def drop(self, name: str) -> None:

@@ -15,7 +15,6 @@ import os
 import struct
 
 from shaper.errors import Busy, KernelRefused, NotPermitted
-from shaper.model import IFNAMSIZ
 
 # Specified: include/uapi/linux/if_tun.h.
 _TUNSETIFF = 0x400454CA
@@ -27,6 +26,7 @@ _TUNGETIFF = 0x800454D2
 _TUNSETCARRIER = 0x400454E2
 _TUNGETDEVNETNS = 0x54E3
 _IFF_TAP = 0x0002
+_IFF_PERSIST = 0x0800
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _TUN_F_CSUM = 0x01
@@ -63,17 +63,27 @@ class Tap:
 
     def __init__(self, ifname: str, kept: int | None = None) -> None:
         self.ifname = ifname
-        self._descriptor = _open_device() if kept is None else kept
+        self._is_persistent = False
+        if kept is not None:  # all is set, and to set it again would be an event
+            self._descriptor = kept
+            self._is_persistent = bool(_look(kept)[1] & _IFF_PERSIST)
+            return
+        self._descriptor = _open_device()
         try:
-            if kept is None:
-                self._attach()
+            self._attach()
             self._set(_TUNSETOWNER, os.geteuid())
             with contextlib.suppress(KernelRefused):  # a user namespace without this group
                 self._set(_TUNSETGROUP, MARK)
-            self._set(_TUNSETPERSIST, 1)
+            self.persist(is_on=True)
         except BaseException:
             os.close(self._descriptor)
             raise
+
+    def persist(self, *, is_on: bool) -> None:
+        """Have the device outlive its last descriptor, or not."""
+        if is_on != self._is_persistent:
+            self._set(_TUNSETPERSIST, is_on)
+        self._is_persistent = is_on
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -124,7 +134,7 @@ class Tap:
     def rest(self) -> None:
         """Let go of a device that others hold: it goes with the last of them."""
         with contextlib.suppress(KernelRefused):
-            self._set(_TUNSETPERSIST, 0)
+            self.persist(is_on=False)
         self.close()
 
     def close(self) -> None:
@@ -153,15 +163,21 @@ def name_of(descriptor: int) -> str | None:
 
     Raises KernelRefused when the descriptor is no TAP.
     """
+    return _look(descriptor)[0]
+
+
+def _look(descriptor: int) -> tuple[str | None, int]:
+    """Return the name of a TAP, as `name_of` does, and its flags."""
     request = bytearray(_IFREQ.size)
     try:
         fcntl.ioctl(descriptor, _TUNGETIFF, request)
     except OSError as error:
         if error.errno == errno.EBADFD:
-            return None
+            return None, 0
         number = error.errno or errno.EIO
         raise KernelRefused(f"cannot look at a TAP: {error.strerror}", number) from error
-    return bytes(request[:IFNAMSIZ]).rstrip(b"\0").decode(errors="surrogateescape")
+    name, flags = _IFREQ.unpack(request)
+    return name.rstrip(b"\0").decode(errors="surrogateescape"), flags
 
 
 def _open_device() -> int:

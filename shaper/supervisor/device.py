@@ -67,6 +67,7 @@ class Device:
         self.ifindex = ifindex
         self.slot = slot
         self.last_refusal = ""  # what was last logged of it, so that trying again is not
+        self._alias: str | None = None  # as a predecessor left it
         self.was_kept = False  # it outlived a restart, with its carrier and its routes
         self.was_adopted = False  # an earlier daemon made the device, and it may have routes
         self.last_obstacle: str | None = None  # the same of why its master cannot be used
@@ -97,6 +98,8 @@ class Device:
         """
         if self.was_kept:
             self._had_carrier = True
+            for seen in await self._netlink.link(self.ifindex):
+                self._alias = seen.get_attr("IFLA_IFALIAS")
             await self._neighbours.prepare(self.ifindex)
             return
         self._tap.set_carrier(is_on=False)
@@ -240,6 +243,7 @@ class Device:
         await self._close_path()
         with contextlib.suppress(KernelRefused):
             self._tap.set_carrier(is_on=False)
+            self._tap.persist(is_on=True)  # the service manager keeps it no more
         return self._tap
 
     def is_deleted(self) -> bool:
@@ -266,8 +270,9 @@ class Device:
             attributes["mtu"] = plan.mtu
         if plan.address is not None and plan.address != own.address:
             attributes["address"] = plan.address.hex(":")
-        if "alias" in changed:
+        if "alias" in changed and plan.alias != self._alias:  # the same again would be an event
             attributes["ifalias"] = plan.alias
+            self._alias = None
         if "offload_bytes" in changed:
             attributes["gso_max_size"] = plan.offload_bytes or _SMALLEST_GSO_BYTES
         if "ring_frames" in changed and not self._may_hold_frames:

@@ -48,10 +48,9 @@ class Keepsakes:
         is_kept = any(environ.get(name, "0") not in ("", "0") for name in _IS_KEPT)
         return cls(notifier, _passed(environ), is_kept=is_kept and "NOTIFY_SOCKET" in environ)
 
-    def put(self, name: str, descriptor: int) -> None:
-        """Have a descriptor kept under a name."""
-        if self.is_kept:
-            self._notifier.store(name, descriptor)
+    def put(self, name: str, descriptor: int) -> bool:
+        """Have a descriptor kept under a name; return whether it was handed over."""
+        return self.is_kept and self._notifier.store(name, descriptor)
 
     def drop(self, name: str) -> None:
         """Have it kept no more."""

@@ -51,17 +51,17 @@ class Notifier:
         """
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}")
 
-    def store(self, name: str, descriptor: int) -> None:
-        """Have the manager keep a descriptor over a restart of the service."""
-        self._send(f"FDSTORE=1\nFDPOLL=0\nFDNAME={name}", descriptor)
+    def store(self, name: str, descriptor: int) -> bool:
+        """Have the manager keep a descriptor over a restart; return whether it was sent."""
+        return self._send(f"FDSTORE=1\nFDPOLL=0\nFDNAME={name}", descriptor)
 
     def unstore(self, name: str) -> None:
         """Have it keep those of this name no more."""
         self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
-    def _send(self, message: str, descriptor: int | None = None) -> None:
+    def _send(self, message: str, descriptor: int | None = None) -> bool:
         if not self._address:
-            return
+            return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             # A descriptor that was not sent would be missed; the manager takes it within moments.
             channel.settimeout(_STORE_SECONDS if descriptor is not None else 0.0)
@@ -71,6 +71,8 @@ class Notifier:
                 else:
                     channel.connect(self._address)
                     socket.send_fds(channel, [message.encode()], [descriptor])
+                return True
+        return False
 
 
 def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:

@@ -57,12 +57,15 @@ class Taps:
         """
         kept = self._kept.pop(ifname, None)
         if kept is not None:
-            return Tap(ifname, kept), True
+            tap = Tap(ifname, kept)
+            tap.persist(is_on=False)
+            return tap, True
         return await open_tap(ifname, release), False
 
     def keep(self, tap: Tap, ifindex: int) -> None:
-        """Have a new TAP kept."""
-        self._keepsakes.put(f"{_KEPT}{ifindex}", tap.fileno())
+        """Have a new TAP kept; it is persistent only where it could not be."""
+        if self._keepsakes.put(f"{_KEPT}{ifindex}", tap.fileno()):
+            tap.persist(is_on=False)
 
     def forget(self, ifindex: int) -> None:
         """Have one kept no more, whose device is gone or is to go."""

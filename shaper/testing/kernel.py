@@ -351,7 +351,7 @@ class MemoryTap(Tap):
         self.ifname = ifname
         self.has_carrier = True
         self.has_offload = False
-        self.leaves_checksums = True
+        self.leaves_checksums = self._is_persistent = True
         self.is_closed = False
         self._kernel = kernel
         known = {link.ifname: link.ifindex for link in kernel.devices.values()}

@@ -1,0 +1,158 @@
+"""A restart, a crash and a stop, seen from outside: what the device and the wire show."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from bench.lab.wait import wait_until
+from tests.system.machine import PYTHON, REMOTE, Machine
+
+RATE = "10mbit"
+RATE_BITS = 10_000_000
+WINDOW_S = 0.1
+# A window of the capture touches what was in the bucket, and one frame on either side.
+BUCKET_BYTES = 26514 + 2 * 1514
+FIRST, LAST = 10, 59
+MOST_S = 4.0  # on a machine that is busy; half a second here
+STALL_S = 1.5  # on a machine that is busy; half a second and more here
+
+# 40 Mbit/s, for as long as asked.
+SENDER = f"""
+import socket, sys, time
+channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+began, sent = time.monotonic(), 0
+while (now := time.monotonic() - began) < float(sys.argv[1]):
+    while sent < now * 3400:
+        try:
+            channel.sendto(bytes(1400), ("{REMOTE}", 9))
+        except OSError:
+            pass
+        sent += 1
+    time.sleep(0.002)
+"""
+# Times and lengths of what arrives, as the peer's device sees it.
+RECEIVER = """
+import json, socket, sys, time
+channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+channel.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+channel.bind(("eth0", 0))
+channel.settimeout(0.05)
+end, seen = time.monotonic() + float(sys.argv[1]), []
+print("ready", flush=True)
+while time.monotonic() < end:
+    try:
+        frame = channel.recv(65536)
+    except TimeoutError:
+        continue
+    if frame[23:24] == b"\\x11" and len(frame) > 1000:
+        seen.append((time.monotonic(), len(frame)))
+print(json.dumps(seen))
+"""
+
+
+def capture(machine: Machine, seconds: float, *during: list[str]) -> list[tuple[float, int]]:
+    """Send 40 Mbit/s, run commands meanwhile, and return what the peer saw."""
+    receive = [sys.executable, "-c", RECEIVER, str(seconds + 0.5)]
+    with machine.peer.popen(receive, stdout=subprocess.PIPE, encoding="utf-8") as receiver:
+        assert receiver.stdout is not None
+        receiver.stdout.readline()
+        with subprocess.Popen(
+            machine.container.argv(PYTHON, "-c", SENDER, str(seconds))
+        ) as sender:
+            time.sleep(seconds / 3)  # of load, before; and as much after
+            for command in during:
+                machine.container.try_run(*command)
+            sender.wait()
+        return [(when, length) for when, length in json.loads(receiver.stdout.read())]
+
+
+def most_in_a_window(seen: list[tuple[float, int]]) -> int:
+    """Return how many bytes came within any window."""
+    most = held = first = 0
+    for when, length in seen:
+        held += length
+        while seen[first][0] < when - WINDOW_S:
+            held -= seen[first][1]
+            first += 1
+        most = max(most, held)
+    return most
+
+
+def longest_pause(seen: list[tuple[float, int]]) -> float:
+    """Return the longest time without a frame."""
+    times = [when for when, _ in seen]
+    return max(after - before for before, after in pairwise(times))
+
+
+@pytest.fixture
+def shaping(machine: Machine) -> Iterator[Machine]:
+    """Bring shaper0 up, attached, routed and passing, whatever happened before."""
+    machine.systemctl("reset-failed")
+    machine.shape(RATE)
+    yield machine
+    machine.systemctl("start", "shaper")
+
+
+WAYS = {
+    "restart": ["systemctl", "restart", "shaper"],
+    "kill": ["systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper"],
+    "reload": ["systemctl", "reload", "shaper"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_leaves_unshaped_and_nothing_is_lost(shaping: Machine, way: str) -> None:
+    """No window above the rate and the bucket, a short pause, and not one event of the device."""
+    argv = shaping.container.argv(
+        "timeout", "8", "ip", "-o", "monitor", "link", "address", "route", "rule"
+    )
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="utf-8") as monitor:
+        seen = capture(shaping, 4.0, WAYS[way])
+        wait_until(shaping.is_passing, "shaper0 to be active", 10)
+        assert monitor.stdout is not None
+        told = [line for line in monitor.stdout if "shaper0" in line]
+    assert told == []
+    assert most_in_a_window(seen) <= RATE_BITS / 8 * WINDOW_S + BUCKET_BYTES
+    print(way, "stall", round(longest_pause(seen), 3), "window", most_in_a_window(seen))
+    assert longest_pause(seen) <= STALL_S
+
+
+def test_a_stop_removes_the_device(shaping: Machine) -> None:
+    """The manager's descriptors do not keep it."""
+    shaping.systemctl("stop", "shaper")
+    assert shaping.container.try_run("ip", "link", "show", "shaper0").returncode != 0
+    assert shaping.property("NFileDescriptorStore") == "0"
+
+
+def test_a_device_that_is_deleted_is_gone_at_once(shaping: Machine) -> None:
+    """The name can be used again when `del` has ended."""
+    for _ in range(2):
+        shaping.container.run("shapecfg", "add", "shaper8")
+        shaping.container.run("shapecfg", "del", "shaper8")
+        assert shaping.container.try_run("ip", "link", "show", "shaper8").returncode != 0
+
+
+def test_many_devices_stop_and_start(shaping: Machine) -> None:
+    """All are gone when `stop` has ended, and there when `start` has; neither takes long."""
+    shaping.container.run(
+        "sh", "-c", f"for i in $(seq {FIRST} {LAST}); do shapecfg add shaper$i; done"
+    )
+    began = time.monotonic()
+    shaping.systemctl("stop", "shaper")
+    stopped = time.monotonic()
+    assert "shaper" not in shaping.container.run("ip", "-br", "link")
+    shaping.systemctl("start", "shaper")
+    started = time.monotonic()
+    assert f"shaper{LAST}" in shaping.container.run("ip", "-br", "link")
+    print(f"stop {stopped - began:.2f} s, start {started - stopped:.2f} s")
+    assert max(stopped - began, started - stopped) < MOST_S
+    shaping.container.run(
+        "sh", "-c", f"for i in $(seq {FIRST} {LAST}); do shapecfg del shaper$i; done"
+    )
