@@ -113,6 +113,7 @@ replace
 link ../lib/shaper/bin/shaperd "$daemon"
 link ../lib/shaper/bin/shapecfg "$command"
 put shaper.service "$service"
+put shaper-withdraw.service "$withdrawal"
 put sysusers.conf "$sysusers"
 put tmpfiles.conf "$tmpfiles"
 put modules-load.conf "$modules"

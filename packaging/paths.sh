@@ -25,6 +25,7 @@ completion_bash=$prefix/share/bash-completion/completions/shapecfg
 completion_zsh=$prefix/share/zsh/site-functions/_shapecfg
 completion_fish=$prefix/share/fish/vendor_completions.d/shapecfg.fish
 service=$units/systemd/system/shaper.service
+withdrawal=$units/systemd/system/shaper-withdraw.service
 sysusers=$units/sysusers.d/shaper.conf
 tmpfiles=$units/tmpfiles.d/shaper.conf
 modules=$units/modules-load.d/shaper.conf

@@ -12,7 +12,7 @@ if [ -e "$root$home/bin/shaperd" ]; then
     rm -rf "$root$home"
 fi
 rm -f "$root$daemon" "$root$command"
-rm -f "$root$service" "$root$sysusers" "$root$tmpfiles" "$root$modules"
+rm -f "$root$service" "$root$withdrawal" "$root$sysusers" "$root$tmpfiles" "$root$modules"
 rm -f "$root$completion_bash" "$root$completion_zsh" "$root$completion_fish"
 for page in "$here"/manual/pages/*.md; do
     page=$(basename "$page" .md)

@@ -93,6 +93,10 @@ class Machine:
         """Return the routes over shaper0."""
         return self.container.run("ip", "route", "show", "dev", "shaper0")
 
+    def routes_of_all(self) -> str:
+        """Return the routes of all tables."""
+        return self.container.run("ip", "route", "show", "table", "all")
+
     def received_bits(self, rate_bits: int) -> float:
         """Send more than `rate_bits` through shaper0 and return the rate the peer receives."""
         flood = FLOOD.format(seconds=FLOOD_S)

@@ -28,6 +28,7 @@ PLACES = {
     "opt/shaping/share/man/man8/shaperd.8",
     "opt/shaping/share/zsh/site-functions/_shapecfg",
     f"{UNITS}/modules-load.d/shaper.conf",
+    f"{UNITS}/systemd/system/shaper-withdraw.service",
     f"{UNITS}/systemd/system/shaper.service",
     f"{UNITS}/sysusers.d/shaper.conf",
     f"{UNITS}/tmpfiles.d/shaper.conf",

@@ -1,0 +1,99 @@
+"""What the service leaves behind when it ends: the machine's own network, exactly as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from bench.lab.wait import wait_until
+from tests.system.machine import Machine
+
+CONFIGURATION = """
+[device.shaper0]
+master = "eth1"
+speed = "10mbit"
+addresses = "master"
+routes = ["10.1.0.0/24", "default table 100"]
+rules = ["fwmark 7 table 100"]
+
+[device.shaper1]
+master = "eth1"
+speed = "10mbit"
+capture = "egress"
+
+[device.shaper2]
+master = "eth1"
+speed = "10mbit"
+capture = "ingress"
+"""
+LOOKS = (
+    "ip -o address show",
+    "ip route show table all",
+    "ip -6 route show table all",
+    "ip rule",
+    "ip -6 rule",
+    "ip -br link",
+    "tc qdisc show dev eth1",
+    "tc filter show dev eth1 egress",
+    "tc filter show dev eth1 ingress",
+)
+# A few failures are enough here to be given up.
+DROP_IN = "/run/systemd/system/shaper.service.d/leaving.conf"
+IMPATIENCE = "[Unit]\nStartLimitBurst=3\n"
+
+
+def network(machine: Machine) -> dict[str, str]:
+    """Return all that there is of addresses, routes, rules, devices and filters."""
+    seen = {look: machine.container.run(*look.split()) for look in LOOKS}
+    return {
+        look: re.sub(r"\b(valid_lft|preferred_lft|expires) \S+", "", text)
+        for look, text in seen.items()
+    }
+
+
+@pytest.fixture
+def before(machine: Machine) -> Iterator[dict[str, str]]:
+    """Return the network without the service, then have it run with all that it can declare."""
+    machine.systemctl("stop", "shaper")
+    machine.systemctl("reset-failed")
+    # What filters the kernel has ever had, it shows the hook of.
+    seen = network(machine)
+    machine.container.shell(
+        f"mkdir -p /etc/shaper $(dirname {DROP_IN})\n"
+        f"printf '{IMPATIENCE}' >{DROP_IN}\n"
+        f"cat >/etc/shaper/shaper.toml <<'END'\n{CONFIGURATION}END\n"
+        "systemctl daemon-reload\n"
+    )
+    machine.systemctl("start", "shaper")
+    wait_until(lambda: "10.1.0.0/24 dev shaper0" in machine.routes_of_all(), "what is declared")
+    yield seen
+    machine.container.shell(f"rm -f /etc/shaper/shaper.toml {DROP_IN}; systemctl daemon-reload")
+    machine.systemctl("reset-failed")
+    machine.systemctl("start", "shaper")
+    for ifname in ("shaper1", "shaper2"):
+        machine.container.try_run("shapecfg", "del", ifname)
+
+
+def test_after_a_stop_the_network_is_the_machines_own(
+    machine: Machine, before: dict[str, str]
+) -> None:
+    """No device, address, route, rule or program of ours is left; others are all there."""
+    machine.systemctl("stop", "shaper")
+    assert network(machine) == before
+
+
+def test_a_service_that_is_given_up_locks_nobody_out(
+    machine: Machine, before: dict[str, str]
+) -> None:
+    """Killed until the manager starts it no more, it leaves the network as after a stop."""
+
+    def is_given_up() -> bool:
+        machine.container.try_run(
+            "systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper"
+        )
+        return machine.property("ActiveState") == "failed"
+
+    wait_until(is_given_up, "the manager to give up", 20)
+    wait_until(lambda: network(machine) == before, "the network to be as before", 10)
