@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 30
 export PYTHON PREFIX DESTDIR
 
-.PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall deb clean
+.PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall deb wheel bounds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -43,6 +43,12 @@ install: ## the daemon, the command and the service, below PREFIX (/usr/local), 
 
 deb: ## a Debian package of the same, in build/deb
 	packaging/deb.sh
+
+wheel: $(VENV)/.installed ## wheel and sdist, the same bytes each time, in dist
+	$(BIN)/python packaging/distribution.py dist
+
+bounds: ## tests with the lowest and the newest versions of what is needed: TESTS='tests/unit'
+	$(PYTHON) packaging/bounds.py $(TESTS)
 
 uninstall: ## remove what install put there; configuration and state are kept
 	packaging/uninstall.sh

@@ -17,6 +17,7 @@ from shaper import __version__
 from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
+from shaper.shipped import unit
 from shaper.supervisor.journal import handler
 from shaper.supervisor.lifecycle import Daemon
 from shaper.supervisor.signals import ignore_harmless
@@ -82,6 +83,11 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
 @click.option(
     "--withdraw", is_flag=True, help="Remove what a daemon that has ended left, and exit."
 )
+@click.option(
+    "--print-unit",
+    is_flag=True,
+    help="Print the service's unit for this installation, with where its pages lie, and exit.",
+)
 @click.version_option(__version__, prog_name="shaperd")
 def shaperd(
     socket: Path,
@@ -93,6 +99,7 @@ def shaperd(
     log_level: str,
     check: str | None,
     withdraw: bool,
+    print_unit: bool,
 ) -> None:
     """Create shaper devices and forward what is routed to them, each at its own speed.
 
@@ -108,6 +115,9 @@ def shaperd(
                 withdraw_from(state_dir)
         except ShaperError as error:
             _fail(error, _REFUSED_STATUS)
+        return
+    if print_unit:
+        _print_unit()
         return
     config = Path(check) if check else config
     command_line = CommandLine(
@@ -132,6 +142,13 @@ def shaperd(
         with sole_owner(state_dir):
             asyncio.run(Daemon(command_line, checked).run())
     except ShaperError as error:
+        _fail(error, _REFUSED_STATUS)
+
+
+def _print_unit() -> None:
+    try:
+        click.echo(unit(), nl=False)
+    except InvalidValue as error:
         _fail(error, _REFUSED_STATUS)
 
 

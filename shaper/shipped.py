@@ -1,0 +1,46 @@
+"""What a wheel brings beside the code: unit, manual pages, completions, in `shaper/share`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from shaper.errors import InvalidValue
+
+SHARE = Path(__file__).parent / "share"
+UNIT = "systemd/shaper.service"
+# What goes where on a machine that takes it.
+PLACES = {
+    UNIT: "/etc/systemd/system/shaper.service",
+    "sysusers.d/shaper.conf": "/etc/sysusers.d/shaper.conf",
+    "tmpfiles.d/shaper.conf": "/etc/tmpfiles.d/shaper.conf",
+    "modules-load.d/shaper.conf": "/etc/modules-load.d/shaper.conf",
+    "man": "/usr/local/share/man",
+    "bash-completion": "/usr/local/share/bash-completion",
+    "zsh": "/usr/local/share/zsh",
+    "fish": "/usr/local/share/fish",
+}
+
+
+def unit(share: Path = SHARE, program: Path | None = None) -> str:
+    """Return the service's unit for this installation, below a list of what else was shipped.
+
+    Args:
+        share: where the package data lie.
+        program: the shaperd that the unit is to start; beside this interpreter by default.
+
+    Raises:
+        InvalidValue: this installation has none.
+
+    """
+    path = share / UNIT
+    if not path.exists():
+        raise InvalidValue(
+            f"{share} does not exist: only a wheel brings the unit along; 'make install' and the "
+            "Debian package have put it in its place"
+        )
+    program = program or Path(sys.executable).with_name("shaperd")
+    text = path.read_text(encoding="utf-8").replace("@PREFIX@/sbin/shaperd", str(program))
+    text = text.replace("Documentation=file:@PREFIX@/share/doc/shaper/README.md\n", "")
+    listed = [f"# {share / name}: belongs into {place}" for name, place in PLACES.items()]
+    return "\n".join([*listed, text])
