@@ -22,6 +22,9 @@ and nothing stays when it has ended. The exit status is the command's.
 )
 @click.option("--down", metavar="RATE", help="Towards the command.  [default: no limit]")
 @click.option("--up", metavar="RATE", help="Away from the command.  [default: no limit]")
+@click.option("--delay", hidden=True)
+@click.option("--loss", hidden=True)
+@click.option("--profile", hidden=True)
 @click.option("--host-loopback", is_flag=True, help="The gateway is 127.0.0.1 of the machine.")
 @click.option("--json", "json_file", metavar="FILE", help="Write what the link did to FILE.")
 @click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print no summary.")
@@ -29,6 +32,9 @@ and nothing stays when it has ended. The exit status is the command's.
 def run(
     down: str | None,
     up: str | None,
+    delay: str | None,
+    loss: str | None,
+    profile: str | None,
     host_loopback: bool,
     json_file: str | None,
     is_quiet: bool,
@@ -40,6 +46,12 @@ def run(
 
     if not command:
         raise InvalidValue("run needs a command: write shapecfg run --down 8mbit -- COMMAND")
+    for option, value in (("delay", delay), ("loss", loss), ("profile", profile)):
+        if value is not None:
+            raise InvalidValue(
+                f"--{option} {value}: this version has no line behind the bucket, which would"
+                " delay and lose frames; --down and --up are what it has"
+            )
     wishes = Wishes(command, Direction(_rate(down)), Direction(_rate(up)), host_loopback)
     behind_link(wishes, is_quiet=is_quiet, json_file=json_file)
 

@@ -263,13 +263,10 @@ def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[
     if machine.has_ipv4:
         argv += ["--address", own.command, "--netmask", "30", "--gateway", own.gateway]
         # Of a nameserver on the loopback pasta lets the answers come from the gateway.
-        argv += [
-            "--dns-forward",
-            own.gateway,
-            *(["--dns", machine.resolver] if machine.resolver else []),
-        ]
+        argv += ["--dns-forward", own.gateway]
+        argv += [] if machine.resolver is None else ["--dns", machine.resolver]
     if machine.has_ipv6:
-        argv += ["--address", own.command6]
+        argv += ["--address", own.command6, "--gateway", _GATEWAY6]
     argv += [] if machine.has_ipv6 else ["--ipv4-only"]
     argv += [] if machine.has_ipv4 else ["--ipv6-only"]
     return argv if has_host_loopback else [*argv, "--no-map-gw"]

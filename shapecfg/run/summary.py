@@ -12,6 +12,8 @@ from shaper.units import format_measured_rate
 
 _NANOSECONDS_PER_MS = 1_000_000
 _PREFIXES = ("B", "kB", "MB", "GB", "TB")
+# What the namespace between says for itself; the neighbours of the command are known.
+_NOT_TRAFFIC = ("neighbour", "protocol")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def _direction(name: str, shaper: Shaper) -> str:
     words = [f"{name} {_bytes(stats['sent_bytes'])}"]
     if stats["achieved_bits"] is not None:
         words.append(f"at {format_measured_rate(stats['achieved_bits'])} while busy")
-    text = " ".join(words) + f", {sum(stats['dropped'].values())} dropped"
+    dropped = sum(n for reason, n in stats["dropped"].items() if reason not in _NOT_TRAFFIC)
+    text = f"{' '.join(words)}, {dropped} dropped"
     if stats["delay_p99_ns"] is not None:
         text += f", delay p99 {stats['delay_p99_ns'] / _NANOSECONDS_PER_MS:.1f} ms"
     return text
