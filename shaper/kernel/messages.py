@@ -25,13 +25,13 @@ from pyroute2.netlink.rtnl import (
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 # Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, neighbour.h, if_addr.h, ipv6.h.
-_NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, serial number, port
-_IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
+NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, serial number, port
+IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_ATTRIBUTE_HEADER = struct.Struct("=HH")  # length, type
+ATTRIBUTE_HEADER = struct.Struct("=HH")  # length, type
 _NLA_TYPE_MASK = 0x3FFF
-_NLA_ALIGNMENT = 4
+NLA_ALIGNMENT = 4
 _IFLA_ALT_IFNAME = 53
 _OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
 _CACHEINFO = struct.Struct("=IIII")  # confirmed, used, updated, references; in 1/100 s ago
@@ -137,9 +137,9 @@ class LinkMessage(_LazyMessage):
     known = _LINK_ATTRIBUTES
 
     def __init__(self, kind: int, data: bytes, start: int, end: int) -> None:
-        family, ifi_type, index, flags, _ = _IFINFOMSG.unpack_from(data, start)
+        family, ifi_type, index, flags, _ = IFINFOMSG.unpack_from(data, start)
         fields = {"family": family, "ifi_type": ifi_type, "index": index, "flags": flags}
-        super().__init__(data, start + _IFINFOMSG.size, end, event=_EVENTS[kind], **fields)
+        super().__init__(data, start + IFINFOMSG.size, end, event=_EVENTS[kind], **fields)
 
 
 class NeighbourMessage(_LazyMessage):
@@ -197,7 +197,7 @@ def decode_one(kind: int, data: bytes, start: int, end: int) -> list[Message]:
     """Return the message that begins and ends there, behind its header."""
     if kind in _READERS:
         return [_READERS[kind](kind, data, start, end)]
-    return list(_MARSHAL.parse(data[start - _NLMSG_HEADER.size : end]))
+    return list(_MARSHAL.parse(data[start - NLMSG_HEADER.size : end]))
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -209,19 +209,19 @@ def split(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 def split_with_flags(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
     """Return the same with the flags behind the type."""
     start = 0
-    while start + _NLMSG_HEADER.size <= len(data):
-        length, kind, flags, serial, _ = _NLMSG_HEADER.unpack_from(data, start)
-        yield kind, flags, serial, start + _NLMSG_HEADER.size, start + length
-        start += _aligned(max(length, _NLMSG_HEADER.size))
+    while start + NLMSG_HEADER.size <= len(data):
+        length, kind, flags, serial, _ = NLMSG_HEADER.unpack_from(data, start)
+        yield kind, flags, serial, start + NLMSG_HEADER.size, start + length
+        start += _aligned(max(length, NLMSG_HEADER.size))
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Return type and value of each attribute between two places."""
-    while start + _ATTRIBUTE_HEADER.size <= end:
-        length, kind = _ATTRIBUTE_HEADER.unpack_from(data, start)
-        yield kind & _NLA_TYPE_MASK, data[start + _ATTRIBUTE_HEADER.size : start + length]
-        start += _aligned(max(length, _ATTRIBUTE_HEADER.size))
+    while start + ATTRIBUTE_HEADER.size <= end:
+        length, kind = ATTRIBUTE_HEADER.unpack_from(data, start)
+        yield kind & _NLA_TYPE_MASK, data[start + ATTRIBUTE_HEADER.size : start + length]
+        start += _aligned(max(length, ATTRIBUTE_HEADER.size))
 
 
 def _aligned(length: int) -> int:
-    return (length + _NLA_ALIGNMENT - 1) & -_NLA_ALIGNMENT
+    return (length + NLA_ALIGNMENT - 1) & -NLA_ALIGNMENT

@@ -15,6 +15,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
@@ -30,11 +31,11 @@ from pyroute2.netlink.rtnl import (
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.messages import Message, decode
+from shaper.kernel.requests import link_request, neighbour_table_request
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Wire
 from shaper.network import IpNetwork
 
@@ -194,11 +195,10 @@ class Netlink:
                     found.append(ipaddress.ip_network(f"{address}/{message['dst_len']}"))
         return found
 
-    async def set_link(self, ifindex: int, **attributes: object) -> None:
-        """Change attributes of a device, in one request."""
+    async def set_link(self, ifindex: int, **attributes: Any) -> None:
+        """Change attributes of a device, in one request; see `requests.link_request`."""
         what = f"set {', '.join(attributes)} of device {ifindex}"
-        request = filled(ifinfmsg(), index=ifindex, **attributes)
-        self._ask(what, RTM_SETLINK, REQUEST, request)
+        self._ask(what, RTM_SETLINK, REQUEST, link_request(ifindex, **attributes))
 
     async def remove_links(self, indices: Iterable[int]) -> None:
         """Remove devices, all in one request; those that are gone already are no error.
@@ -265,12 +265,7 @@ class Netlink:
 
         By netlink and not by /proc/sys, which is read-only for a hardened service.
         """
-        parameters = [("NDTPA_IFINDEX", ifindex)]
-        parameters += [(f"NDTPA_{name.upper()}", value) for name, value in probes.items()]
-        table = "arp_cache" if family == socket.AF_INET else "ndisc_cache"
-        request = filled(
-            ndtmsg(), family=family, NDTA_NAME=table, NDTA_PARMS={"attrs": parameters}
-        )
+        request = neighbour_table_request(family, ifindex, **probes)
         what = f"set the neighbour probes of device {ifindex}"
         self._ask(what, RTM_SETNEIGHTBL, REQUEST, request)
 
@@ -279,7 +274,7 @@ class Netlink:
         request = filled(ifaddrmsg(), family=socket.AF_INET6, index=ifindex)
         return self._ask(what, RTM_GETADDR, DUMP, request)
 
-    def _ask(self, what: str, kind: int, flags: int, request: Message) -> list[Message]:
+    def _ask(self, what: str, kind: int, flags: int, request: Message | bytes) -> list[Message]:
         return ask(self._wire, what, kind, flags, request)
 
 
@@ -292,7 +287,7 @@ def _gone_already() -> Iterator[None]:
             raise
 
 
-def ask(wire: Wire, what: str, kind: int, flags: int, request: Message) -> list[Message]:
+def ask(wire: Wire, what: str, kind: int, flags: int, request: Message | bytes) -> list[Message]:
     """Return the messages of an answer. Raises KernelRefused or NotPermitted, saying `what`."""
     try:
         return wire.ask(kind, flags, request)

@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 
-from shaper.kernel.messages import Message, decode_one, split_with_flags
+from shaper.kernel.messages import NLMSG_HEADER, Message, decode_one, split_with_flags
 
 # Specified: include/uapi/linux/netlink.h; bits/socket.h.
 _SOL_NETLINK = 270
@@ -52,8 +52,8 @@ class Wire:
         """Close the socket."""
         self._socket.close()
 
-    def ask(self, kind: int, flags: int, request: Message) -> list[Message]:
-        """Return the messages of the answer.
+    def ask(self, kind: int, flags: int, request: Message | bytes) -> list[Message]:
+        """Return the messages of the answer to a request, or to one of which this is the body.
 
         Raises OSError, with the kernel's errno; EAGAIN for a table that changed throughout.
         """
@@ -63,12 +63,17 @@ class Wire:
                 return answer
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    def _ask_once(self, kind: int, flags: int, request: Message) -> list[Message] | None:
+    def _ask_once(self, kind: int, flags: int, request: Message | bytes) -> list[Message] | None:
         """Return an answer, or None for one that is not complete."""
         self._serial += 1
-        request["header"] |= {"type": kind, "flags": flags, "sequence_number": self._serial}
-        request.encode()
-        self._socket.send(request.data)
+        if isinstance(request, bytes):
+            length = NLMSG_HEADER.size + len(request)
+            data = NLMSG_HEADER.pack(length, kind, flags, self._serial, 0) + request
+        else:
+            request["header"] |= {"type": kind, "flags": flags, "sequence_number": self._serial}
+            request.encode()
+            data = request.data
+        self._socket.send(data)
         found: list[Message] = []
         is_complete = True
         while True:

@@ -108,7 +108,7 @@ class Device:
     async def _silence(self, **others: object) -> None:
         """Take from the device what it would send by itself, and set other attributes with it."""
         try:
-            await self._netlink.set_link(self.ifindex, IFLA_AF_SPEC=_no_ipv6_address(), **others)
+            await self._netlink.set_link(self.ifindex, addr_gen_mode=_ADDR_GEN_MODE_NONE, **others)
         except KernelRefused as error:
             if error.errno not in NO_IPV6:
                 raise
@@ -269,7 +269,7 @@ class Device:
         if "mtu" in changed:
             attributes["mtu"] = plan.mtu
         if plan.address is not None and plan.address != own.address:
-            attributes["address"] = plan.address.hex(":")
+            attributes["address"] = plan.address
         if "alias" in changed and plan.alias != self._alias:  # the same again would be an event
             attributes["ifalias"] = plan.alias
             self._alias = None
@@ -359,9 +359,3 @@ def _changed(before: Plan | None, plan: Plan) -> set[str]:
     if before is None:
         return names
     return {name for name in names if getattr(before, name) != getattr(plan, name)}
-
-
-def _no_ipv6_address() -> dict[str, object]:
-    """Return IFLA_AF_SPEC for IPv6 address generation mode `none`."""
-    mode = ("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)
-    return {"attrs": [("AF_INET6", {"attrs": [mode]})]}

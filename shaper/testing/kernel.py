@@ -263,7 +263,7 @@ class MemoryNetlink(Netlink):
         """Change a device, and tell of it."""
         await self._serve("set_link", ifindex=ifindex, **attributes)
         link = self._device(ifindex)
-        if "IFLA_AF_SPEC" in attributes:
+        if "addr_gen_mode" in attributes:
             self._refuse_ipv6(link)
             self.quiet.add(ifindex)
         self.aliases[ifindex] = attributes.get("ifalias", self.aliases.get(ifindex, ""))
@@ -272,7 +272,7 @@ class MemoryNetlink(Netlink):
         if attributes.get("change") == _IFF_UP:
             link = replace(link, is_up=bool(attributes["flags"] & _IFF_UP))
         if "address" in attributes:
-            link = replace(link, address=bytes.fromhex(attributes["address"].replace(":", "")))
+            link = replace(link, address=attributes["address"])
         ring_frames = attributes.get("txqlen", link.txqueuelen)
         self.put(replace(link, mtu=attributes.get("mtu", link.mtu), txqueuelen=ring_frames))
 
