@@ -28,7 +28,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, serial number, port
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 ATTRIBUTE_HEADER = struct.Struct("=HH")  # length, type
 _NLA_TYPE_MASK = 0x3FFF
 NLA_ALIGNMENT = 4
@@ -159,10 +159,10 @@ class AddressMessage(_LazyMessage):
     known = _ADDRESS_ATTRIBUTES
 
     def __init__(self, kind: int, data: bytes, start: int, end: int) -> None:
-        family, prefixlen, flags, scope, index = _IFADDRMSG.unpack_from(data, start)
+        family, prefixlen, flags, scope, index = IFADDRMSG.unpack_from(data, start)
         fields = {"family": family, "prefixlen": prefixlen, "scope": scope, "index": index}
         super().__init__(
-            data, start + _IFADDRMSG.size, end, event=_EVENTS[kind], flags=flags, **fields
+            data, start + IFADDRMSG.size, end, event=_EVENTS[kind], flags=flags, **fields
         )
 
 

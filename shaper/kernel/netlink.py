@@ -35,7 +35,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.messages import Message, decode
-from shaper.kernel.requests import link_request, neighbour_table_request
+from shaper.kernel.requests import addresses_request, link_request, neighbour_table_request
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Wire
 from shaper.network import IpNetwork
 
@@ -151,7 +151,7 @@ class Netlink:
     async def link(self, ifindex: int) -> list[Message]:
         """Return a message for one device."""
         what = f"look at device {ifindex}"
-        return self._ask(what, RTM_GETLINK, REQUEST, filled(ifinfmsg(), index=ifindex))
+        return self._ask(what, RTM_GETLINK, REQUEST, link_request(ifindex))
 
     async def neighbours(self, ifindex: int | None) -> list[Message]:
         """Return a message for every neighbour entry of a device, or of all devices."""
@@ -271,8 +271,7 @@ class Netlink:
 
     def _ipv6_addresses(self, ifindex: int) -> list[Message]:
         what = f"list the addresses of device {ifindex}"
-        request = filled(ifaddrmsg(), family=socket.AF_INET6, index=ifindex)
-        return self._ask(what, RTM_GETADDR, DUMP, request)
+        return self._ask(what, RTM_GETADDR, DUMP, addresses_request(socket.AF_INET6, ifindex))
 
     def _ask(self, what: str, kind: int, flags: int, request: Message | bytes) -> list[Message]:
         return ask(self._wire, what, kind, flags, request)

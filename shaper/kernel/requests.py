@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from shaper.kernel.messages import ATTRIBUTE_HEADER, IFINFOMSG, NLA_ALIGNMENT
+from shaper.kernel.messages import ATTRIBUTE_HEADER, IFADDRMSG, IFINFOMSG, NLA_ALIGNMENT
 
 # Specified: include/uapi/linux/if_link.h, neighbour.h.
 _NDTMSG = struct.Struct("=Bxxx")  # family
@@ -24,7 +24,7 @@ _IFLA_INET6_ADDR_GEN_MODE = 8
 
 
 def link_request(ifindex: int, *, flags: int = 0, change: int = 0, **attributes: Any) -> bytes:
-    """Return the body of RTM_SETLINK for a device.
+    """Return the body of RTM_SETLINK for a device, or without attributes of RTM_GETLINK.
 
     Args:
         ifindex: the device.
@@ -35,6 +35,11 @@ def link_request(ifindex: int, *, flags: int = 0, change: int = 0, **attributes:
     """
     body = b"".join(_LINK_ATTRIBUTES[name](value) for name, value in attributes.items())
     return IFINFOMSG.pack(0, 0, ifindex, flags, change) + body
+
+
+def addresses_request(family: int, ifindex: int) -> bytes:
+    """Return the body of RTM_GETADDR for the addresses of one family that a device has."""
+    return IFADDRMSG.pack(family, 0, 0, 0, ifindex)
 
 
 def neighbour_table_request(family: int, ifindex: int, **probes: int) -> bytes:

@@ -6,11 +6,12 @@ import socket
 from typing import Any
 
 import pytest
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from shaper.kernel.netlink import filled
-from shaper.kernel.requests import link_request, neighbour_table_request
+from shaper.kernel.requests import addresses_request, link_request, neighbour_table_request
 
 HEADER_BYTES = 16
 
@@ -29,6 +30,7 @@ def inet6(mode: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
+        ({}, {}),
         ({"mtu": 1500}, {"mtu": 1500}),
         ({"txqlen": 1000}, {"txqlen": 1000}),
         ({"group": 1 << 30}, {"group": 1 << 30}),
@@ -44,6 +46,12 @@ def inet6(mode: int) -> dict[str, Any]:
 def test_a_link_is_set_as_pyroute2_would(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Each attribute that is set of a shaper's device, and several at once."""
     assert link_request(7, **ours) == body(filled(ifinfmsg(), index=7, **theirs))
+
+
+def test_addresses_are_asked_for_as_pyroute2_would() -> None:
+    """Those of one device and family, which the kernel then filters."""
+    expected = body(filled(ifaddrmsg(), family=socket.AF_INET6, index=7))
+    assert addresses_request(socket.AF_INET6, 7) == expected
 
 
 @pytest.mark.parametrize(
