@@ -242,6 +242,21 @@ def watch(
     )
 
 
+@cli.command()
+@click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
+@click.option("--seconds", type=float, help="End after so long.  [default: no end]")
+@click.pass_obj
+def monitor(view: View, devices: tuple[str, ...], seconds: float | None) -> None:
+    """Print events of DEV, or of every shaper, as they happen.
+
+    With -j each is a JSON object on a line. It ends with Ctrl-C, or with the daemon.
+    """
+    from shapecfg.monitor import lines
+
+    for line in lines(view.client.monitor(seconds), devices, is_json=view.is_json):
+        click.echo(line)
+
+
 @cli.command(options_metavar="")
 @click.pass_obj
 def save(view: View) -> None:

@@ -9,11 +9,14 @@ Everything that can go wrong becomes a `CallError`: one sentence and the exit st
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from shapecfg import reply
@@ -35,6 +38,7 @@ _MICROSECONDS = 10**6  # a second
 TIMEOUT_SECONDS = 5.0  # an answer takes milliseconds, a slow netlink dump tens of them
 _MAX_ANSWER_BYTES = 16 * 2**20  # some 40000 shapers
 _RECEIVE_BYTES = 65536
+_MONITOR_SECONDS = 45.0  # a daemon that has nothing to tell says so every 30 s
 
 
 class CallError(Exception):
@@ -114,6 +118,29 @@ class Client:
         """Make everything be as the text of a shaper.toml says, all or none; return warnings."""
         return self._warned("Restore", configuration=configuration)
 
+    def monitor(self, seconds: float | None = None) -> Iterator[reply.Events]:
+        """Return events as they happen, in batches that may be empty.
+
+        The first batch comes at once: what happens after it is not missed.
+
+        Args:
+            seconds: how long; None: for ever.
+        """
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        request = {"method": f"{INTERFACE}.Monitor", "parameters": {}, "more": True}
+        try:
+            with self._connected() as connection:
+                connection.sendall(json.dumps(request).encode() + b"\0")
+                for answer in _answers(connection, end):
+                    error, parameters = reply.parse(answer)
+                    if error is not None:
+                        self._refused("Monitor", error, parameters)
+                    yield reply.fitted(parameters, reply.Events)
+        except OSError as failed:
+            self._not_reached(failed)
+        except reply.ReplyError as unreadable:
+            self._not_understood(unreadable)
+
     def version(self) -> str:
         """Return the version of the daemon."""
         answer: reply.Service = self._call(reply.Service, "GetInfo", _SERVICE)
@@ -142,23 +169,13 @@ class Client:
         except OSError as failed:
             self._not_reached(failed)
         except reply.ReplyError as unreadable:
-            raise CallError(
-                f"what answers at {self.path} is not the daemon this shapecfg knows: "
-                "check --socket, or restart shaperd after an upgrade",
-                EXIT_NO_DAEMON,
-            ) from unreadable
+            self._not_understood(unreadable)
 
     def _exchange(self, request: bytes) -> bytes:
         """Send a request and return the answer without its NUL, all before the deadline."""
         deadline_seconds = time.monotonic() + self._timeout_seconds
         answer = bytearray()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            # The kernel waits for room in the daemon's backlog only where the socket may block.
-            connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_seconds)
-            )
-            self._connect(connection)
-            connection.settimeout(self._timeout_seconds)
+        with self._connected() as connection:
             connection.sendall(request)
             while len(answer) < _MAX_ANSWER_BYTES:
                 left_seconds = deadline_seconds - time.monotonic()
@@ -172,6 +189,17 @@ class Client:
                 if not received:
                     raise ConnectionResetError
         raise reply.ReplyError("it does not end")
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            # The kernel waits for room in the daemon's backlog only where the socket may block.
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_seconds)
+            )
+            self._connect(connection)
+            connection.settimeout(self._timeout_seconds)
+            yield connection
 
     def _connect(self, connection: socket.socket) -> None:
         """Connect where only those who may change things can, if we can: no crowd waits there."""
@@ -200,6 +228,14 @@ class Client:
             "it is of another version than this shapecfg, restart it",
             EXIT_NO_DAEMON,
         )
+
+    def _not_understood(self, error: reply.ReplyError) -> NoReturn:
+        """Say that something answered which this version cannot read."""
+        raise CallError(
+            f"what answers at {self.path} is not the daemon this shapecfg knows: "
+            "check --socket, or restart shaperd after an upgrade",
+            EXIT_NO_DAEMON,
+        ) from error
 
     def _not_reached(self, error: OSError) -> NoReturn:
         """Say why no answer came, and what to do about it."""
@@ -230,6 +266,27 @@ class Client:
             f"no daemon answers at {self.path} ({error.strerror or error}): "
             "start it with 'systemctl start shaper', or run shaperd"
         )
+
+
+def _answers(connection: socket.socket, end: float) -> Iterator[bytes]:
+    """Return answers without their NUL until `end`; that the daemon hangs up is an error."""
+    received = bytearray()
+    while (left_seconds := end - time.monotonic()) > 0:
+        connection.settimeout(min(left_seconds, _MONITOR_SECONDS))
+        try:
+            piece = connection.recv(_RECEIVE_BYTES)
+        except TimeoutError:
+            if left_seconds <= _MONITOR_SECONDS:
+                return
+            raise
+        if not piece:
+            raise ConnectionResetError
+        received += piece
+        *answers, rest = received.split(b"\0")
+        yield from map(bytes, answers)
+        received = rest
+        if len(received) > _MAX_ANSWER_BYTES:
+            raise reply.ReplyError("it does not end")
 
 
 def _timeval(seconds: float) -> bytes:

@@ -86,6 +86,26 @@ class Shapers(TypedDict):
     shapers: list[Shaper]
 
 
+class Event(TypedDict):
+    """One event; `time_us` is in microseconds since the epoch."""
+
+    serial: int
+    time_us: int
+    event: str
+    ifname: str | None
+    link: str | None
+    uid: int | None
+    sentence: str
+
+
+class Events(TypedDict):
+    """Some events, the number to go on from, and whether events before them were missed."""
+
+    events: list[Event]
+    serial: int
+    gap: bool
+
+
 class Warned(TypedDict):
     """The answer to everything that changes a shaper."""
 
@@ -148,6 +168,6 @@ def fitted(value: object, wanted: Any) -> Any:
     if get_origin(wanted) is dict and isinstance(value, dict):
         _, kind = get_args(wanted)
         return {key: fitted(element, kind) for key, element in value.items()}
-    if wanted in (int, str, int | None, str | None) and isinstance(value, wanted):
+    if wanted in (bool, int, str, int | None, str | None) and isinstance(value, wanted):
         return value
     raise ReplyError(f"{value!r} is not {wanted}")

@@ -26,6 +26,8 @@ from asyncvarlink.serviceinterface import InvalidParameter, VarlinkServiceInterf
 
 from shaper import __version__
 from shaper.control import interface
+from shaper.control.events import Ring
+from shaper.events import Event
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # to ASCII, so any string can be sent
 _WORD_CHARACTERS = 64  # chosen: of each parameter that is logged
@@ -78,21 +80,31 @@ class Call:
         said = [f"{key}={str(value)[:_WORD_CHARACTERS]!r}" for key, value in given.items()]
         return " ".join([self.name.rpartition(".")[2], *said])
 
+    def event(self, uid: int, result: AnnotatedResult) -> Event | None:
+        """Return the event that this call of a user is, once it was made; None if it is none."""
+        kind = interface.EVENTS.get(self.name)
+        if kind is None:
+            return None
+        named = {**result.parameters, **self._parameters}
+        ifname = named.get("ifname") or result.parameters.get("ifname") or ""
+        return Event(kind, ifname, named.get("master") or "", uid)
+
     def answer(self) -> bytes:
         """Make a prompt call. Raises whatever the method does."""
-        return self._answer(self._method(**self._parameters))
+        return self.encoded(self._method(**self._parameters))
 
-    async def answers(self) -> AsyncIterator[bytes]:
-        """Make a call; each answer is made when the one before was taken."""
+    async def results(self) -> AsyncIterator[AnnotatedResult]:
+        """Make a call; each result is made when the one before was taken."""
         if not self._signature.more:
             result = self._method(**self._parameters)
-            yield self._answer(await result if self._signature.asynchronous else result)
+            yield await result if self._signature.asynchronous else result
             return
         async with aclosing(self._method(**self._parameters)) as results:
             async for each in results:
-                yield self._answer(each)
+                yield each
 
-    def _answer(self, result: AnnotatedResult) -> bytes:
+    def encoded(self, result: AnnotatedResult) -> bytes:
+        """Return a result as it travels."""
         parameters = self._signature.return_type.tojson(result.parameters)
         assert isinstance(parameters, dict)
         reply = VarlinkMethodReply(
@@ -106,9 +118,10 @@ class Calls:
 
     Args:
         shapers: what calls of org.shaper are answered with.
+        ring: the latest events.
     """
 
-    def __init__(self, shapers: interface.Shapers) -> None:
+    def __init__(self, shapers: interface.Shapers, ring: Ring) -> None:
         self._registry = VarlinkInterfaceRegistry()
         self._registry.register_interface(
             VarlinkServiceInterface(
@@ -119,7 +132,7 @@ class Calls:
                 registry=self._registry,
             )
         )
-        self._registry.register_interface(interface.ShaperInterface(shapers))
+        self._registry.register_interface(interface.ShaperInterface(shapers, ring))
 
     def find(self, received: dict[str, Any]) -> Call:
         """Return the call that an object is. Raises VarlinkErrorReply."""

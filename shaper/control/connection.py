@@ -95,6 +95,11 @@ class Connection:
         return self._socket.fileno() >= 0
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether a call with any number of answers is being answered."""
+        return self._task is not None and self._is_stream
+
+    @property
     def silent_since(self) -> float | None:
         """Since when nothing has been asked; None while a call waits or is answered."""
         is_busy = self._is_waiting or self._task is not None or bool(self._unsent)
@@ -163,7 +168,8 @@ class Connection:
         if self._task is not None or b"\0" not in self._received:
             if not self._receive():
                 return
-            if self._task is not None:  # a stream; what comes meanwhile is answered after it
+            if self._task is not None:  # a stream; whatever comes meanwhile ends it
+                self.end()
                 return
         message, end, rest = self._received.partition(b"\0")
         if end:
@@ -201,7 +207,9 @@ class Connection:
         self._is_stream = answer.is_stream
         self._task = self._loop.create_task(answer.run(self._send_and_wait))
         self._task.add_done_callback(self._on_answered)
-        if self._is_stream:
+        if self._is_stream and self._received:
+            self.end()
+        elif self._is_stream:
             self._listen()  # to see when it leaves
 
     def _send_and_wait(self, answer: bytes) -> asyncio.Future[None]:

@@ -4,11 +4,14 @@ The interface description that `varlinkctl introspect` shows is made from these 
 this module does not postpone their evaluation.
 """
 
+from collections.abc import AsyncIterator
 from typing import Protocol, TypedDict
 
 from asyncvarlink import TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
 
 from shaper import errors
+from shaper.control.events import EventsObject, Ring
+from shaper.events import Kind
 
 INTERFACE = "org.shaper"
 
@@ -78,6 +81,14 @@ class ShaperObject(TypedDict):
     warnings: list[str]
     alarms: list[AlarmObject]
     findings: list[FindingObject]
+
+
+class ShownObject(TypedDict):
+    """Shapers, the number of the last event before, and how many there were of each kind."""
+
+    shapers: list[ShaperObject]
+    serial: int
+    events: dict[str, int]
 
 
 class AddedObject(TypedDict):
@@ -214,13 +225,24 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
 
     errors = tuple(_REPLIES.values())
 
-    def __init__(self, shapers: Shapers) -> None:
+    def __init__(self, shapers: Shapers, ring: Ring) -> None:
         self._shapers = shapers
+        self._ring = ring
 
-    @varlinkmethod(return_parameter="shapers")
-    def Show(self, *, ifname: str | None = None) -> list[ShaperObject]:  # noqa: N802 - varlink
-        """Return one shaper, or all of them."""
-        return self._shapers.show(ifname)
+    @varlinkmethod
+    def Show(self, *, ifname: str | None = None) -> ShownObject:  # noqa: N802 - varlink
+        """Return one shaper, or all of them, and the number of the last event."""
+        ring = self._ring
+        shapers = self._shapers.show(ifname)
+        return ShownObject(shapers=shapers, serial=ring.serial, events=ring.counts())
+
+    @varlinkmethod(delay_generator=False)
+    async def Monitor(  # noqa: N802 - varlink
+        self, *, after: int | None = None
+    ) -> AsyncIterator[EventsObject]:
+        """Return events as they happen, those after a number first; needs `more`."""
+        async for batch in self._ring.follow(after):
+            yield batch
 
     @varlinkmethod(return_parameter="warnings")
     async def Attach(  # noqa: N802 - varlink
@@ -296,5 +318,15 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         return await self._shapers.restore_configuration(configuration)
 
 
-READING_METHODS = frozenset({f"{INTERFACE}.Show"})
+READING_METHODS = frozenset({f"{INTERFACE}.Show", f"{INTERFACE}.Monitor"})
+EVENTS = {
+    f"{INTERFACE}.Add": Kind.ADDED,
+    f"{INTERFACE}.Attach": Kind.ATTACHED,
+    f"{INTERFACE}.Delete": Kind.DELETED,
+    f"{INTERFACE}.Detach": Kind.DETACHED,
+    f"{INTERFACE}.Replace": Kind.ATTACHED,
+    f"{INTERFACE}.Restore": Kind.RESTORED,
+    f"{INTERFACE}.SetOptions": Kind.OPTIONS,
+    f"{INTERFACE}.SetSpeed": Kind.SPEED,
+}
 READING_INTERFACE = "org.varlink.service"

@@ -31,10 +31,12 @@ from shaper.control.connection import (
     Answering,
     Connection,
 )
+from shaper.control.events import Ring
 from shaper.control.listener import Listener, is_short_of_descriptors
 from shaper.control.places import Pace, Places, Unread
 from shaper.control.turns import Share, Turns
-from shaper.errors import KernelRefused, NotPermitted, ShaperError
+from shaper.control.work import Work
+from shaper.errors import Busy, KernelRefused, NotPermitted, ShaperError
 
 # Specified: docs/protocol.md.
 PRIVILEGED_SUFFIX = ".admin"
@@ -42,6 +44,7 @@ PRIVILEGED_SUFFIX = ".admin"
 # Chosen.
 _READING_SHARE = 0.25  # of a processor, for all callers but root together
 _SAVED_NS = 4_000_000
+MAX_STREAMS_OF_ONE = 16  # of one user other than root
 _TURNS_A_ROUND = 16  # then the event loop looks at everything else
 _CLIENTS_A_ROUND = 64
 _SHARED_SECONDS = 0.2  # how old an answer may be that several callers are given
@@ -74,7 +77,9 @@ class Service:
     ) -> None:
         self.path = path
         self.group = group
-        self._calls = Calls(shapers)
+        self._ring = Ring(time.time_ns() // 1000)
+        self._ring.open()
+        self._calls = Calls(shapers, self._ring)
         self._is_forwarder = is_forwarder
         self._listeners: list[Listener] = []
         self._places: Places[Connection] = Places()
@@ -114,6 +119,7 @@ class Service:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
         self._listeners.clear()
+        self._ring.close()
         for connection in self._places:
             connection.end()
         for handle in (self._round, self._look):
@@ -280,8 +286,12 @@ class Service:
         is_oneway = received.get("oneway") is True
         try:
             call = self._permitted(self._calls.find(received), connection.peer)
+            if call.is_stream:
+                self._refuse_crowd_of_streams(connection)
+                if is_oneway:
+                    return None
             if not call.is_prompt:
-                return _Work(self, call, connection.peer)
+                return Work(self, call, connection.peer)
             answer = self._prompt_answer(call, connection.peer)
         except Exception as error:
             answer = self.error_answer(error, connection.peer, str(received.get("method"))[:80])
@@ -294,6 +304,21 @@ class Service:
                 f"{name} is for root and members of group {self.group} (you are uid {peer.uid})"
             )
         return call
+
+    def _refuse_crowd_of_streams(self, connection: Connection) -> None:
+        """Raise Busy where a user other than root has too many streams already."""
+        uid = connection.peer.uid
+        count = sum(each.is_streaming and each.peer.uid == uid for each in self._places)
+        if count >= MAX_STREAMS_OF_ONE and not connection.peer.is_root:
+            raise Busy(f"uid {uid} has {count} monitors already (end one of them)")
+
+    async def pay(self, peer: Peer, used_ns: int) -> None:
+        """Charge a caller other than root for an answer of a stream, and wait until it is paid."""
+        if peer.is_root:
+            return
+        self._reading_share.spend(used_ns)
+        while (seconds := self._reading_share.wait(asyncio.get_running_loop().time())) > 0:
+            await asyncio.sleep(seconds)
 
     def _prompt_answer(self, call: Call, peer: Peer) -> bytes:
         """Make a call; what is the same for everybody is made once for several, but for root."""
@@ -322,35 +347,6 @@ class Service:
     def _tell_fault(self, peer: Peer, what: str, fault: Exception) -> None:
         self._complain(peer.uid, f"{what} failed: {fault!r}{_place(fault)}")
         _log.debug("%s failed", what, exc_info=fault)
-
-
-class _Work:
-    """A call that takes its time, or has many answers."""
-
-    def __init__(self, service: Service, call: Call, peer: Peer) -> None:
-        self.is_stream = call.is_stream
-        self._service = service
-        self._call = call
-        self._peer = peer
-
-    async def run(self, send: Callable[[bytes], asyncio.Future[None]]) -> None:
-        """Make it, and send its answers."""
-        try:
-            async for answer in self._call.answers():
-                self._after()
-                if not self._call.is_oneway:
-                    await send(answer)
-            if not self._call.is_reading:
-                _log.info("uid %d: %s", self._peer.uid, self._call.words)
-        except Exception as error:
-            self._after()
-            answer = self._service.error_answer(error, self._peer, self._call.name)
-            if not self._call.is_oneway:
-                await send(answer)
-
-    def _after(self) -> None:
-        if not self._call.is_reading:
-            self._service.forget_shared()
 
 
 def _place(fault: Exception) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from shaper.errors import ShaperError
+from shaper.events import Event, Kind, tell
 from shaper.kernel.links import Links
 from shaper.kernel.tap import Tap
 from shaper.model import Spec, State
@@ -104,7 +105,7 @@ class Absentees(dict[str, Absent]):
         """Take one in."""
         self[absent.spec.ifname] = absent
         if is_told:
-            _log.warning("%s", absent.sentence)
+            tell(Event(Kind.ABSENT, absent.spec.ifname), "%s", absent.sentence)
 
     def strike(self, ifname: str) -> None:
         """Forget one, and remove its device wherever that is."""
@@ -132,7 +133,7 @@ class Absentees(dict[str, Absent]):
     async def _take_up(self, absent: Absent) -> None:
         before = spec = absent.spec
         if absent.is_deleted():
-            _log.warning("%s was removed by somebody else", spec.ifname)
+            tell_removed(spec.ifname)
             self.strike(spec.ifname)
             self._keeper.save()
             return
@@ -149,6 +150,11 @@ class Absentees(dict[str, Absent]):
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         await self._keeper.bring_in(spec, release)
         self.pop(before.ifname, None)
-        _log.info("%s is here again", spec.ifname)
+        tell(Event(Kind.RETURNED, spec.ifname), "%s is here again", spec.ifname)
         if spec != before:
             self._keeper.save()
+
+
+def tell_removed(ifname: str) -> None:
+    """Tell that a shaper's device was removed, and not by a command."""
+    tell(Event(Kind.REMOVED, ifname), "%s was removed by somebody else", ifname)

@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 from shaper.channel import messages
 from shaper.desired.plan import ALIAS_PREFIX, ETHERNET_HEADER_BYTES, Plan
 from shaper.errors import KernelRefused, ShaperError
+from shaper.events import Event, Kind, tell
 from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
@@ -143,7 +144,10 @@ class Device:
             await self._open()
         await self._flush_if_downed(own)
         if self.plan is not None and self.plan.state is not plan.state:
-            _log.info("%s: %s, was %s", self.spec.ifname, plan.state, self.plan.state)
+            event = Event(
+                Kind.STATE, self.spec.ifname, master.ifname if master is not None else ""
+            )
+            tell(event, "%s: %s, was %s", event.ifname, plan.state, self.plan.state)
         self.plan = plan
         await self._realize_link(plan, changed, own)
         await self._realize_queue(plan, changed, own)

@@ -6,11 +6,11 @@ kernel nothing by netlink. Firewall rules are dumped once in a while.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 
 from shaper.desired.findings import Facts, Finding, Receiving, examine
+from shaper.events import Event, Kind, tell
 from shaper.kernel.addresses import Addresses
 from shaper.kernel.firewall import reverse_path_rules
 from shaper.kernel.links import Links
@@ -21,8 +21,6 @@ from shaper.supervisor.device import Device
 # Chosen.
 _RING_SECONDS = 60.0  # a ring is told of for so long after frames came back last
 _RULES_SECONDS = 10.0  # a set of firewall rules is taken to be the same for so long
-
-_log = logging.getLogger(__name__)
 
 
 class Inspector:
@@ -82,7 +80,8 @@ class Inspector:
         known = self._told.setdefault(device.ifindex, set())
         for finding in found.values():
             if finding.id not in known:
-                _log.warning("%s: %s", device.spec.ifname, finding)
+                ifname, master = device.spec.ifname, device.master_name or ""
+                tell(Event(Kind.FINDING, ifname, master), "%s: %s", ifname, finding)
         self._told[device.ifindex] = set(found)
 
     def _facts(self, device: Device, settings: Settings, rules: tuple[str, ...]) -> Facts | None:

@@ -19,6 +19,7 @@ from shaper.control.service import Service
 from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
+from shaper.events import Event, Kind, tell
 from shaper.kernel.glance import Glance
 from shaper.kernel.netlink import Netlink
 from shaper.supervisor import signals
@@ -178,7 +179,7 @@ class Daemon:
             _log.warning("a new number of forwarders needs a restart")
         service.group = config.group
         self._config = replace(config, forwarders=self._config.forwarders)
-        _log.info("configuration read again")
+        tell(Event(Kind.CONFIGURED), "configuration read again")
 
     def _tell_status(self, supervisor: Supervisor, observer: Observer) -> None:
         self._notifier.status(supervisor.summary() + in_alarm(observer.alarmed()))

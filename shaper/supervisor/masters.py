@@ -13,21 +13,19 @@ that is now, by index and by name. The law:
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from shaper.desired.masters import is_tunnel, unusable_reason
 from shaper.desired.topology import leads_to, would_loop
+from shaper.events import Event, Kind, tell
 from shaper.kernel.links import Links
 from shaper.model import Link
 from shaper.supervisor.device import Device
 
 # Chosen.
 _TRANSIT_SECONDS = 2.0
-
-_log = logging.getLogger(__name__)
 
 
 class Masters:
@@ -68,7 +66,7 @@ class Masters:
         master = self.find(device)
         obstacle = self.obstacle(device, master) if master is not None else None
         if obstacle is not None and obstacle != device.last_obstacle:
-            _log.warning("%s: %s", device.spec.ifname, obstacle)
+            _tell(device, master, obstacle)
         device.last_obstacle = obstacle
         return (None if obstacle is not None else master), obstacle
 
@@ -85,6 +83,7 @@ class Masters:
             device.master_index = None
         else:
             device.spec = replace(device.spec, master_now=now)
+            _tell(device, master, f"its master {asked} is called {master.ifname} now")
 
     def keep(self, device: Device) -> None:
         """Stay with the device that was asked for just now, however soon it is renamed."""
@@ -107,3 +106,8 @@ class Masters:
         if device is not None and device.spec.master is not None:
             below.append(device.master_index)
         return [each for each in below if each is not None]
+
+
+def _tell(device: Device, master: Link | None, sentence: str) -> None:
+    name = master.ifname if master is not None else ""
+    tell(Event(Kind.MASTER, device.spec.ifname, name), "%s: %s", device.spec.ifname, sentence)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
 from shaper.desired.alarms import Alarms, Change, Observation
 from shaper.desired.history import WINDOW_NS, History, Sample, achieved
+from shaper.events import Event, Kind
+from shaper.events import tell as tell_event
 from shaper.model import Capture, Options, Queue, State
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
@@ -227,11 +229,13 @@ class Observer:
 
 def tell(device: Device, change: Change) -> None:
     """Log an alarm that begins, and its end."""
-    ifname, kind = device.spec.ifname, change.alarm
+    ifname, alarm = device.spec.ifname, change.alarm
     if change.is_raised:
-        _log.warning("%s: alarm (%s): %s", ifname, kind, change.sentence)
+        text, kind = "%s: alarm (%s): %s", Kind.ALARM
     else:
-        _log.warning("%s: the alarm is over (%s): %s", ifname, kind, change.sentence)
+        text, kind = "%s: the alarm is over (%s): %s", Kind.ALARM_OVER
+    event = Event(kind, ifname, device.master_name or "")
+    tell_event(event, text, ifname, alarm, change.sentence)
 
 
 def _begin(device: Device, counters: dict[str, int], now_ns: int) -> Track:

@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from shaper.channel.board import Board
-from shaper.channel.messages import Event, Ping
+from shaper.channel.messages import Event as Report
+from shaper.channel.messages import Ping
 from shaper.errors import KernelRefused, ShaperError
+from shaper.events import Event, Kind, tell
 from shaper.supervisor.process import Forwarder
 
 # Chosen.
@@ -29,7 +31,7 @@ _TELL_SECONDS = 60.0  # between two lines on the same failure
 _log = logging.getLogger(__name__)
 
 Replaced = Callable[[int, Forwarder], Awaitable[None]]
-Reported = Callable[[Event], None]
+Reported = Callable[[Report], None]
 
 
 class Pool:
@@ -119,7 +121,7 @@ class Pool:
             raise
         return forwarder
 
-    def _report(self, position: int, event: Event) -> bool:
+    def _report(self, position: int, event: Report) -> bool:
         """Pass an event on; return False if it is of a shaper of another forwarder, or of none."""
         if not 0 <= event.slot < MAX_SHAPERS or self.position_of(event.slot) != position:
             return False
@@ -144,6 +146,7 @@ class Pool:
             await self._on_replaced(position, forwarder)
         except Exception:  # whatever it is, it must not be the end of this forwarder's shapers
             _log.exception("handing shapers over to forwarder %d", forwarder.pid)
+        tell(Event(Kind.FORWARDER_REPLACED), "forwarder %d is in its place", forwarder.pid)
 
     async def _spawn_at_last(self, position: int) -> Forwarder:
         """Start a forwarder, however often that fails before."""

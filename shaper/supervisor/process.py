@@ -32,6 +32,7 @@ from collections.abc import Callable
 from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.errors import KernelRefused
+from shaper.events import Event, Kind, tell
 from shaper.supervisor import procfs
 
 # Chosen.
@@ -214,7 +215,7 @@ class Forwarder:
         if self._end.fileno() < 0:
             return
         if finding:
-            _log.error("forwarder %d %s: replacing it", self.pid, finding)
+            tell(Event(Kind.FORWARDER_LOST), "forwarder %d %s: replacing it", self.pid, finding)
             self._process.kill()
         self._release()
         self._reaping = asyncio.get_running_loop().create_task(self._reap(is_told=bool(finding)))
@@ -226,7 +227,8 @@ class Forwarder:
             while not await self._has_ended(_STOP_SECONDS):
                 pass
         if not is_told:
-            _log.error(
+            tell(
+                Event(Kind.FORWARDER_LOST),
                 "forwarder %d died (%s): starting another",
                 self.pid,
                 _how(self._process.returncode),

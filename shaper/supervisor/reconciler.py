@@ -14,7 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 
-from shaper.channel.messages import Event, RingFound
+from shaper.channel import messages
 from shaper.desired.plan import make_plan
 from shaper.desired.store import Store
 from shaper.errors import Busy, ShaperError
@@ -22,7 +22,7 @@ from shaper.kernel.capture import Captor
 from shaper.kernel.netlink import Netlink
 from shaper.model import Spec, State
 from shaper.supervisor import ownership
-from shaper.supervisor.absent import Absent, Absentees
+from shaper.supervisor.absent import Absent, Absentees, tell_removed
 from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
@@ -275,7 +275,7 @@ class Supervisor:
         """
         ifname = device.spec.ifname
         if device.is_deleted():
-            _log.warning("%s was removed by somebody else", ifname)
+            tell_removed(ifname)
             await device.abandon()
             self.forget(device)
             self.save()
@@ -364,12 +364,12 @@ class Supervisor:
         """Whether a process is a forwarder of ours, or was started by one."""
         return self._pool.is_forwarder(pid)
 
-    def _forwarder_reported(self, event: Event) -> None:
+    def _forwarder_reported(self, event: messages.Event) -> None:
         """Look at a device whose TAP cannot be read, as it may be gone, or whose frames return."""
         device = next((each for each in self.devices.values() if each.slot == event.slot), None)
         if device is None:
             return
-        if isinstance(event, RingFound):
+        if isinstance(event, messages.RingFound):
             self.inspector.note_ring(device)
             return
         self._watcher.mark(device.ifindex)

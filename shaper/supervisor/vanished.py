@@ -9,11 +9,11 @@ What is remembered is bounded: so many shapers are looked at, and so many routes
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from typing import Protocol
 
 from shaper.desired.ip_route import format_route
+from shaper.events import Event, Kind, tell
 from shaper.kernel.route_messages import BY_ROUTERS
 from shaper.kernel.routing import Routing
 from shaper.network import PROTOCOL, Route
@@ -21,8 +21,6 @@ from shaper.network import PROTOCOL, Route
 # Chosen.
 _MAX_SHAPERS = 64
 _MAX_ROUTES = 256
-
-_log = logging.getLogger(__name__)
 
 
 class Shaper(Protocol):
@@ -76,7 +74,8 @@ def _tell(ifname: str, before: frozenset[Route], now: frozenset[Route]) -> None:
             continue  # it was replaced by another through the same shaper
         words = format_route(route)
         if route.source is not None:
-            _log.warning(
+            tell(
+                Event(Kind.ROUTE, ifname),
                 "%s: route %s is gone, maybe with the address %s, and what it carried is not "
                 "shaped (ip %sroute add %s dev %s)",
                 ifname,
@@ -87,4 +86,4 @@ def _tell(ifname: str, before: frozenset[Route], now: frozenset[Route]) -> None:
                 ifname,
             )
         else:
-            _log.info("%s: route %s was removed", ifname, words)
+            tell(Event(Kind.ROUTE, ifname), "%s: route %s was removed", ifname, words)

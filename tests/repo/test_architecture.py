@@ -25,6 +25,7 @@ PURE = (
     "shaper.desired.trace",
     "shaper.discipline",
     "shaper.errors",
+    "shaper.events",
     "shaper.forwarder.seccomp",
     "shaper.kernel.programs",
     "shaper.line",
@@ -57,6 +58,7 @@ EVERYTHING = {"shaper"}
 WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.network", "shaper.units"}
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.errors": (set(), set()),
+    "shaper.events": (set(), set()),
     "shaper.model": ({"shaper.errors", "shaper.network"}, set()),
     "shaper.network": (set(), set()),
     "shaper.names": ({"shaper.errors", "shaper.model"}, set()),
@@ -97,13 +99,14 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
             "shaper.channel",
             "shaper.control",
             "shaper.desired",
+            "shaper.events",
             "shaper.kernel",
             *WORDS,
         },
         set(),
     ),
     "shaper.control": (
-        {"shaper", "shaper.errors", "shaper.model", "shaper.units"},
+        {"shaper", "shaper.errors", "shaper.events", "shaper.model", "shaper.units"},
         {"asyncvarlink"},
     ),
     "shaper": (EVERYTHING, {"click"}),

@@ -50,10 +50,22 @@ class Client:
         self.writer = writer
 
     async def ask(self, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-        """Make calls, all at once, and return what they are answered with."""
+        """Make calls, all at once, and return their answers without the numbers of events."""
+        self.say(*calls)
+        answers = [await self.hear() for _ in calls]
+        for answer in answers:
+            for number in ("serial", "events"):
+                answer.get("parameters", {}).pop(number, None)
+        return answers
+
+    def say(self, *calls: dict[str, Any]) -> None:
+        """Make calls, all at once."""
         self.writer.write(b"".join(json.dumps(call).encode() + b"\0" for call in calls))
-        answers = [await self._reader.readuntil(b"\0") for _ in calls]
-        return [json.loads(answer[:-1]) for answer in answers]
+
+    async def hear(self) -> dict[str, Any]:
+        """Return the next answer."""
+        answer: dict[str, Any] = json.loads((await self._reader.readuntil(b"\0"))[:-1])
+        return answer
 
     async def is_dropped(self) -> bool:
         """Whether the service ends the connection; nothing else would wake us."""

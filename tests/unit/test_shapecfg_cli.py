@@ -235,7 +235,7 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["speed"], "missing argument 'DEV' (usage: shapecfg speed DEV [RATE])"),
         (["attach", "shaper0"], "missing argument 'MASTER' (usage: shapecfg attach DEV MASTER ["),
         (["show", "a", "b"], "got unexpected extra argument (b) (usage: shapecfg show [DEV])"),
-        (["list"], "'list' is no command: write add, attach, del, detach, doctor, replace, "),
+        (["list"], "'list' is no command: write add, attach, del, detach, doctor, monitor, "),
         (["-x"], f"no such option '-x' (usage: {USAGE})"),
         (["show", "-s"], "no such option '-s' (options go before the verb: shapecfg -s show)"),
         (["show", "-x"], "no such option '-x' (usage: shapecfg show [DEV])"),
