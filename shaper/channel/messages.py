@@ -144,8 +144,8 @@ def send_order(
     end: socket.socket, serial: int, order: Order, descriptor: int | None = None
 ) -> None:
     """Send an order. Raises OSError (EPIPE, EAGAIN) when the other side is gone or full."""
-    fields = asdict(order)
-    payload = json.dumps({"order": type(order).__name__, "serial": serial, **fields}).encode()
+    fields = {"order": type(order).__name__, "serial": serial, **vars(order)}
+    payload = json.dumps(fields, default=asdict).encode()  # settings are fields of their own
     if descriptor is None:
         end.send(payload)
     else:

@@ -27,7 +27,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 # Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, neighbour.h, if_addr.h, ipv6.h.
 NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, serial number, port
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
-_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 ATTRIBUTE_HEADER = struct.Struct("=HH")  # length, type
 _NLA_TYPE_MASK = 0x3FFF
@@ -118,17 +118,25 @@ class _LazyMessage(dict[str, Any]):
         super().__init__(fields)
         self._data = data
         self._span = (start, end)
-        self._attributes: dict[int, bytes] | None = None
+        self._tables: dict[tuple[int, ...], dict[int, bytes]] = {}
 
     def get_attr(self, name: str) -> Any:
         """Return an attribute, or None if the message has none of it."""
         path, read = self.known[name]
-        if self._attributes is None:
-            self._attributes = dict(attributes(self._data, *self._span))
-        value = self._attributes.get(path[0])
-        for each in path[1:]:
-            value = value and dict(attributes(value, 0, len(value))).get(each)
+        value = self._table(path[:-1]).get(path[-1])
         return None if value is None else read(value)
+
+    def _table(self, path: tuple[int, ...]) -> dict[int, bytes]:
+        """Return the attributes inside the one at a path, or those of the message itself."""
+        table = self._tables.get(path)
+        if table is None:
+            if path:
+                value = self._table(path[:-1]).get(path[-1], b"")
+                table = dict(attributes(value, 0, len(value)))
+            else:
+                table = dict(attributes(self._data, *self._span))
+            self._tables[path] = table
+        return table
 
 
 class LinkMessage(_LazyMessage):
@@ -148,9 +156,9 @@ class NeighbourMessage(_LazyMessage):
     known = _NEIGHBOUR_ATTRIBUTES
 
     def __init__(self, kind: int, data: bytes, start: int, end: int) -> None:
-        family, ifindex, state, flags, _ = _NDMSG.unpack_from(data, start)
+        family, ifindex, state, flags, _ = NDMSG.unpack_from(data, start)
         fields = {"family": family, "ifindex": ifindex, "state": state, "flags": flags}
-        super().__init__(data, start + _NDMSG.size, end, event=_EVENTS[kind], **fields)
+        super().__init__(data, start + NDMSG.size, end, event=_EVENTS[kind], **fields)
 
 
 class AddressMessage(_LazyMessage):
@@ -217,10 +225,11 @@ def split_with_flags(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Return type and value of each attribute between two places."""
-    while start + ATTRIBUTE_HEADER.size <= end:
-        length, kind = ATTRIBUTE_HEADER.unpack_from(data, start)
-        yield kind & _NLA_TYPE_MASK, data[start + ATTRIBUTE_HEADER.size : start + length]
-        start += _aligned(max(length, ATTRIBUTE_HEADER.size))
+    header, unpack = ATTRIBUTE_HEADER.size, ATTRIBUTE_HEADER.unpack_from
+    while start + header <= end:  # fifty times for each event of a device
+        length, kind = unpack(data, start)
+        yield kind & _NLA_TYPE_MASK, data[start + header : start + length]
+        start += (length + NLA_ALIGNMENT - 1) & -NLA_ALIGNMENT if length > header else header
 
 
 def _aligned(length: int) -> int:

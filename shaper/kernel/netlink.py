@@ -35,7 +35,12 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.messages import Message, decode
-from shaper.kernel.requests import addresses_request, link_request, neighbour_table_request
+from shaper.kernel.requests import (
+    addresses_request,
+    link_request,
+    neighbour_table_request,
+    neighbours_request,
+)
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Wire
 from shaper.network import IpNetwork
 
@@ -155,9 +160,7 @@ class Netlink:
 
     async def neighbours(self, ifindex: int | None) -> list[Message]:
         """Return a message for every neighbour entry of a device, or of all devices."""
-        what = "list the neighbours"
-        request = ndmsg() if ifindex is None else filled(ndmsg(), NDA_IFINDEX=ifindex)
-        return self._ask(what, RTM_GETNEIGH, DUMP, request)
+        return self._ask("list the neighbours", RTM_GETNEIGH, DUMP, neighbours_request(ifindex))
 
     async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
         """Return the entry of a device for one address, or None when it has none."""

@@ -11,11 +11,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from shaper.kernel.messages import ATTRIBUTE_HEADER, IFADDRMSG, IFINFOMSG, NLA_ALIGNMENT
+from shaper.kernel.messages import ATTRIBUTE_HEADER, IFADDRMSG, IFINFOMSG, NDMSG, NLA_ALIGNMENT
 
 # Specified: include/uapi/linux/if_link.h, neighbour.h.
 _NDTMSG = struct.Struct("=Bxxx")  # family
 _NUMBER = struct.Struct("=I")
+_NDA_IFINDEX = 8
 _NDTA_NAME = 1
 _NDTA_PARMS = 6
 _NDTPA_IFINDEX = 1
@@ -40,6 +41,12 @@ def link_request(ifindex: int, *, flags: int = 0, change: int = 0, **attributes:
 def addresses_request(family: int, ifindex: int) -> bytes:
     """Return the body of RTM_GETADDR for the addresses of one family that a device has."""
     return IFADDRMSG.pack(family, 0, 0, 0, ifindex)
+
+
+def neighbours_request(ifindex: int | None) -> bytes:
+    """Return the body of RTM_GETNEIGH for the entries of a device, or of all devices."""
+    body = NDMSG.pack(0, 0, 0, 0, 0)
+    return body if ifindex is None else body + _number(_NDA_IFINDEX, ifindex)
 
 
 def neighbour_table_request(family: int, ifindex: int, **probes: int) -> bytes:

@@ -36,6 +36,8 @@ _IPV6_MIN_MTU = 1280  # RFC 8200, section 5; below it the kernel gives a device 
 _SMALLEST_GSO_BYTES = 2048
 _BINDING = {"has_carrier", "framing", "capture", "is_tunnel"}  # fields of a plan
 
+_PLAN_FIELDS = frozenset(each.name for each in fields(Plan))
+
 _log = logging.getLogger(__name__)
 
 
@@ -164,8 +166,9 @@ class Device:
         await self._set_link(plan, changed, own)
         self._mtu = plan.mtu
         regains_ipv6 = "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu
-        if regains_ipv6 or own.makes_link_local:
-            # The kernel has given the device IPv6 anew, with the defaults of any other.
+        if regains_ipv6 or (own.is_up and own.makes_link_local):
+            # The kernel has given the device IPv6 anew, with the defaults of any other. (Of a
+            # device that is down it makes no address, and tells no change of the mode.)
             await self._silence()
             await self._netlink.remove_kernel_link_local(self.ifindex)
         if plan.ipv6_mtu is not None and changed & {"mtu", "ipv6_mtu"}:
@@ -359,7 +362,6 @@ class Device:
 
 def _changed(before: Plan | None, plan: Plan) -> set[str]:
     """Return the fields in which a plan differs from the one before; all if there was none."""
-    names = {each.name for each in fields(Plan)}
     if before is None:
-        return names
-    return {name for name in names if getattr(before, name) != getattr(plan, name)}
+        return set(_PLAN_FIELDS)
+    return {name for name in _PLAN_FIELDS if getattr(before, name) != getattr(plan, name)}

@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from shaper.kernel.netlink import filled
-from shaper.kernel.requests import addresses_request, link_request, neighbour_table_request
+from shaper.kernel.requests import (
+    addresses_request,
+    link_request,
+    neighbour_table_request,
+    neighbours_request,
+)
 
 HEADER_BYTES = 16
 
@@ -64,6 +70,12 @@ def test_a_neighbour_table_is_set_as_pyroute2_would(family: int, table: str) -> 
     expected = filled(ndtmsg(), family=family, NDTA_NAME=table, NDTA_PARMS={"attrs": parameters})
     ours = neighbour_table_request(family, 7, app_probes=3, ucast_probes=0, mcast_probes=1)
     assert ours == body(expected)
+
+
+def test_neighbours_are_asked_for_as_pyroute2_would() -> None:
+    """Those of one device, which the kernel then filters, or all."""
+    assert neighbours_request(7) == body(filled(ndmsg(), NDA_IFINDEX=7))
+    assert neighbours_request(None) == body(ndmsg())
 
 
 def test_an_attribute_that_is_not_known_is_no_silence() -> None:
