@@ -13,7 +13,7 @@ class ReplyError(ValueError):
     """The answer is not one that this version knows."""
 
 
-class Settings(TypedDict):
+class ShownOptions(TypedDict):
     """What is set on a shaper, as it takes effect; `rate_bits` is 0 without a speed."""
 
     rate_bits: int
@@ -73,7 +73,7 @@ class Shaper(TypedDict):
     state: str
     operstate: str
     mtu: int
-    options: Settings
+    options: ShownOptions
     stats: Statistics
     warnings: list[str]
     alarms: list[Alarm] | None

@@ -98,7 +98,7 @@ class Settings:
     burst_bytes: int  # B of the law, at least unit_bytes
     queue: Queue
     limit_packets: int
-    hz: int  # ticks a second of the discipline's clock
+    ticks_per_second: int  # of the discipline's clock; for `classic` a tick is a jiffy
     jiffy_ns: int = 1_000_000  # departures fall on quarters of it, unless the clock is coarser
     idle_bytes: int = 0  # of the bucket, what may be saved while nothing waits
 

@@ -57,7 +57,7 @@ _OFFLOAD_FRAMES_A_JIFFY = 2
 _IDLE_JIFFIES = Fraction(1, 4)  # how exactly departures are timed, so nobody can tell it from none
 # Microseconds: jiffies say when the forwarder wakes up, but what a rate has earned by then and how
 # long a frame has waited is counted finer. The classic queue counts in jiffies, as in 1996.
-_CLOCK_HZ = 1_000_000
+_TICKS_PER_SECOND = 1_000_000
 _CLASSIC_LIMIT_PACKETS = 10  # of the 1996 driver
 _MAX_RING_FRAMES = 10_000  # of the TAP, which the kernel allocates
 _DETACHED_MTU = 1500
@@ -188,7 +188,7 @@ def make_settings(
         burst_bytes=max(options.burst_bytes or default_bytes, unit_bytes),
         queue=options.queue,
         limit_packets=options.limit_packets or _default_limit(options, frame_bytes),
-        hz=options.clock_hz if options.queue is Queue.CLASSIC else _CLOCK_HZ,
+        ticks_per_second=options.clock_hz if options.queue is Queue.CLASSIC else _TICKS_PER_SECOND,
         jiffy_ns=10**9 // options.clock_hz,
         idle_bytes=int(options.rate_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
     )

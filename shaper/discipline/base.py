@@ -6,7 +6,7 @@
 A discipline owns the frames it was given until it hands them out or counts them as dropped. Time
 is an integer number of ticks that never runs backwards; a discipline is told it and answers with
 the tick in which it wants to be asked again. A tick is a microsecond, or a jiffy for the classic
-queue and in most tests; here all are called jiffies.
+queue and in most tests.
 
 Where other stages go. A stage that holds frames after they were paid for (delay, loss,
 duplication) is a `Discipline` that wraps another: it takes what that one hands out, answers
@@ -58,7 +58,7 @@ class Backlog(Protocol):
 
     @property
     def delay_now(self) -> int:
-        """How long the frame handed out last had waited, in jiffies."""
+        """How long the frame handed out last had waited, in ticks."""
         ...
 
     @property
@@ -72,7 +72,7 @@ class Backlog(Protocol):
         ...
 
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
-        """Return how many jiffies `percent` of the last ten seconds' frames waited at most."""
+        """Return how many ticks `percent` of the last ten seconds' frames waited at most."""
         ...
 
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
@@ -84,7 +84,7 @@ class Backlog(Protocol):
         ...
 
     def passed(self, frames: int, now: int) -> None:
-        """Record reads of the TAP that left at jiffy `now` without being queued."""
+        """Record reads of the TAP that left at tick `now` without being queued."""
         ...
 
     def drain(self) -> list[Frame]:
@@ -108,7 +108,7 @@ class PacketQueue(Backlog, Protocol):
         ...
 
     def configure(self, settings: Settings, *, now: int) -> None:
-        """Change limit, largest frame or HZ at jiffy `now` of the old HZ; lose nothing."""
+        """Change limit, largest frame or clock at tick `now` of the old clock; lose nothing."""
         ...
 
 
@@ -144,7 +144,7 @@ class Discipline(Backlog, Protocol):
         ...
 
     def excuse(self, now: int) -> None:
-        """Count no credit up to jiffy `now` as lost: there was no master to take frames."""
+        """Count no credit up to tick `now` as lost: there was no master to take frames."""
         ...
 
     def missed(self, away_ns: int) -> None:
@@ -152,7 +152,7 @@ class Discipline(Backlog, Protocol):
         ...
 
     def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
-        """Pay for frames that conform, so that they leave at jiffy `now` without a queue.
+        """Pay for frames that conform, so that they leave at tick `now` without a queue.
 
         To be asked only where nothing is queued. False, and nothing paid, if the rate does not
         allow all of them to leave at once: they are to be enqueued then.
@@ -160,28 +160,28 @@ class Discipline(Backlog, Protocol):
         Args:
             wire_bytes: of all of them.
             last_bytes: of the last one.
-            now: the current jiffy.
+            now: the current tick.
             has_waited: they were held elsewhere since the last call, in the TAP's ring.
         """
         ...
 
     def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
-        """Hand out what may leave at jiffy `now`, in order, at most `limit` frames."""
+        """Hand out what may leave at tick `now`, in order, at most `limit` frames."""
         ...
 
     def left_late(self, wire_bytes: int, *, now: int) -> None:
-        """Correct for the last `wire_bytes` handed out, which left only at jiffy `now`."""
+        """Correct for the last `wire_bytes` handed out, which left only at tick `now`."""
         ...
 
     def deadline(self) -> int | None:
-        """Return the jiffy in which a frame may leave next; None when nothing waits.
+        """Return the tick in which a frame may leave next; None when nothing waits.
 
         It may lie in the past: then a frame may leave at once.
         """
         ...
 
     def opens_at(self) -> int:
-        """Return the jiffy in which what has left so far is paid for."""
+        """Return the tick in which what has left so far is paid for."""
         ...
 
     def flush(self, reason: str) -> None:

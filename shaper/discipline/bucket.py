@@ -25,7 +25,7 @@ with payment in advance.
 
 from __future__ import annotations
 
-from shaper.discipline.jiffies import NANOSECONDS
+from shaper.discipline.ticks import NANOSECONDS
 from shaper.model import Settings
 
 
@@ -34,7 +34,7 @@ class Bucket:
 
     Args:
         rate_bits: R, bits per second, at least 1.
-        hz: ticks per second.
+        ticks_per_second: of the clock that `now` is told in.
         unit_bytes: the largest frame that will be charged, in wire bytes.
         burst_bytes: B; what exceeds `unit_bytes` is credit for late wake-ups.
         now: the current tick.
@@ -47,7 +47,7 @@ class Bucket:
         self,
         *,
         rate_bits: int,
-        hz: int,
+        ticks_per_second: int,
         unit_bytes: int,
         burst_bytes: int,
         now: int,
@@ -55,8 +55,8 @@ class Bucket:
         opens_at: int | None = None,
     ) -> None:
         self.rate_bits = rate_bits
-        self.hz = hz
-        self._byte_tokens = 8 * hz
+        self.ticks_per_second = ticks_per_second
+        self._byte_tokens = 8 * ticks_per_second
         self._surplus = max(0, burst_bytes - unit_bytes) * self._byte_tokens
         self._saved = min(idle_bytes * self._byte_tokens, self._surplus)
         self._balance = 0 if opens_at is None else min(0, now - opens_at) * rate_bits
@@ -70,7 +70,7 @@ class Bucket:
         """Return the bucket that settings ask for."""
         return cls(
             rate_bits=settings.rate_bits,
-            hz=settings.hz,
+            ticks_per_second=settings.ticks_per_second,
             unit_bytes=settings.unit_bytes,
             burst_bytes=settings.burst_bytes,
             idle_bytes=settings.idle_bytes,
@@ -95,7 +95,7 @@ class Bucket:
     def busy_ns(self, sent_bytes: int) -> int:
         """Return the time the rate was in use: what was sent takes, and what was lost."""
         tokens = sent_bytes * self._byte_tokens + self._lost
-        return tokens * NANOSECONDS // (self.rate_bits * self.hz)
+        return tokens * NANOSECONDS // (self.rate_bits * self.ticks_per_second)
 
     def accrue(self, now: int) -> None:
         """Add the tokens of the ticks since the last call, in which frames waited."""
@@ -133,7 +133,7 @@ class Bucket:
         pause makes up for as much, since what was late has left by then; what adds up beyond the
         surplus is lost, as if the frames had waited here.
         """
-        away = min(self._idled, away_ns * self.rate_bits * self.hz // NANOSECONDS)
+        away = min(self._idled, away_ns * self.rate_bits * self.ticks_per_second // NANOSECONDS)
         missed = max(0, self._missed + away - (self._idled - away))
         self._idled = 0
         self._missed = min(missed, self._surplus)
@@ -193,9 +193,11 @@ class Bucket:
         this bucket accrue up to the moment of the change.
         """
         # It may have accrued beyond `now`, for frames that left late in the same round.
-        accrued_at = -(-self._accrued_at * settings.hz // self.hz)
+        accrued_at = -(-self._accrued_at * settings.ticks_per_second // self.ticks_per_second)
         bucket = Bucket.make(settings, now=max(now, accrued_at))
-        bucket._balance = min(self._balance, 0) * settings.hz // self.hz
+        bucket._balance = (
+            min(self._balance, 0) * settings.ticks_per_second // self.ticks_per_second
+        )
         if settings.rate_bits == self.rate_bits:
-            bucket._lost = self._lost * settings.hz // self.hz
+            bucket._lost = self._lost * settings.ticks_per_second // self.ticks_per_second
         return bucket

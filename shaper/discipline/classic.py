@@ -34,7 +34,7 @@ from collections import deque
 from typing import NamedTuple
 
 from shaper.discipline.base import FirstComeFirstServed
-from shaper.discipline.jiffies import NANOSECONDS
+from shaper.discipline.ticks import NANOSECONDS
 from shaper.packet.frame import Frame
 
 # Specified by the driver.

@@ -15,11 +15,10 @@ The rules, after RFC 8289:
    them. The RFC has no such rule. At 64 kbit/s the fragments of one datagram take longer than the
    interval, and without it one of each such datagram would be dropped, so none would arrive.
 
-How it works. Time is in jiffies of the discipline's clock (see `jiffies`), which may be as coarse
+How it works. Time is in ticks of the discipline's clock (see `ticks`), which may be as coarse
 as 10 ms. The control law needs finer steps than that: it is a tenth of the interval, which is the
-step of the hundredth drop already. So the time of the next drop is kept in ticks, of which a jiffy
-has 1024, and a step is the exact
-floor(interval / sqrt(count)), by an integer square root.
+step of the hundredth drop already. So the time of the next drop is kept in 1024ths of a tick, and
+a step is the exact floor(interval / sqrt(count)), by an integer square root.
 
 Limits. Delays are those of this queue alone; the TAP's ring before it and the master's queue after
 it are not seen. Rule 5 never drops from a sender that promises to respond and does not: for that
@@ -33,7 +32,7 @@ from collections.abc import Callable
 from math import isqrt
 from typing import NamedTuple
 
-from shaper.discipline.jiffies import NANOSECONDS
+from shaper.discipline.ticks import NANOSECONDS
 from shaper.model import Settings
 from shaper.packet.frame import Frame
 
@@ -43,7 +42,7 @@ _INTERVAL_MS = 100
 _MEMORY_INTERVALS = 16  # 5.5: how long the rate of drops is remembered
 
 # Chosen.
-TICKS = 1024  # of a jiffy
+PARTS_A_TICK = 1024  # the time of the next drop is kept in them
 _MIN_TARGET_JIFFIES = 2  # a frame that only just missed a departure seems to wait for the next
 _MIN_TARGET_TICKS = 2
 BURST_BYTES = 69_000  # the largest IP datagram, in fragments with their headers
@@ -53,8 +52,8 @@ _FULL_FRAME_BYTES = 1514  # a frame of Ethernet; an offload frame is a queue of 
 class Setpoints(NamedTuple):
     """What CoDel aims at."""
 
-    target: int  # jiffies
-    interval: int  # jiffies
+    target: int  # ticks
+    interval: int  # ticks
     full_frame_bytes: int  # what may always wait
 
 
@@ -66,11 +65,13 @@ def setpoints(settings: Settings) -> Setpoints:
     `interval` stands for a round trip, to which the target adds: 100 ms and what the target has
     grown by, and never less than twice the target.
     """
-    default = -(-_TARGET_MS * settings.hz // 1000)
-    frame = -(-3 * settings.unit_bytes * 8 * settings.hz // (2 * settings.rate_bits))
-    jiffies = -(-_MIN_TARGET_JIFFIES * settings.jiffy_ns * settings.hz // NANOSECONDS)
+    default = -(-_TARGET_MS * settings.ticks_per_second // 1000)
+    frame = -(-3 * settings.unit_bytes * 8 * settings.ticks_per_second // (2 * settings.rate_bits))
+    jiffies = -(
+        -_MIN_TARGET_JIFFIES * settings.jiffy_ns * settings.ticks_per_second // NANOSECONDS
+    )
     target = max(default, frame, jiffies, _MIN_TARGET_TICKS)
-    round_trip = -(-_INTERVAL_MS * settings.hz // 1000)
+    round_trip = -(-_INTERVAL_MS * settings.ticks_per_second // 1000)
     interval = max(round_trip + target - default, 2 * target)
     return Setpoints(target, interval, min(settings.unit_bytes, _FULL_FRAME_BYTES))
 
@@ -105,12 +106,12 @@ class Codel:
     """A queue of frames under the law.
 
     Attributes:
-        frames: what waits, each with the jiffy in which it came.
+        frames: what waits, each with the tick in which it came.
         backlog_bytes: wire bytes waiting.
-        sojourn: jiffies that the frame dequeued last has waited.
+        sojourn: ticks that the frame dequeued last has waited.
         law: see `Law`.
         spared: how many frames at the head came at once into an empty queue (rule 6).
-        spares_until: the jiffy until which more frames count as such.
+        spares_until: the tick until which more frames count as such.
     """
 
     __slots__ = (
@@ -138,7 +139,7 @@ class Codel:
 
     def forget(self) -> None:
         """Start the law anew, as the clock it was kept by is another now."""
-        self._first_above: int | None = None  # the jiffy in which the interval is over
+        self._first_above: int | None = None  # the tick in which the interval is over
         self._is_dropping = False
         self._drop_next = 0  # in ticks
         self._count = 0
@@ -194,7 +195,7 @@ class Codel:
         self._is_dropping = False
 
     def take_all(self) -> list[tuple[Frame, int]]:
-        """Take out everything that waits, with the jiffies of its arrival."""
+        """Take out everything that waits, with the ticks of its arrival."""
         waiting = list(self.frames)
         self.frames.clear()
         self.backlog_bytes = self.spared = 0
@@ -215,16 +216,16 @@ class Codel:
             marked, _ = self._take(now)
         self._is_dropping = True
         recent = self._count - self._last_count
-        elapsed = now * TICKS - self._drop_next
-        is_remembered = elapsed < _MEMORY_INTERVALS * self.law.interval * TICKS
+        elapsed = now * PARTS_A_TICK - self._drop_next
+        is_remembered = elapsed < _MEMORY_INTERVALS * self.law.interval * PARTS_A_TICK
         self._count = recent if recent > 1 and is_remembered else 1
         self._last_count = self._count
-        self._drop_next = now * TICKS + self._step()
+        self._drop_next = now * PARTS_A_TICK + self._step()
         return marked
 
     def _go_on(self, frame: Frame, now: int) -> Frame:
         """Drop or mark what is due by now, until the queue stands no more (5.5)."""
-        while self._is_dropping and now * TICKS >= self._drop_next:
+        while self._is_dropping and now * PARTS_A_TICK >= self._drop_next:
             self._count += 1
             marked = self.law.mark(frame)
             if marked is not None:
@@ -249,5 +250,5 @@ class Codel:
 
     def _step(self) -> int:
         """Return the ticks to the next drop: interval / sqrt(count), rounded down (5.6)."""
-        interval = self.law.interval * TICKS
+        interval = self.law.interval * PARTS_A_TICK
         return isqrt(interval * interval // self._count)

@@ -1,6 +1,6 @@
 """How long frames have waited, over the last ten seconds: a histogram that forgets.
 
-How it works. A sojourn is counted in one of a fixed number of cells: up to 31 jiffies one each,
+How it works. A sojourn is counted in one of a fixed number of cells: up to 31 ticks one each,
 beyond that sixteen to the octave, so that what is read is at most a sixteenth too small. There is
 such a row of cells for each of the last ten seconds, and the oldest is used anew. Counting costs
 the same whatever has been seen, and so does the memory.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 # Chosen.
 _WINDOW_SECONDS = 10
-EXACT = 32  # jiffies that have cells of their own
+EXACT = 32  # ticks that have cells of their own
 _OCTAVE_CELLS = 16
 _SHIFT = _OCTAVE_CELLS.bit_length() - 1
 _MAX_BITS = 34  # four hours of microseconds; what is longer is counted as this
@@ -18,25 +18,25 @@ _CELLS = (_MAX_BITS - _SHIFT + 1) * _OCTAVE_CELLS
 
 
 class DelayHistogram:
-    """Sojourns in jiffies, counted by who sees them: a call would cost a frame as much again.
+    """Sojourns in ticks, counted by who sees them: a call would cost a frame as much again.
 
     Attributes:
         cells: the counts of the current second. One is added to that of the sojourn itself if it
             is less than `EXACT`, and to that of its `index` otherwise.
-        turns_at: the jiffy in which the current second ends: `turn` before counting then.
+        turns_at: the tick in which the current second ends: `turn` before counting then.
     """
 
-    def __init__(self, *, hz: int, now: int) -> None:
+    def __init__(self, *, ticks_per_second: int, now: int) -> None:
         self.cells = [0] * _CELLS
-        self.turns_at = now + hz
-        self._hz = hz
+        self.turns_at = now + ticks_per_second
+        self._ticks_per_second = ticks_per_second
         self._seconds = [self.cells] + [[0] * _CELLS for _ in range(_WINDOW_SECONDS - 1)]
         self._current = 0
 
     def turn(self, now: int) -> None:
         """Begin the second that `now` lies in, and forget what is ten seconds old by it."""
-        seconds = (now - self.turns_at) // self._hz + 1
-        self.turns_at += seconds * self._hz
+        seconds = (now - self.turns_at) // self._ticks_per_second + 1
+        self.turns_at += seconds * self._ticks_per_second
         for _ in range(min(seconds, _WINDOW_SECONDS)):
             self._current = (self._current + 1) % _WINDOW_SECONDS
             self.cells = self._seconds[self._current]
@@ -59,7 +59,7 @@ class DelayHistogram:
 
 
 def index(sojourn: int) -> int:
-    """Return the cell of a sojourn of `EXACT` jiffies or more."""
+    """Return the cell of a sojourn of `EXACT` ticks or more."""
     bits = min(sojourn.bit_length(), _MAX_BITS)
     if bits < sojourn.bit_length():
         return _CELLS - 1

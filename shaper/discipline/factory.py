@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from shaper.discipline import jiffies
+from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
 from shaper.discipline.classic import Classic
 from shaper.discipline.fifo import Fifo
@@ -29,22 +29,22 @@ def make_discipline(
         key: random bytes, for the hash of flows.
     """
     if isinstance(old, Gate) and before is not None and before.queue is settings.queue:
-        old.configure(settings, now=jiffies.from_ns(now_ns, before.hz))
+        old.configure(settings, now=ticks.from_ns(now_ns, before.ticks_per_second))
         return old
-    now = jiffies.from_ns(now_ns, settings.hz)
+    now = ticks.from_ns(now_ns, settings.ticks_per_second)
     if isinstance(old, Classic) and before is not None and _changes_only_rate(before, settings):
         old.set_rate(settings.rate_bits, now=now)
         return old
     if old is None or before is None:
         return _make(settings, now, now, key)
-    opens_ns = jiffies.to_ns(old.opens_at(), before.hz)
-    heir = _make(settings, now, jiffies.from_ns(opens_ns, settings.hz), key)
+    opens_ns = ticks.to_ns(old.opens_at(), before.ticks_per_second)
+    heir = _make(settings, now, ticks.from_ns(opens_ns, settings.ticks_per_second), key)
     heir.inherit(old.drain(), now=now)
     return heir
 
 
 def _changes_only_rate(before: Settings, settings: Settings) -> bool:
-    return before.queue is settings.queue and before.hz == settings.hz
+    return before.queue is settings.queue and before.ticks_per_second == settings.ticks_per_second
 
 
 def _make(settings: Settings, now: int, opens_at: int, key: bytes) -> Discipline:
@@ -56,7 +56,10 @@ def _make(settings: Settings, now: int, opens_at: int, key: bytes) -> Discipline
             return Gate(queue, settings, now=now, opens_at=opens_at)
         case Queue.CLASSIC:
             return Classic(
-                rate_bits=settings.rate_bits, hz=settings.hz, now=now, opens_at=opens_at
+                rate_bits=settings.rate_bits,
+                hz=settings.ticks_per_second,
+                now=now,
+                opens_at=opens_at,
             )
         case _:
             assert_never(settings.queue)

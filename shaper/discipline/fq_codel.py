@@ -37,7 +37,7 @@ from itertools import chain
 from shaper.discipline.codel import BURST_BYTES, Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
 from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
-from shaper.discipline.jiffies import convert
+from shaper.discipline.ticks import convert
 from shaper.model import Settings
 from shaper.packet import ecn
 from shaper.packet.flow import identify
@@ -53,13 +53,13 @@ class FqCodel:
 
     Args:
         settings: rate, largest frame and limit.
-        now: the current jiffy.
+        now: the current tick.
         key: up to 64 random bytes, for the hash of flows.
         size: how many flows there is room for; see `FlowTable`.
 
     Attributes:
         ecn_marks: wire frames marked instead of dropped.
-        delay_now: jiffies that the frame handed out last has waited.
+        delay_now: ticks that the frame handed out last has waited.
         flows: how many flows have a place in the round.
     """
 
@@ -82,7 +82,7 @@ class FqCodel:
         self._old: deque[Flow] = deque()
         self.flows = 0
         self._ranking: Ranking | None = None
-        self._delays = DelayHistogram(hz=settings.hz, now=now)
+        self._delays = DelayHistogram(ticks_per_second=settings.ticks_per_second, now=now)
 
     @property
     def room(self) -> int:
@@ -90,7 +90,7 @@ class FqCodel:
         return self._settings.limit_packets - self.backlog_packets
 
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
-        """Return the jiffies that `percent` of the last ten seconds' frames waited at most."""
+        """Return the ticks that `percent` of the last ten seconds' frames waited at most."""
         return self._delays.percentile(percent, now=now)
 
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
@@ -174,17 +174,22 @@ class FqCodel:
         return leaving, left_bytes
 
     def configure(self, settings: Settings, *, now: int) -> None:
-        """Change rate, bucket, limit or HZ at jiffy `now` of the old HZ; lose nothing.
+        """Change rate, bucket, limit or clock at tick `now` of the old clock; lose nothing.
 
         A new limit below the backlog drops nothing either: each frame that comes then costs one.
         """
-        old_hz, self._settings = self._settings.hz, settings
+        old_ticks_per_second, self._settings = self._settings.ticks_per_second, settings
         self._quantum = settings.unit_bytes
         self._law.aim(setpoints(settings))
-        if old_hz != settings.hz:
-            self._delays = DelayHistogram(hz=settings.hz, now=convert(now, old_hz, settings.hz))
-            self.delay_now = convert(self.delay_now, old_hz, settings.hz)
-        self._recut(old_hz)
+        if old_ticks_per_second != settings.ticks_per_second:
+            self._delays = DelayHistogram(
+                ticks_per_second=settings.ticks_per_second,
+                now=convert(now, old_ticks_per_second, settings.ticks_per_second),
+            )
+            self.delay_now = convert(
+                self.delay_now, old_ticks_per_second, settings.ticks_per_second
+            )
+        self._recut(old_ticks_per_second)
 
     def drain(self) -> list[Frame]:
         """Give back everything that waits, in the order in which it came."""
@@ -294,9 +299,9 @@ class FqCodel:
         self.ecn_marks += frame.packets
         return Frame(data, frame.wire_bytes, frame.packets)
 
-    def _recut(self, old_hz: int) -> None:
+    def _recut(self, old_ticks_per_second: int) -> None:
         """Cut what is too large for the new settings, and date everything by the new HZ."""
-        hz = self._settings.hz
+        ticks_per_second = self._settings.ticks_per_second
         self.backlog_bytes = self.backlog_packets = 0
         self._ranking = None
         for flow in self._listed():
@@ -305,9 +310,11 @@ class FqCodel:
             for frame, arrived in flow.take_all():
                 fits = frame.wire_bytes <= self._quantum
                 for piece in [frame] if fits else split(frame):
-                    self._join(flow, piece, convert(arrived, old_hz, hz))
+                    self._join(
+                        flow, piece, convert(arrived, old_ticks_per_second, ticks_per_second)
+                    )
             flow.spared = min(spared, len(flow.frames))
-            if old_hz != hz:
+            if old_ticks_per_second != ticks_per_second:
                 flow.spares_until = -1
                 flow.forget()
 

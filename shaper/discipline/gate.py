@@ -7,7 +7,7 @@ it allows. See `base` for where other stages are put in.
 
 from __future__ import annotations
 
-from shaper.discipline import jiffies
+from shaper.discipline import ticks
 from shaper.discipline.base import PacketQueue
 from shaper.discipline.bucket import Bucket
 from shaper.model import Settings
@@ -24,7 +24,7 @@ class Gate:
     Args:
         queue: what orders the frames.
         settings: rate, bucket and clock; the queue was told the same ones.
-        now: the current jiffy.
+        now: the current tick.
         opens_at: see `Bucket`; for a discipline that takes over from another.
 
     Attributes:
@@ -76,7 +76,7 @@ class Gate:
 
     @property
     def delay_now(self) -> int:
-        """How long the frame handed out last had waited, in jiffies."""
+        """How long the frame handed out last had waited, in ticks."""
         return self.queue.delay_now
 
     @property
@@ -146,20 +146,20 @@ class Gate:
         self._bucket.left_late(wire_bytes, now)
 
     def deadline(self) -> int | None:
-        """Return the jiffy in which the bucket opens, if something waits for it."""
+        """Return the tick in which the bucket opens, if something waits for it."""
         return self._bucket.opens_at() if self.queue.backlog_packets else None
 
     def opens_at(self) -> int:
-        """Return the jiffy in which what has left so far is paid for."""
+        """Return the tick in which what has left so far is paid for."""
         return self._bucket.opens_at()
 
     def configure(self, settings: Settings, *, now: int) -> None:
-        """Change rate, bucket, limit or HZ at jiffy `now` of the old HZ; lose nothing."""
+        """Change rate, bucket, limit or clock at tick `now` of the old clock; lose nothing."""
         self.pace(settings, now=now)
         self.queue.configure(settings, now=now)
 
     def pace(self, settings: Settings, *, now: int) -> None:
-        """Change rate and bucket alone, at jiffy `now` of the old HZ; what waits stays as it is.
+        """Change rate and bucket alone, at tick `now` of the old clock; what waits stays as it is.
 
         Where largest frame, limit or HZ change as well, `configure` is to be used.
         """
@@ -167,7 +167,7 @@ class Gate:
             self._bucket.accrue(now)
         else:
             self._bucket.rest(now)
-        new_now = jiffies.convert(now, self._settings.hz, settings.hz)
+        new_now = ticks.convert(now, self._settings.ticks_per_second, settings.ticks_per_second)
         self._bucket = self._bucket.successor(settings, now=new_now)
         self.step_ns = _step_ns(settings)
         self._settings = settings
@@ -188,6 +188,6 @@ def _step_ns(settings: Settings) -> int:
     What is earned while a departure is rounded up must find room in the bucket.
     """
     surplus_bytes = settings.burst_bytes - settings.unit_bytes
-    surplus_ns = surplus_bytes * 8 * jiffies.NANOSECONDS // settings.rate_bits
+    surplus_ns = surplus_bytes * 8 * ticks.NANOSECONDS // settings.rate_bits
     step_ns = min(settings.jiffy_ns, surplus_ns) // _STEPS_A_JIFFY
     return max(_LEAST_STEP_NS, step_ns)

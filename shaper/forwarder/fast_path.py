@@ -11,7 +11,7 @@ Each way either sends all it read, or gives back what is to be queued.
 from __future__ import annotations
 
 from shaper.discipline.base import Discipline
-from shaper.discipline.jiffies import NANOSECONDS
+from shaper.discipline.ticks import NANOSECONDS
 from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink
@@ -44,11 +44,13 @@ class FastPath:
         self._outlet = outlet
         self._ran_ns = 0
 
-    def run(self, discipline: Discipline, sink: Sink, hz: int, now_ns: int) -> list[bytes] | None:
+    def run(
+        self, discipline: Discipline, sink: Sink, ticks_per_second: int, now_ns: int
+    ) -> list[bytes] | None:
         """Send what has come; return what is to be queued, None if there is no more to do."""
         is_alone = self._intake.is_drained and now_ns - self._ran_ns > _PAUSE_NS
         self._ran_ns = now_ns
-        now = now_ns * hz // NANOSECONDS
+        now = now_ns * ticks_per_second // NANOSECONDS
         if is_alone:
             return self._pass_one(discipline, sink, now)
         return self._pass_batch(discipline, sink, now)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shaper.discipline import jiffies
+from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
 from shaper.discipline.factory import make_discipline
 from shaper.forwarder.fast_path import FastPath
@@ -93,8 +93,8 @@ class Path:
             wants = self._run_clear(discipline, settings, self._outlet.sink, now_ns)
         else:
             wants = self._run_queue(discipline, settings, [], now_ns)
-        hz = settings.hz if settings is not None else 1
-        self._tally.publish(discipline, self._outlet.pending, hz, now_ns)
+        ticks_per_second = settings.ticks_per_second if settings is not None else 1
+        self._tally.publish(discipline, self._outlet.pending, ticks_per_second, now_ns)
         due_ns = self._tally.due_ns
         if due_ns is not None and wants.deadline_ns is None:
             return Wants(due_ns, wants.wants_frames, wants.wants_room)
@@ -111,7 +111,7 @@ class Path:
         settings, discipline = self._settings, self._discipline
         if settings is None or discipline is None or not self._outlet.run_bytes:
             return
-        now = jiffies.from_ns(now_ns, settings.hz)
+        now = ticks.from_ns(now_ns, settings.ticks_per_second)
         discipline.left_late(self._outlet.run_bytes, now=now)
 
     def missed(self, away_ns: int) -> None:
@@ -157,8 +157,8 @@ class Path:
     def close(self) -> None:
         """Let go of both edges."""
         self.flush()
-        hz = self._settings.hz if self._settings is not None else 1
-        self._tally.publish(self._discipline, [], hz, 0)
+        ticks_per_second = self._settings.ticks_per_second if self._settings is not None else 1
+        self._tally.publish(self._discipline, [], ticks_per_second, 0)
         self.bind(None)
         self.source.close()
 
@@ -178,7 +178,7 @@ class Path:
         self, discipline: Discipline, settings: Settings, sink: Sink, now_ns: int
     ) -> Wants:
         """Let what conforms bypass the queue, and queue the rest."""
-        rest = self._fast_path.run(discipline, sink, settings.hz, now_ns)
+        rest = self._fast_path.run(discipline, sink, settings.ticks_per_second, now_ns)
         if rest is None:
             return _FRAMES if self._intake.is_drained else Wants(now_ns)
         self._move(PathEvent.EXCEEDED)
@@ -189,7 +189,7 @@ class Path:
     ) -> Wants:
         """Send what is due, queue what has come, `first` of all, and send what is due then."""
         outlet = self._outlet
-        now = jiffies.from_ns(now_ns, settings.hz)
+        now = ticks.from_ns(now_ns, settings.ticks_per_second)
         if self.state is PathState.HELD:
             discipline.excuse(now)
             self._move(PathEvent.RETRIED)
@@ -222,7 +222,7 @@ class Path:
         if deadline is None:
             return _FRAMES if listens else NOTHING
         step_ns = discipline.step_ns
-        earliest_ns = max(jiffies.to_ns(deadline, settings.hz), now_ns + step_ns)
+        earliest_ns = max(ticks.to_ns(deadline, settings.ticks_per_second), now_ns + step_ns)
         deadline_ns = -(-earliest_ns // step_ns) * step_ns
         is_imminent = deadline_ns <= now_ns + settings.jiffy_ns
         return Wants(deadline_ns, wants_frames=listens and not is_imminent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shaper.channel.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIELDS, FIRST_DROP
-from shaper.discipline import jiffies
+from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
 from shaper.packet.frame import Frame
 
@@ -61,14 +61,18 @@ class Tally:
             self.lose(reason, packets)
 
     def publish(
-        self, discipline: Discipline | None, pending: list[Frame], hz: int, now_ns: int
+        self,
+        discipline: Discipline | None,
+        pending: list[Frame],
+        ticks_per_second: int,
+        now_ns: int,
     ) -> None:
         """Write the row, and of what seldom changes only what has.
 
         Args:
             discipline: the queue; None before a speed is set.
             pending: frames that it handed out and the master has not taken yet.
-            hz: ticks a second of the queue's clock.
+            ticks_per_second: ticks a second of the queue's clock.
             now_ns: the time.
         """
         row = self._row
@@ -96,17 +100,19 @@ class Tally:
         row[ECN_MARKS] = self._ecn_marks + queue.ecn_marks
         row[_FLOWS] = queue.flows
         delay = queue.delay_now
-        row[_DELAY] = jiffies.to_ns(delay, hz) if delay else 0
+        row[_DELAY] = ticks.to_ns(delay, ticks_per_second) if delay else 0
         if sum(queue.dropped.values()) != self._dropped_packets:
             self._publish_drops(queue.dropped)
         if now_ns >= self._percentile_at_ns:
-            self._publish_percentile(discipline, hz, now_ns)
+            self._publish_percentile(discipline, ticks_per_second, now_ns)
         elif queue.tells_delays and self.sent_packets != self._told_packets:
             self.due_ns = self._percentile_at_ns
 
-    def _publish_percentile(self, discipline: Discipline, hz: int, now_ns: int) -> None:
-        delay = discipline.delay_percentile(99, now=jiffies.from_ns(now_ns, hz))
-        self._row[_PERCENTILE] = jiffies.to_ns(delay or 0, hz)
+    def _publish_percentile(
+        self, discipline: Discipline, ticks_per_second: int, now_ns: int
+    ) -> None:
+        delay = discipline.delay_percentile(99, now=ticks.from_ns(now_ns, ticks_per_second))
+        self._row[_PERCENTILE] = ticks.to_ns(delay or 0, ticks_per_second)
         self._told_packets = self.sent_packets
         self._percentile_at_ns = now_ns + _PERCENTILE_NS
         self.due_ns = now_ns + _FORGOTTEN_NS if delay else None

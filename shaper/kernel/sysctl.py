@@ -12,8 +12,8 @@ _LARGER = ("rp_filter", "arp_ignore")
 _EITHER = ("arp_filter", "proxy_arp")
 
 
-class Settings:
-    """Settings of devices, each file read once.
+class Sysctls:
+    """Sysctls of devices, each file read once.
 
     Make a new one for each look.
     """

@@ -26,7 +26,7 @@ from shaper.errors import (
 )
 from shaper.kernel import counters
 from shaper.kernel.cgroup import check as check_group
-from shaper.kernel.sysctl import Settings
+from shaper.kernel.sysctl import Sysctls
 from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
@@ -85,7 +85,7 @@ class Commands:
     def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
         """Return counters, states and settings of shapers; no question to the kernel each."""
         drops = counters.tx_dropped()
-        settings = Settings()
+        settings = Sysctls()
         shown = []
         unsaved = _unsaved_findings(self._supervisor.store.obstacle())
         for device in devices:
@@ -263,7 +263,7 @@ class Commands:
 
     def _warnings(self, specs: Iterable[Spec]) -> list[str]:
         """Return what is found of shapers, each sentence once."""
-        settings = Settings()
+        settings = Sysctls()
         devices = map(self._supervisor.devices.get, (spec.ifname for spec in specs))
         findings = [
             str(finding)

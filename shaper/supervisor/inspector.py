@@ -14,7 +14,7 @@ from shaper.events import Event, Kind, tell
 from shaper.kernel.addresses import Addresses
 from shaper.kernel.firewall import reverse_path_rules
 from shaper.kernel.links import Links
-from shaper.kernel.sysctl import Settings
+from shaper.kernel.sysctl import Sysctls
 from shaper.model import Capture, Link
 from shaper.supervisor.device import Device
 
@@ -40,14 +40,14 @@ class Inspector:
         self._rules: tuple[str, ...] = ()
         self._rules_until = 0.0
 
-    def findings(self, device: Device, settings: Settings | None = None) -> list[Finding]:
+    def findings(self, device: Device, settings: Sysctls | None = None) -> list[Finding]:
         """Return what is found of a shaper.
 
         Args:
             device: the shaper.
             settings: of /proc/sys, to be shared by several looks at the same time.
         """
-        facts = self._facts(device, settings or Settings(), self._reverse_path_rules())
+        facts = self._facts(device, settings or Sysctls(), self._reverse_path_rules())
         return examine(facts) if facts is not None else []
 
     def follow(self, devices: Iterable[Device], indices: set[int]) -> None:
@@ -75,7 +75,7 @@ class Inspector:
             self._tell(device)
 
     def _tell(self, device: Device) -> None:
-        facts = self._facts(device, Settings(), ())
+        facts = self._facts(device, Sysctls(), ())
         found = {each.id: each for each in examine(facts)} if facts is not None else {}
         known = self._told.setdefault(device.ifindex, set())
         for finding in found.values():
@@ -84,7 +84,7 @@ class Inspector:
                 tell(Event(Kind.FINDING, ifname, master), "%s: %s", ifname, finding)
         self._told[device.ifindex] = set(found)
 
-    def _facts(self, device: Device, settings: Settings, rules: tuple[str, ...]) -> Facts | None:
+    def _facts(self, device: Device, settings: Sysctls, rules: tuple[str, ...]) -> Facts | None:
         own = self._links.index(device.ifindex)
         if own is None or device.spec.capture is not Capture.ROUTE:
             return None  # answers to what is taken from a device come as without a shaper
@@ -136,7 +136,7 @@ class Inspector:
         return self._rules
 
 
-def _receiving(receiver: Link | None, settings: Settings) -> Receiving:
+def _receiving(receiver: Link | None, settings: Sysctls) -> Receiving:
     if receiver is None:
         return Receiving()
     ifname = receiver.ifname

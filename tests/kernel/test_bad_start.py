@@ -38,7 +38,8 @@ CONFIGURATIONS = [
 DAMAGED = {
     "truncated": '{"version": 1, "shapers": [{"ifname": "sha',
     "out-of-bounds": '{"version": 1, "shapers": [{"ifname": "shaper0", "master": null,'
-    ' "rate_bits": 64000, "burst_bytes": null, "queue": "fifo", "limit_packets": null, "hz": 0}]}',
+    ' "rate_bits": 64000, "burst_bytes": null, "queue": "fifo", "limit_packets": null,'
+    ' "hz": -1}]}',
     "newer": '{"version": 2, "shapers": []}',
 }
 

@@ -32,7 +32,7 @@ FAST = Settings(
     burst_bytes=10**6,
     queue=Queue.FIFO,
     limit_packets=1000,
-    hz=1000,
+    ticks_per_second=1000,
 )
 SLOW = replace(FAST, rate_bits=8, burst_bytes=1514)  # a frame in a quarter of an hour
 

@@ -16,7 +16,7 @@ from shaper.channel.board import Board
 from shaper.channel.messages import Event, Order
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
-from shaper.kernel.sysctl import Settings
+from shaper.kernel.sysctl import Sysctls
 from shaper.model import Link, Options, Queue, Spec
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.pool import Pool
@@ -39,8 +39,8 @@ ETH1 = Link(
 SPEC = Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
 
 
-class MemorySettings(Settings):
-    """Settings as a kernel has them that drops nothing.
+class MemorySettings(Sysctls):
+    """Sysctls as a kernel has them that drops nothing.
 
     Attributes:
         ipv4_values: what is otherwise, by name; for all devices.
@@ -138,8 +138,8 @@ class Machine:
         patch.setattr("shaper.supervisor.taps.Tap", self.tap)
         patch.setattr("socket.if_nametoindex", self.kernel.index_of)
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
-        patch.setattr("shaper.supervisor.inspector.Settings", MemorySettings)
-        patch.setattr("shaper.supervisor.commands.Settings", MemorySettings)
+        patch.setattr("shaper.supervisor.inspector.Sysctls", MemorySettings)
+        patch.setattr("shaper.supervisor.commands.Sysctls", MemorySettings)
         patch.setattr("shaper.supervisor.inspector.reverse_path_rules", tuple)
         patch.setattr("shaper.supervisor.commands.counters.tx_dropped", lambda: {"shaper0": 7})
 

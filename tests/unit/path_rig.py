@@ -18,7 +18,7 @@ SETTINGS = Settings(
     burst_bytes=1514,
     queue=Queue.FIFO,
     limit_packets=10,
-    hz=1000,
+    ticks_per_second=1000,
 )
 
 

@@ -13,9 +13,15 @@ from shaper.model import Queue, Settings
 FRAME = 1514
 
 
-def bucket(rate_bits: int, *, hz: int = 1000, burst_bytes: int = FRAME) -> Bucket:
+def bucket(rate_bits: int, *, ticks_per_second: int = 1000, burst_bytes: int = FRAME) -> Bucket:
     """Return a bucket for full Ethernet frames at jiffy 0."""
-    return Bucket(rate_bits=rate_bits, hz=hz, unit_bytes=FRAME, burst_bytes=burst_bytes, now=0)
+    return Bucket(
+        rate_bits=rate_bits,
+        ticks_per_second=ticks_per_second,
+        unit_bytes=FRAME,
+        burst_bytes=burst_bytes,
+        now=0,
+    )
 
 
 def test_first_frame_leaves_at_once_and_is_paid_for_afterwards() -> None:
@@ -58,7 +64,7 @@ def test_lateness_is_caught_up_to_the_surplus_and_no_further() -> None:
     assert one.busy_ns(800 + 400 + 1) == (800 + 400 + 1 + 400) * 8 * 10**9 // 64_000
 
 
-def settings(rate_bits: int, *, hz: int, burst_bytes: int = FRAME) -> Settings:
+def settings(rate_bits: int, *, ticks_per_second: int, burst_bytes: int = FRAME) -> Settings:
     """Return settings for full Ethernet frames."""
     return Settings(
         rate_bits=rate_bits,
@@ -66,13 +72,15 @@ def settings(rate_bits: int, *, hz: int, burst_bytes: int = FRAME) -> Settings:
         burst_bytes=burst_bytes,
         queue=Queue.FIFO,
         limit_packets=1,
-        hz=hz,
+        ticks_per_second=ticks_per_second,
     )
 
 
 def test_an_idle_bucket_saves_what_it_may_and_no_more() -> None:
     """With 100 bytes to save, frames of 100 bytes and of one leave after a pause; no third."""
-    one = Bucket.make(replace(settings(64_000, hz=1000, burst_bytes=2000), idle_bytes=100), now=0)
+    one = Bucket.make(
+        replace(settings(64_000, ticks_per_second=1000, burst_bytes=2000), idle_bytes=100), now=0
+    )
     one.rest(10**6)
     for wire_bytes in (100, 1):
         assert one.is_open
@@ -101,11 +109,11 @@ def test_successor_takes_the_debt_along_and_not_the_credit() -> None:
     """A new rate pays an old debt at the new speed, and a saved surplus is not carried over."""
     indebted = bucket(64_000)
     indebted.charge(800)
-    after = indebted.successor(settings(128_000, hz=500), now=7)
+    after = indebted.successor(settings(128_000, ticks_per_second=500), now=7)
     assert after.opens_at() == 7 + 25
     rich = bucket(64_000, burst_bytes=FRAME + 400)
     rich.accrue(100)
-    after = rich.successor(settings(64_000, hz=1000, burst_bytes=FRAME + 400), now=0)
+    after = rich.successor(settings(64_000, ticks_per_second=1000, burst_bytes=FRAME + 400), now=0)
     after.charge(1)
     assert not after.is_open
 
@@ -115,7 +123,7 @@ def test_a_successor_does_not_earn_again_what_was_earned_ahead() -> None:
     one = bucket(64_000, burst_bytes=FRAME + 400)
     one.charge(800)
     one.left_late(800, 8)
-    after = one.successor(settings(64_000, hz=1000), now=3)
+    after = one.successor(settings(64_000, ticks_per_second=1000), now=3)
     assert after.opens_at() == one.opens_at()
 
 
@@ -143,7 +151,7 @@ def test_frames_that_left_late_are_granted_no_credit_twice() -> None:
 
 @given(
     rate_bits=st.integers(8, 10**11),
-    hz=st.sampled_from([100, 250, 1000, 1024, 10_000]),
+    ticks_per_second=st.sampled_from([100, 250, 1000, 1024, 10_000]),
     surplus_bytes=st.integers(0, 100_000),
     steps=st.lists(
         st.tuples(st.integers(0, 50), st.booleans(), st.lists(st.integers(1, FRAME), max_size=5)),
@@ -152,13 +160,13 @@ def test_frames_that_left_late_are_granted_no_credit_twice() -> None:
 )
 def test_law(
     rate_bits: int,
-    hz: int,
+    ticks_per_second: int,
     surplus_bytes: int,
     steps: list[tuple[int, bool, list[int]]],
 ) -> None:
     """Whatever the wake-ups and the frames: bytes in (t1, t2] <= B + R * (t2 - t1)."""
     burst_bytes = FRAME + surplus_bytes
-    one = bucket(rate_bits, hz=hz, burst_bytes=burst_bytes)
+    one = bucket(rate_bits, ticks_per_second=ticks_per_second, burst_bytes=burst_bytes)
     now = 0
     sent: list[tuple[int, int]] = []
     for pause, was_waiting, lengths in steps:
@@ -172,7 +180,10 @@ def test_law(
         total = 0
         for now, length in sent[first:]:
             total += length
-            assert total * 8 * hz <= burst_bytes * 8 * hz + rate_bits * (now - sent[first][0])
+            assert (
+                total * 8 * ticks_per_second
+                <= burst_bytes * 8 * ticks_per_second + rate_bits * (now - sent[first][0])
+            )
 
 
 def test_time_off_the_processor_is_lost_beyond_the_surplus() -> None:
@@ -215,5 +226,5 @@ def test_a_change_of_the_bucket_alone_keeps_what_was_lost() -> None:
     """Busy time starts anew with another rate only."""
     one = bucket(64_000, burst_bytes=FRAME)
     one.accrue(1000)
-    assert one.successor(settings(64_000, hz=500), now=500).busy_ns(0) == 10**9
-    assert one.successor(settings(128_000, hz=1000), now=1000).busy_ns(0) == 0
+    assert one.successor(settings(64_000, ticks_per_second=500), now=500).busy_ns(0) == 10**9
+    assert one.successor(settings(128_000, ticks_per_second=1000), now=1000).busy_ns(0) == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline.codel import TICKS, Codel, Law, Setpoints, setpoints
+from shaper.discipline.codel import PARTS_A_TICK, Codel, Law, Setpoints, setpoints
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame
 from tests.unit.oracles.codel import CodelQueue
@@ -17,7 +17,7 @@ from tests.unit.oracles.codel import CodelQueue
 FULL = 1514
 
 
-def settings(rate_bits: int, hz: int = 1000, unit_bytes: int = FULL) -> Settings:
+def settings(rate_bits: int, ticks_per_second: int = 1000, unit_bytes: int = FULL) -> Settings:
     """Return settings of which CoDel reads these three."""
     return Settings(
         rate_bits=rate_bits,
@@ -25,12 +25,12 @@ def settings(rate_bits: int, hz: int = 1000, unit_bytes: int = FULL) -> Settings
         burst_bytes=unit_bytes,
         queue=Queue.FIFO,
         limit_packets=1000,
-        hz=hz,
+        ticks_per_second=ticks_per_second,
     )
 
 
 @pytest.mark.parametrize(
-    ("rate_bits", "hz", "unit_bytes", "expected"),
+    ("rate_bits", "ticks_per_second", "unit_bytes", "expected"),
     [
         (10**9, 1000, 68_130, (5, 100, FULL)),
         (10**7, 1000, FULL, (5, 100, FULL)),
@@ -42,24 +42,26 @@ def settings(rate_bits: int, hz: int = 1000, unit_bytes: int = FULL) -> Settings
     ],
 )
 def test_setpoints_suit_the_rate(
-    rate_bits: int, hz: int, unit_bytes: int, expected: tuple[int, int, int]
+    rate_bits: int, ticks_per_second: int, unit_bytes: int, expected: tuple[int, int, int]
 ) -> None:
     """5 ms and 100 ms where they can be met, and otherwise what a frame and a half takes."""
-    assert setpoints(settings(rate_bits, hz, unit_bytes)) == expected
+    assert setpoints(settings(rate_bits, ticks_per_second, unit_bytes)) == expected
 
 
 @given(
     rate_bits=st.integers(8, 10**12),
-    hz=st.sampled_from([10, 100, 1000, 1024, 100_000]),
+    ticks_per_second=st.sampled_from([10, 100, 1000, 1024, 100_000]),
     unit_bytes=st.integers(60, 70_000),
 )
-def test_no_rate_asks_for_what_cannot_be(rate_bits: int, hz: int, unit_bytes: int) -> None:
+def test_no_rate_asks_for_what_cannot_be(
+    rate_bits: int, ticks_per_second: int, unit_bytes: int
+) -> None:
     """The target is never under the time of 1.5 frames, nor over half of the interval."""
-    target, interval, _ = setpoints(settings(rate_bits, hz, unit_bytes))
-    assert target * rate_bits >= 1.5 * unit_bytes * 8 * hz
-    assert target * 1000 >= 5 * hz
+    target, interval, _ = setpoints(settings(rate_bits, ticks_per_second, unit_bytes))
+    assert target * rate_bits >= 1.5 * unit_bytes * 8 * ticks_per_second
+    assert target * 1000 >= 5 * ticks_per_second
     assert interval >= 2 * target
-    assert interval * 1000 >= 100 * hz
+    assert interval * 1000 >= 100 * ticks_per_second
 
 
 class Bench:
@@ -163,7 +165,7 @@ def test_the_law_is_exact() -> None:
     for count in [*range(1, 3000), 10**6, 10**9]:
         queue._count = count
         step = queue._step()
-        assert step * step * count <= (100 * TICKS) ** 2 < (step + 1) ** 2 * count
+        assert step * step * count <= (100 * PARTS_A_TICK) ** 2 < (step + 1) ** 2 * count
         assert step > 0
 
 

@@ -20,7 +20,7 @@ def record(delays: DelayHistogram, sojourn: int, *, now: int) -> None:
 @given(sojourns=st.lists(SOJOURNS, min_size=1, max_size=200), percent=st.integers(1, 100))
 def test_a_percentile_is_right_to_a_sixteenth(sojourns: list[int], percent: int) -> None:
     """Exact up to 31 jiffies; beyond that never more than the truth, and 1/16 less at most."""
-    delays = DelayHistogram(hz=1000, now=0)
+    delays = DelayHistogram(ticks_per_second=1000, now=0)
     for now, sojourn in enumerate(sojourns):
         record(delays, sojourn, now=now)
     truth = sorted(sojourns)[-(-len(sojourns) * percent // 100) - 1]
@@ -31,12 +31,14 @@ def test_a_percentile_is_right_to_a_sixteenth(sojourns: list[int], percent: int)
 
 @given(
     gaps=st.lists(st.integers(0, 4000), max_size=60),
-    hz=st.sampled_from([100, 1000]),
+    ticks_per_second=st.sampled_from([100, 1000]),
     start=st.integers(0, 10**9),
 )
-def test_only_the_last_ten_seconds_count(gaps: list[int], hz: int, start: int) -> None:
+def test_only_the_last_ten_seconds_count(
+    gaps: list[int], ticks_per_second: int, start: int
+) -> None:
     """What left nine seconds ago counts, what left ten ago does not; pauses change nothing."""
-    delays = DelayHistogram(hz=hz, now=start)
+    delays = DelayHistogram(ticks_per_second=ticks_per_second, now=start)
     now, seen = start, []
     for sojourn, gap in enumerate(gaps):
         now += gap
@@ -44,13 +46,13 @@ def test_only_the_last_ten_seconds_count(gaps: list[int], hz: int, start: int) -
         seen.append((now, sojourn % 32))
         told = delays.percentile(100, now=now)
         assert told is not None
-        assert told >= max(each for at, each in seen if at > now - 9 * hz)
-        assert told <= max(each for at, each in seen if at > now - 10 * hz)
-    assert delays.percentile(100, now=now + 10 * hz) is None
+        assert told >= max(each for at, each in seen if at > now - 9 * ticks_per_second)
+        assert told <= max(each for at, each in seen if at > now - 10 * ticks_per_second)
+    assert delays.percentile(100, now=now + 10 * ticks_per_second) is None
 
 
 def test_a_wait_without_end_is_still_counted() -> None:
     """What exceeds the last cell is counted there."""
-    delays = DelayHistogram(hz=1000, now=0)
+    delays = DelayHistogram(ticks_per_second=1000, now=0)
     record(delays, 2**40, now=0)
     assert (delays.percentile(99, now=1) or 0) >= 2**23

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline import jiffies
+from shaper.discipline import ticks
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame
 from tests.unit.gates import SteppedGate, fifo
@@ -19,7 +19,7 @@ SETTINGS = Settings(
     burst_bytes=FRAME_BYTES,
     queue=Queue.FIFO,
     limit_packets=10,
-    hz=1000,
+    ticks_per_second=1000,
 )
 
 
@@ -83,7 +83,7 @@ def test_another_hz_keeps_the_moment_of_departure() -> None:
     """A change of HZ alone moves no frame: 100 jiffies of 1 ms are 10 of 10 ms."""
     queue = filled(SETTINGS, 800, 801)
     queue.dequeue(now=0)
-    queue.configure(replace(SETTINGS, hz=100), now=50)
+    queue.configure(replace(SETTINGS, ticks_per_second=100), now=50)
     assert departures(queue) == [(10, 801)]
 
 
@@ -130,22 +130,27 @@ EVENTS = st.lists(
         st.tuples(st.just("late"), st.integers(0, 200_000_000)),
         st.tuples(st.just("pause"), st.integers(0, 2_000_000_000)),
         st.tuples(st.just("rate"), RATES),
-        st.tuples(st.just("hz"), st.sampled_from([100, 250, 1000, 1024, 10_000])),
+        st.tuples(st.just("ticks_per_second"), st.sampled_from([100, 250, 1000, 1024, 10_000])),
     ),
     max_size=40,
 )
 
 
-@given(rate_bits=RATES, hz=st.sampled_from([100, 1000, 10_000]), events=EVENTS)
+@given(rate_bits=RATES, ticks_per_second=st.sampled_from([100, 1000, 10_000]), events=EVENTS)
 def test_law_through_rate_changes_and_late_wake_ups(
-    rate_bits: int, hz: int, events: list[tuple[str, object]]
+    rate_bits: int, ticks_per_second: int, events: list[tuple[str, object]]
 ) -> None:
     """Over every window bytes <= B + the rate's integral + the jiffies at its two ends.
 
     Frames arrive at random, wake-ups are late at random, rate and HZ change in mid-flight; and
     every frame is either sent, in order, or counted, or still waiting.
     """
-    settings = replace(SETTINGS, rate_bits=rate_bits, hz=hz, burst_bytes=FRAME_BYTES + 3000)
+    settings = replace(
+        SETTINGS,
+        rate_bits=rate_bits,
+        ticks_per_second=ticks_per_second,
+        burst_bytes=FRAME_BYTES + 3000,
+    )
     queue = fifo(settings)
     now_ns, offered = 0, 0
     sent: list[Sent] = []
@@ -155,25 +160,25 @@ def test_law_through_rate_changes_and_late_wake_ups(
         if kind in ("late", "pause"):
             assert isinstance(value, int)
             now_ns += value
-        now = jiffies.from_ns(now_ns, settings.hz)
+        now = ticks.from_ns(now_ns, settings.ticks_per_second)
         if kind == "arrive":
             assert isinstance(value, list)
             offered += len(value)
             for length in value:
                 queue.enqueue(frame(length), now=now)
-        elif kind in ("rate", "hz"):
-            name = "rate_bits" if kind == "rate" else "hz"
+        elif kind in ("rate", "ticks_per_second"):
+            name = "rate_bits" if kind == "rate" else "ticks_per_second"
             # A jiffy that had begun under the old settings may be counted under the new as well.
-            slack_bits += settings.rate_bits // settings.hz + 1
+            slack_bits += settings.rate_bits // settings.ticks_per_second + 1
             settings = replace(settings, **{name: value})
-            slack_bits += settings.rate_bits // settings.hz + 1
+            slack_bits += settings.rate_bits // settings.ticks_per_second + 1
             queue.configure(settings, now=now)
             rates.append((now_ns, settings.rate_bits))
-            now = jiffies.from_ns(now_ns, settings.hz)
+            now = ticks.from_ns(now_ns, settings.ticks_per_second)
         while (leaving := queue.dequeue(now=now)) is not None:
             sent.append(Sent(now_ns, leaving.wire_bytes))
     assert offered == len(sent) + queue.dropped["limit"] + queue.backlog_packets
-    jiffy_bits = max(rate for _, rate in rates) // min(100, hz) + 1
+    jiffy_bits = max(rate for _, rate in rates) // min(100, ticks_per_second) + 1
     _assert_law(sent, rates, settings.burst_bytes * 8 + slack_bits + jiffy_bits)
 
 

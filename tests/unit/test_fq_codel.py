@@ -24,7 +24,7 @@ SETTINGS = Settings(
     burst_bytes=FULL,
     queue=Queue.FIFO,
     limit_packets=100,
-    hz=1000,
+    ticks_per_second=1000,
 )
 
 
@@ -166,21 +166,21 @@ def test_another_hz_keeps_departures_and_delays() -> None:
     for name in range(3):
         queue.enqueue(frame(1, name, 800), now=0)
     queue.dequeue(now=0)
-    queue.configure(replace(SETTINGS, hz=100), now=50)
+    queue.configure(replace(SETTINGS, ticks_per_second=100), now=50)
     assert [now for now, _, _ in departures(queue)] == [10, 20]
     assert queue.delay_now == 20
 
 
 def test_another_hz_starts_the_control_law_anew() -> None:
     """A queue that stands under the old HZ is found standing an interval later under the new."""
-    fast = replace(SETTINGS, rate_bits=2 * 10**6, hz=10_000, limit_packets=1000)
+    fast = replace(SETTINGS, rate_bits=2 * 10**6, ticks_per_second=10_000, limit_packets=1000)
     queue = make(fast)
     for name in range(500):
         queue.enqueue(frame(1, name), now=0)
     for now in range(5_000):
         queue.dequeue(now=now)
     before = queue.dropped["codel"]
-    queue.configure(replace(fast, hz=100), now=5_000)
+    queue.configure(replace(fast, ticks_per_second=100), now=5_000)
     for now in range(50, 100):
         queue.dequeue(now=now)
         queue.dequeue(now=now)

@@ -91,7 +91,7 @@ class Twin:
             burst_bytes=FULL,
             queue=Queue.FIFO,
             limit_packets=limit_packets,
-            hz=100,
+            ticks_per_second=100,
         )
         points = setpoints(settings)
         self.queue = fq_codel(settings)

@@ -34,7 +34,7 @@ def test_what_may_leave_at_once_is_passed_on_in_order(queue: Queue) -> None:
 
 def test_what_waits_in_the_tap_alone_earns_credit_as_if_queued() -> None:
     """Read too slowly to need a queue, a flood still leaves at the rate, in whole batches."""
-    rig = Rig(replace(FAST, hz=1_000_000, idle_bytes=0))
+    rig = Rig(replace(FAST, ticks_per_second=1_000_000, idle_bytes=0))
     rig.source.frames.extend([FRAME] * 1000)
     now_ns, rounds = 0, 0
     while rig.source.frames:
@@ -121,7 +121,7 @@ def test_a_master_that_goes_on_the_short_way_is_waited_for() -> None:
 
 def test_a_delay_is_none_for_what_did_not_wait() -> None:
     """The delays of fq_codel count frames that took the short way as well."""
-    rig = Rig(replace(FAST, queue=Queue.FQ_CODEL, hz=1_000_000))
+    rig = Rig(replace(FAST, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
     rig.run(0)
     rig.source.frames.append(FRAME)
     rig.run(300 * MS)
@@ -132,7 +132,7 @@ def test_a_delay_is_none_for_what_did_not_wait() -> None:
 
 def test_departures_fall_on_quarters_of_a_jiffy() -> None:
     """A departure at 100.1 ms is made at 100.25 ms, and what is earned by then is not lost."""
-    rig = Rig(replace(SETTINGS, hz=1_000_000, burst_bytes=3000, rate_bits=63_936))
+    rig = Rig(replace(SETTINGS, ticks_per_second=1_000_000, burst_bytes=3000, rate_bits=63_936))
     rig.source.frames.extend([FRAME] * 5)
     rig.run(0)
     assert rig.wants.deadline_ns == 100 * MS + 250 * US
@@ -143,7 +143,9 @@ def test_departures_fall_on_quarters_of_a_jiffy() -> None:
 
 def test_a_small_bucket_is_served_more_finely() -> None:
     """What is earned while a departure is rounded up has to find room in the bucket."""
-    rig = Rig(replace(SETTINGS, hz=1_000_000, burst_bytes=1515, rate_bits=64_000_000))
+    rig = Rig(
+        replace(SETTINGS, ticks_per_second=1_000_000, burst_bytes=1515, rate_bits=64_000_000)
+    )
     rig.source.frames.extend([FRAME] * 9)
     rig.run(0)
     assert rig.wants.deadline_ns is not None
@@ -152,7 +154,7 @@ def test_a_small_bucket_is_served_more_finely() -> None:
 
 def test_a_pause_after_a_full_batch_earns_nothing() -> None:
     """A batch as long as the limit is not taken for one of many: idling is no credit."""
-    rig = Rig(replace(FAST, hz=1_000_000, idle_bytes=0))
+    rig = Rig(replace(FAST, ticks_per_second=1_000_000, idle_bytes=0))
     rig.run(0)
     rig.source.frames.extend([FRAME])
     rig.run(1 * MS)
@@ -167,7 +169,7 @@ def test_a_pause_after_a_full_batch_earns_nothing() -> None:
 
 def test_a_late_run_that_sent_nothing_earns_nothing() -> None:
     """Told of a late end after ARP alone, the bucket does not take the pause for work."""
-    rig = Rig(replace(FAST, hz=1_000_000))
+    rig = Rig(replace(FAST, ticks_per_second=1_000_000))
     rig.run(0)
     rig.source.frames.append(ARP)
     rig.run(3_600_000 * MS)
@@ -180,7 +182,7 @@ def test_a_late_run_that_sent_nothing_earns_nothing() -> None:
 
 def test_the_last_delays_are_told_and_forgotten() -> None:
     """Frames that waited 100 ms show in p99 soon after, without traffic, and not for ever."""
-    rig = Rig(replace(SETTINGS, queue=Queue.FQ_CODEL, hz=1_000_000))
+    rig = Rig(replace(SETTINGS, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
     rig.run(0)
     rig.source.frames.extend([FRAME] * 2)
     rig.run(1 * MS)

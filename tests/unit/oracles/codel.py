@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-TICKS = 1024
+PARTS_A_TICK = 1024
 
 
 class Packet(NamedTuple):
@@ -50,7 +50,7 @@ class CodelQueue:
         is_spared: bool = False,
     ) -> None:
         """5.4: put a packet at the tail with its time."""
-        self.packets.append(Packet(name, size, can_be_marked, now * TICKS, is_spared))
+        self.packets.append(Packet(name, size, can_be_marked, now * PARTS_A_TICK, is_spared))
 
     def bytes(self) -> int:
         """Return the bytes that wait."""
@@ -58,7 +58,7 @@ class CodelQueue:
 
     def deque(self, jiffy: int) -> Packet | None:
         """5.5: take the next packet that is not dropped."""
-        now = jiffy * TICKS
+        now = jiffy * PARTS_A_TICK
         packet, ok_to_drop = self._dodequeue(now)
         if self.dropping:
             if not ok_to_drop:
@@ -86,7 +86,7 @@ class CodelQueue:
             self.dropping = True
             delta = self.count - self.lastcount
             self.count = 1
-            if delta > 1 and now - self.drop_next < 16 * self.interval * TICKS:
+            if delta > 1 and now - self.drop_next < 16 * self.interval * PARTS_A_TICK:
                 self.count = delta
             self.drop_next = self._control_law(now)
             self.lastcount = self.count
@@ -102,14 +102,14 @@ class CodelQueue:
         if packet.is_spared:  # rule 6
             self.first_above_time = 0
             return packet, False
-        if sojourn_time < self.target * TICKS or self.bytes() <= self.maxpacket:
+        if sojourn_time < self.target * PARTS_A_TICK or self.bytes() <= self.maxpacket:
             self.first_above_time = 0
             return packet, False
         if self.first_above_time == 0:
-            self.first_above_time = now + self.interval * TICKS
+            self.first_above_time = now + self.interval * PARTS_A_TICK
             return packet, False
         return packet, now >= self.first_above_time
 
     def _control_law(self, t: int) -> int:
         """5.6, to the resolution of the clock."""
-        return t + math.floor(self.interval * TICKS / math.sqrt(self.count))
+        return t + math.floor(self.interval * PARTS_A_TICK / math.sqrt(self.count))

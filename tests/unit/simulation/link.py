@@ -26,12 +26,14 @@ class Arrival(NamedTuple):
     is_marked: bool
 
 
-def settings_for(rate_bits: int, *, limit_packets: int = 1000, hz: int = 1000) -> Settings:
+def settings_for(
+    rate_bits: int, *, limit_packets: int = 1000, ticks_per_second: int = 1000
+) -> Settings:
     """Return what a discipline of this rate is told, Ethernet below it, by a clock of jiffies."""
-    options = Options(rate_bits=rate_bits, limit_packets=limit_packets, hz=hz)
+    options = Options(rate_bits=rate_bits, limit_packets=limit_packets, hz=ticks_per_second)
     settings = make_settings(options, MTU)
     assert settings is not None
-    return replace(settings, hz=hz)
+    return replace(settings, ticks_per_second=ticks_per_second)
 
 
 def simulate(

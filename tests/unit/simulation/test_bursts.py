@@ -29,7 +29,7 @@ def test_the_fragments_of_a_datagram_all_arrive(rate_bits: int, fragments: int) 
     """From two to the 45 of the largest datagram, again and again, at any rate."""
     settings = settings_for(rate_bits)
     queue = fq_codel(settings)
-    drained = fragments * FULL * 8 * settings.hz // rate_bits + 1
+    drained = fragments * FULL * 8 * settings.ticks_per_second // rate_bits + 1
     for round_number in range(10):
         assert arrive(queue, fragments, round_number * (drained + 1)) == fragments
     assert queue.dropped == {"limit": 0, "codel": 0}
@@ -48,7 +48,7 @@ def test_a_standing_queue_is_no_burst() -> None:
     settings = settings_for(10**6)
     queue = fq_codel(settings)
     points = setpoints(settings)
-    burst = BURST_BYTES * 8 * settings.hz // settings.rate_bits
+    burst = BURST_BYTES * 8 * settings.ticks_per_second // settings.rate_bits
     flood = Unresponsive(1, frames=1, every=10)
     simulate(queue, [flood], jiffies=burst + 3 * points.interval)
     assert queue.dropped["codel"] > 0

@@ -11,10 +11,12 @@ from tests.unit.simulation.sources import Source, Tcp, Unresponsive
 RATE_BITS = 10**7
 
 
-def shares_of(sources: list[Source], jiffies: int = 20_000, hz: int = 1000) -> dict[int, float]:
+def shares_of(
+    sources: list[Source], jiffies: int = 20_000, ticks_per_second: int = 1000
+) -> dict[int, float]:
     """Return the part of the rate each source has after five seconds."""
-    queue = fq_codel(settings_for(RATE_BITS, hz=hz))
-    return shares(simulate(queue, sources, jiffies=jiffies, warm_up=5 * hz))
+    queue = fq_codel(settings_for(RATE_BITS, ticks_per_second=ticks_per_second))
+    return shares(simulate(queue, sources, jiffies=jiffies, warm_up=5 * ticks_per_second))
 
 
 @pytest.mark.parametrize("count", [2, 8, 32])
@@ -45,7 +47,7 @@ def test_a_flood_beside_a_tcp_flow_has_half() -> None:
 def test_a_coarse_clock_shares_alike() -> None:
     """At HZ 100, the clock of 1996, flows of TCP share within five per cent too."""
     flows = [Tcp(n, round_trip=2) for n in range(4)]
-    for share in shares_of(list(flows), jiffies=4_000, hz=100).values():
+    for share in shares_of(list(flows), jiffies=4_000, ticks_per_second=100).values():
         assert share * 4 == pytest.approx(1, abs=0.05)
 
 

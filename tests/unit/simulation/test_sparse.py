@@ -31,7 +31,7 @@ def test_a_sparse_flow_waits_for_the_frame_on_the_wire_only(rate_bits: int, bulk
     arrivals = simulate(queue, [*flows, sparse], jiffies=8_000, warm_up=1_000)
     waits = [arrival.waited for arrival in arrivals if arrival.flow == SPARSE]
     assert len(waits) >= 68
-    assert max(waits) <= settings.unit_bytes * 8 * settings.hz // rate_bits + 1
+    assert max(waits) <= settings.unit_bytes * 8 * settings.ticks_per_second // rate_bits + 1
 
 
 def test_a_sparse_flow_is_the_next_to_leave() -> None:
