@@ -106,7 +106,9 @@ def shaperd(
     Runs in the foreground. SIGTERM stops it and removes the devices; SIGHUP reads the
     configuration again. Use shapecfg to attach devices and set their speed.
     """
-    logging.basicConfig(level=log_level.upper(), handlers=[handler(os.environ)])
+    log = handler(os.environ)
+    log.setLevel(log_level.upper())  # events are records whatever the level is
+    logging.basicConfig(level=log_level.upper(), handlers=[log])
     for library in ("asyncio", "pyroute2"):  # which tell every message they handle
         logging.getLogger(library).setLevel(logging.WARNING)
     if withdraw:

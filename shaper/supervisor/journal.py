@@ -1,19 +1,31 @@
-"""The log as syslog has it: each line with its priority where standard error is the journal.
+"""The log as syslog has it: with priorities and fields where standard error is the journal.
 
-systemd reads a priority in front of a line (sd-daemon(3), SyslogLevelPrefix=). A line that says
-the same of the same thing again and again is left out after a few, and counted.
+Records go to the journal's own socket, with the device, master and kind of an event as fields. If
+it cannot be reached, they are lines on standard error with a priority in front, which systemd
+reads (sd-daemon(3), SyslogLevelPrefix=). A line that says the same of the same thing again and
+again is left out after a few, and counted.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import socket
+import struct
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from shaper.events import Event, Kind, event_of
 
 # Specified: sd-daemon(3), of syslog(3).
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG = 7
+_SOCKET = Path("/run/systemd/journal/socket")
+
+# Specified: docs/administration.md. Each kind of event has its MESSAGE_ID from this one.
+_MESSAGES = UUID("7d0f1d5e-3c3f-4c52-9a54-6f0f5a0c1996")
 
 # Chosen.
 _LINES = 5  # of the same thing
@@ -30,6 +42,69 @@ class PriorityFormatter(logging.Formatter):
         """Return the lines of a record."""
         prefix = f"<{priority(record.levelno)}>"
         return "\n".join(prefix + line for line in super().format(record).splitlines())
+
+
+class JournalHandler(logging.StreamHandler):  # type: ignore[type-arg] # standard error
+    """Sends records to the journal; those that it does not take become lines.
+
+    Args:
+        path: the journal's socket.
+    """
+
+    def __init__(self, path: Path = _SOCKET) -> None:
+        super().__init__()
+        self.setFormatter(PriorityFormatter(FORMAT))
+        self._message = logging.Formatter("%(message)s")
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setblocking(False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record, without waiting."""
+        try:
+            self._socket.sendto(self._entry(record), str(self._path))
+        except OSError:
+            super().emit(record)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        super().close()
+
+    def _entry(self, record: logging.LogRecord) -> bytes:
+        fields = {
+            "MESSAGE": self._message.format(record),
+            "PRIORITY": str(priority(record.levelno)),
+            "SYSLOG_IDENTIFIER": "shaperd",
+        }
+        event = event_of(record)
+        if event is not None:
+            fields |= _fields(event)
+        return b"".join(_field(name, value.encode()) for name, value in fields.items())
+
+
+def _fields(event: Event) -> dict[str, str]:
+    uid = "" if event.uid is None else str(event.uid)
+    fields = {
+        "MESSAGE_ID": message_id(event.kind),
+        "SHAPER_EVENT": event.kind,
+        "SHAPER_DEVICE": event.ifname,
+        "SHAPER_MASTER": event.master,
+        "SHAPER_UID": uid,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _field(name: str, value: bytes) -> bytes:
+    """Return a field as the journal reads it (systemd: Native Journal Protocol)."""
+    if b"\n" not in value:
+        return b"%s=%s\n" % (name.encode(), value)
+    return b"%s\n%s%s\n" % (name.encode(), struct.pack("<Q", len(value)), value)
+
+
+def message_id(kind: Kind) -> str:
+    """Return the MESSAGE_ID of a kind of event."""
+    return uuid5(_MESSAGES, kind).hex
 
 
 class Repetition(logging.Filter):
@@ -63,10 +138,13 @@ def priority(level: int) -> int:
 
 
 def handler(environ: Mapping[str, str], descriptor: int = 2) -> logging.Handler:
-    """Return what writes the log: with priorities if the descriptor leads to the journal."""
-    made = logging.StreamHandler()
-    is_journal = environ.get("JOURNAL_STREAM", "") == _stream(descriptor)
-    made.setFormatter((PriorityFormatter if is_journal else logging.Formatter)(FORMAT))
+    """Return what writes the log: to the journal if that is where the descriptor leads."""
+    made: logging.Handler
+    if environ.get("JOURNAL_STREAM", "") == _stream(descriptor):
+        made = JournalHandler()
+    else:
+        made = logging.StreamHandler()
+        made.setFormatter(logging.Formatter(FORMAT))
     made.addFilter(Repetition())
     return made
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from shaper.supervisor.journal import PriorityFormatter, Repetition, handler, priority
+from shaper.events import LOGGER, Event, Kind, tell
+from shaper.supervisor.journal import (
+    JournalHandler,
+    PriorityFormatter,
+    Repetition,
+    handler,
+    message_id,
+    priority,
+)
 
 
 def record(message: str, *args: object, level: int = logging.WARNING) -> logging.LogRecord:
@@ -36,7 +45,9 @@ def test_priorities_are_for_the_journal_alone(tmp_path: Path) -> None:
         status = os.fstat(log.fileno())
         named = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
         journal = handler(named, log.fileno())
+        assert isinstance(journal, JournalHandler)
         assert isinstance(journal.formatter, PriorityFormatter)
+        journal.close()
         for environ in ({}, {"JOURNAL_STREAM": "1:1"}):
             other = handler(environ, log.fileno())
             assert not isinstance(other.formatter, PriorityFormatter)
@@ -55,3 +66,57 @@ def test_the_same_again_and_again_is_left_out_and_counted() -> None:
         assert second != 30 or repetition.filter(record("%s: it flaps", "shaper1"))
     assert len(told) == 10
     assert told[5] == "shaper0: it flaps (55 more such lines were left out)"
+
+
+def fields(entry: bytes) -> dict[str, str]:
+    """Return the fields of an entry as the journal reads them."""
+    read = {}
+    while entry:
+        line, _, entry = entry.partition(b"\n")
+        name, is_short, value = line.partition(b"=")
+        if not is_short:
+            length = int.from_bytes(entry[:8], "little")
+            value, entry = entry[8 : 8 + length], entry[8 + length + 1 :]
+        read[name.decode()] = value.decode()
+    return read
+
+
+def test_events_have_fields_in_the_journal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Device, master, user and kind can be asked for, and every kind has an id of its own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "socket"))
+        journal.setblocking(False)
+        log = JournalHandler(tmp_path / "socket")
+        LOGGER.addHandler(log)
+        try:
+            tell(Event(Kind.ALARM, "shaper0", "eth1"), "%s: one\ntwo", "shaper0")
+            tell(Event(Kind.SPEED, "shaper0", uid=1000), "faster")
+        finally:
+            LOGGER.removeHandler(log)
+            log.close()
+        assert fields(journal.recv(4096)) == {
+            "MESSAGE": "shaper0: one\ntwo",
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "shaperd",
+            "MESSAGE_ID": message_id(Kind.ALARM),
+            "SHAPER_EVENT": "alarm",
+            "SHAPER_DEVICE": "shaper0",
+            "SHAPER_MASTER": "eth1",
+        }
+        second = fields(journal.recv(4096))
+        assert (second["SHAPER_UID"], second["PRIORITY"]) == ("1000", "6")
+    assert len({message_id(kind) for kind in Kind}) == len(Kind)
+    assert message_id(Kind.ALARM) == "778de6348d54548d9371858ac699ec01"
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_journal_there_are_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record that the journal does not take is on standard error, with its priority."""
+    log = JournalHandler(tmp_path / "nothing")
+    log.emit(record("it %s", "works", level=logging.ERROR))
+    log.close()
+    assert capsys.readouterr().err == "<3>shaperd: ERROR: it works\n"
