@@ -190,7 +190,7 @@ class Discipline(Backlog, Protocol):
 
 
 class FirstComeFirstServed:
-    """What a queue of one flow does not do: mark, and tell delays."""
+    """What a queue of one flow does not do: mark, and of itself tell delays."""
 
     ecn_marks = 0
     flows = 0

@@ -50,7 +50,7 @@ def _changes_only_rate(before: Settings, settings: Settings) -> bool:
 def _make(settings: Settings, now: int, opens_at: int, key: bytes) -> Discipline:
     match settings.queue:
         case Queue.FIFO:
-            return Gate(Fifo(settings), settings, now=now, opens_at=opens_at)
+            return Gate(Fifo(settings, now=now), settings, now=now, opens_at=opens_at)
         case Queue.FQ_CODEL:
             queue = FqCodel(settings, now=now, key=key)
             return Gate(queue, settings, now=now, opens_at=opens_at)

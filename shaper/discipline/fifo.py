@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 
 from shaper.discipline.base import FirstComeFirstServed
+from shaper.discipline.delay import EXACT, DelayHistogram, index
+from shaper.discipline.ticks import convert
 from shaper.model import Settings
 from shaper.packet.frame import Frame
 from shaper.packet.segment import split
@@ -19,18 +21,28 @@ class Fifo(FirstComeFirstServed):
     """Frames in the order in which they came; see `base.PacketQueue` for the contract.
 
     Args:
-        settings: limit and largest frame.
+        settings: limit, length of a tick and largest frame.
+        now: the tick in which it is made.
+
+    Attributes:
+        delay_now: ticks that the frame handed out last has waited.
     """
+
+    tells_delays = True
 
     # Its drops hit every flow alike, here or in the ring. Traffic that responds to loss meets its
     # losses here, where they are counted; the rest of a flood is cheaper to drop in the ring.
     shed_factor = 1
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, now: int = 0) -> None:
         self.backlog_bytes = 0
         self.backlog_packets = 0
         self.dropped: dict[str, int] = {"limit": 0}
+        self.delay_now = 0
         self._frames: deque[Frame] = deque()
+        # When they came, and how many then: a batch is one entry, so that it costs as one.
+        self._arrivals: deque[tuple[int, int]] = deque()
+        self._delays = DelayHistogram(ticks_per_second=settings.ticks_per_second, now=now)
         self._settings = settings
 
     @property
@@ -42,6 +54,7 @@ class Fifo(FirstComeFirstServed):
         """Join the tail in order; those that find the queue full are dropped as `limit`."""
         unit_bytes = self._settings.unit_bytes
         room = self.room
+        before = len(self._frames)
         for frame in frames:
             _, wire_bytes, packets = frame
             if room <= 0:
@@ -53,11 +66,24 @@ class Fifo(FirstComeFirstServed):
                 self.backlog_bytes += wire_bytes
                 self.backlog_packets += packets
             room -= packets
+        if came := len(self._frames) - before:
+            self._arrivals.append((now, came))
+
+    def passed(self, frames: int, now: int) -> None:
+        """Record a delay of 0 for each."""
+        self.delay_now = 0
+        delays = self._delays
+        if now >= delays.turns_at:
+            delays.turn(now)
+        delays.cells[0] += frames
+
+    def delay_percentile(self, percent: int, *, now: int) -> int | None:
+        """Return the ticks that `percent` of the last ten seconds' frames waited at most."""
+        return self._delays.percentile(percent, now=now)
 
     def inherit(self, frames: list[Frame], *, now: int) -> None:
-        """Join the tail, all of them: the queue drains to its limit."""
-        self._append_all(frames)
-        self._recut()
+        """Join the tail, all of them, as if they came now: the queue drains to its limit."""
+        self._append_cut(frames, now)
 
     def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
         """Hand out frames from the head."""
@@ -71,30 +97,62 @@ class Fifo(FirstComeFirstServed):
             left_packets += frame[2]
         self.backlog_bytes -= left_bytes
         self.backlog_packets -= left_packets
+        self._count_delays(len(leaving), now)
         return leaving, left_bytes
+
+    def _count_delays(self, left: int, now: int) -> None:
+        """Count how long so many frames at the head have waited."""
+        delays, arrivals = self._delays, self._arrivals
+        if now >= delays.turns_at:
+            delays.turn(now)
+        while left:
+            came_at, count = arrivals[0]
+            sojourn = self.delay_now = now - came_at
+            if count > left:
+                arrivals[0] = came_at, count - left
+                count = left
+            else:
+                arrivals.popleft()
+            delays.cells[sojourn if sojourn < EXACT else index(sojourn)] += count
+            left -= count
 
     def found_empty(self) -> None:
         """Change nothing: an empty queue has no state."""
 
     def configure(self, settings: Settings, *, now: int) -> None:
-        """Change limit and largest frame.
+        """Change limit, largest frame or length of a tick, at tick `now` of the old length.
 
         A new limit below the backlog drops nothing: the queue drains to it.
         """
+        before, after = self._settings.ticks_per_second, settings.ticks_per_second
         self._settings = settings
-        self._recut()
+        if before != after:
+            new = convert(now, before, after)
+            self._delays = DelayHistogram(ticks_per_second=after, now=new)
+            self.delay_now = convert(self.delay_now, before, after)
+        arrivals = [(convert(at, before, after), count) for at, count in self._arrivals]
+        frames = self.drain()
+        start = 0
+        for came_at, count in arrivals:
+            self._append_cut(frames[start : start + count], came_at)
+            start += count
 
     def drain(self) -> list[Frame]:
         """Give back everything that waits, in order."""
         frames = list(self._frames)
         self._frames.clear()
+        self._arrivals.clear()
         self.backlog_bytes = self.backlog_packets = 0
         return frames
 
-    def _recut(self) -> None:
-        for frame in self.drain():
+    def _append_cut(self, frames: list[Frame], came_at: int) -> None:
+        """Join the tail in frames that the rate allows to leave whole."""
+        before = len(self._frames)
+        for frame in frames:
             fits = frame.wire_bytes <= self._settings.unit_bytes
             self._append_all([frame] if fits else split(frame))
+        if came := len(self._frames) - before:
+            self._arrivals.append((came_at, came))
 
     def _append_all(self, frames: list[Frame]) -> None:
         for frame in frames:

@@ -133,7 +133,7 @@ def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
 
 
 def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) -> StatsObject:
-    tells_delays = spec.options.queue is Queue.FQ_CODEL
+    tells_delays = spec.options.queue is not Queue.CLASSIC
     dropped = {reason: counters[reason] for reason in DROP_REASONS}
     busy_ns = counters["busy_ns"]
     if truth.since is not None:

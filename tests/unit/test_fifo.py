@@ -198,3 +198,34 @@ def _integral(rates: list[tuple[int, int]], start_ns: int, end_ns: int) -> int:
         rate * max(0, min(end, end_ns) - max(begin, start_ns))
         for (begin, rate), end in zip(rates, ends, strict=True)
     )
+
+
+def test_delays_are_told_through_changes() -> None:
+    """What waited is known of each frame that leaves, also after a change of rate and of ticks."""
+    queue = filled(SETTINGS, *[800] * 3)
+    queue.enqueue(frame(800), now=150)
+    departed = []
+    for now in (0, 100, 200):
+        queue.dequeue(now=now)
+        departed.append(queue.delay_now)
+    assert departed == [0, 100, 200]
+    queue.configure(replace(SETTINGS, rate_bits=128_000, ticks_per_second=2000), now=200)
+    assert queue.delay_now == 400
+    while queue.dequeue(now=(queue.deadline() or 0)) is None:
+        pass
+    assert queue.delay_now == 2 * (250 - 150)
+    assert queue.delay_percentile(99, now=700) == 2 * (250 - 150)
+
+
+@given(st.lists(st.integers(1, 4), max_size=20), st.integers(1, 9))
+def test_each_frame_has_its_own_arrival(batches: list[int], step: int) -> None:
+    """Frames that came in batches are taken in any portions, each with the time that it came."""
+    queue = fifo(replace(SETTINGS, limit_packets=1000)).queue
+    came = []
+    for now, count in enumerate(batches):
+        queue.enqueue_batch([frame(60)] * count, now=now)
+        came += [now] * count
+    while queue.backlog_packets:
+        queue.take(10**9, now=100, limit=step)
+        taken, came = came[:step], came[step:]
+        assert queue.delay_now == 100 - taken[-1]

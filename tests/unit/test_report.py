@@ -75,7 +75,7 @@ def test_counters_are_passed_on(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("queue", "delay_ns"), [(Queue.FQ_CODEL, 5), (Queue.FIFO, None), (Queue.CLASSIC, None)]
+    ("queue", "delay_ns"), [(Queue.FQ_CODEL, 5), (Queue.FIFO, 5), (Queue.CLASSIC, None)]
 )
 def test_delays_are_told_where_they_are_measured(queue: Queue, delay_ns: int | None) -> None:
     """Of a queue that measures no delay none is told, not even 0."""
