@@ -21,6 +21,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PARTS = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "shaper", "shapecfg")
 SHIPPED = {  # from packaging to shaper/share
     "shaper.service": "systemd/shaper.service",
+    "shaper-withdraw.service": "systemd/shaper-withdraw.service",
     "sysusers.conf": "sysusers.d/shaper.conf",
     "tmpfiles.conf": "tmpfiles.d/shaper.conf",
     "modules-load.conf": "modules-load.d/shaper.conf",

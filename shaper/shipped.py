@@ -9,9 +9,11 @@ from shaper.errors import InvalidValue
 
 SHARE = Path(__file__).parent / "share"
 UNIT = "systemd/shaper.service"
+PROGRAM = "@PREFIX@/sbin/shaperd"  # in the units
 # What goes where on a machine that takes it.
 PLACES = {
     UNIT: "/etc/systemd/system/shaper.service",
+    "systemd/shaper-withdraw.service": "/etc/systemd/system/shaper-withdraw.service",
     "sysusers.d/shaper.conf": "/etc/sysusers.d/shaper.conf",
     "tmpfiles.d/shaper.conf": "/etc/tmpfiles.d/shaper.conf",
     "modules-load.d/shaper.conf": "/etc/modules-load.d/shaper.conf",
@@ -40,7 +42,8 @@ def unit(share: Path = SHARE, program: Path | None = None) -> str:
             "Debian package have put it in its place"
         )
     program = program or Path(sys.executable).with_name("shaperd")
-    text = path.read_text(encoding="utf-8").replace("@PREFIX@/sbin/shaperd", str(program))
+    text = path.read_text(encoding="utf-8").replace(PROGRAM, str(program))
     text = text.replace("Documentation=file:@PREFIX@/share/doc/shaper/README.md\n", "")
     listed = [f"# {share / name}: belongs into {place}" for name, place in PLACES.items()]
+    listed.append(f"# In the units {program} stands for {PROGRAM}.")
     return "\n".join([*listed, text])

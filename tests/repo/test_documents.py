@@ -95,7 +95,7 @@ def transitions(event: str) -> set[tuple[State, State]]:
     return {(old, new) for old, new in tried if old is not new}
 
 
-@pytest.mark.parametrize("page", [GUIDE, DESIGN])
+@pytest.mark.parametrize("page", [SHAPER_PAGE, DESIGN])
 def test_states_are_those_of_the_code(page: str) -> None:
     """Both tables have every state, in the order in which the code tries them."""
     assert [code(row[0]) for row in rows(page, "state")] == [[state] for state in State]

@@ -12,7 +12,7 @@ MOST_WORDS = {
     "README.md": 1900,
     "administration.md": 5800,
     "benchmarks.md": 1600,
-    "design.md": 5300,
+    "design.md": 5500,
 }
 MOST_LINES = {"benchmarks.md": 300}
 

@@ -68,7 +68,7 @@ def test_a_wheel_alone_gives_both_commands(
         [str(programs / "shaperd"), "--print-unit"], check=True, capture_output=True, text=True
     ).stdout
     assert f"ExecStart={programs / 'shaperd'}\n" in printed
-    assert "@PREFIX@" not in printed
+    assert not [line for line in printed.splitlines() if "@PREFIX@" in line and line[0] != "#"]
     comments = [
         line[2:].partition(": ") for line in printed.splitlines() if " belongs into" in line
     ]

@@ -17,7 +17,7 @@ def test_the_unit_names_this_program(tmp_path: Path) -> None:
     lines = unit(tmp_path, Path("/opt/x/bin/shaperd")).splitlines()
     assert lines[-2:] == ["[Service]", "ExecStart=/opt/x/bin/shaperd --x"]
     assert all(line.startswith("#") for line in lines[:-2])
-    assert len(lines) == len(PLACES) + 2
+    assert len(lines) == len(PLACES) + 3
 
 
 def test_an_installation_without_one_says_so(tmp_path: Path) -> None:
