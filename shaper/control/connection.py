@@ -10,7 +10,8 @@ and no more, whatever it does; what it sends meanwhile waits in the kernel, at i
                                                                  ──▶ listening
                                                    ──▶ sending ── writable ──▶ waiting
 
-Descriptors sent with a message are never taken: `recv` has no room for them.
+Descriptors sent with a message are never taken: `recv` has no room for them, and where the kernel
+lets them through to here, a client that sends any is dropped (`closer.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shaper.control.access import Peer
+from shaper.control.closer import accepts_descriptors, bytes_without_descriptors
 
 # Chosen.
 MAX_MESSAGE_BYTES = 4 << 20  # of who may change things: Restore holds a configuration
@@ -50,8 +52,11 @@ class Owner(Protocol):
     def dropped(self, connection: Connection, reason: str) -> None:
         """Tell why a client is no longer served."""
 
+    def close_socket(self, sock: socket.socket, then: Callable[[], None]) -> None:
+        """Close a socket without delay for others, and call back."""
+
     def ended(self, connection: Connection) -> None:
-        """Let go of a connection."""
+        """Let go of a connection; its socket is closed."""
 
 
 class Answering(Protocol):
@@ -83,6 +88,8 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._is_stream = False
         self._is_waiting = False
+        self._is_open = True
+        self._may_get_descriptors = accepts_descriptors(sock)
         self._since = self._loop.time()
         sock.setblocking(False)
         with contextlib.suppress(OSError):
@@ -92,7 +99,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether it has not ended."""
-        return self._socket.fileno() >= 0
+        return self._is_open
 
     @property
     def is_streaming(self) -> bool:
@@ -120,6 +127,8 @@ class Connection:
 
     def expire(self, now: float) -> None:
         """Drop a client that has kept us waiting for too long."""
+        if not self._is_open:
+            return
         if self._unsent:
             if now - self._since >= UNREAD_SECONDS:
                 self.drop("does not read its answers")
@@ -137,7 +146,7 @@ class Connection:
             return
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
-        self._socket.close()
+        self._is_open = False
         self._unsent = memoryview(b"")
         self._received.clear()
         self._owner.has_unread(self, None)
@@ -145,7 +154,7 @@ class Connection:
             self._taken.set_result(None)
         if self._task is not None and self._is_stream:
             self._task.cancel()
-        self._owner.ended(self)
+        self._owner.close_socket(self._socket, lambda: self._owner.ended(self))
 
     def _listen(self) -> None:
         self._loop.add_reader(self._socket, self._on_readable)
@@ -182,7 +191,11 @@ class Connection:
 
     def _receive(self) -> bool:
         try:
-            received = self._socket.recv(_RECEIVE_BYTES)
+            size = self._readable_bytes()
+            if size is None:
+                self.drop("sent descriptors")
+                return False
+            received = self._socket.recv(size)
         except (BlockingIOError, InterruptedError):
             self._listen()
             return False
@@ -191,6 +204,12 @@ class Connection:
             return False
         self._received += received
         return True
+
+    def _readable_bytes(self) -> int | None:
+        """Return how many bytes to read; None where descriptors come with them."""
+        if not self._may_get_descriptors:
+            return _RECEIVE_BYTES
+        return bytes_without_descriptors(self._socket, _RECEIVE_BYTES)
 
     def _answer(self, message: bytes) -> None:
         if b"\0" not in self._received:

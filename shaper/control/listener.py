@@ -35,16 +35,28 @@ class Listener:
 
     Attributes:
         share: of a processor, what may be spent on those who connect here.
+        is_privileged: whether only those who may change things can connect.
 
     Raises Busy when another daemon answers there, and KernelRefused.
     """
 
     def __init__(self, path: Path, group: int | None = None) -> None:
         self.path = path
+        self.is_privileged = group is not None
         self.share = Share(_ACCEPTING_SHARE, _SAVED_NS)
         self._reserve: int | None = None
         self._socket = _bound(path, group)
         self.restore_reserve()
+
+    def let_in(self, group: int) -> None:
+        """Let members of another group connect. Raises KernelRefused."""
+        try:
+            _let_in(self.path, group)
+        except OSError as error:
+            raise KernelRefused(
+                f"cannot give {self.path} to group {group}: {error.strerror}",
+                error.errno or errno.EIO,
+            ) from error
 
     def fileno(self) -> int:
         """Return the descriptor, for the event loop."""
@@ -102,8 +114,7 @@ def _bound(path: Path, group: int | None) -> socket.socket:
             # Reading is open to everyone, as `ip link show` is; changing is checked by call.
             path.chmod(0o666)
         else:
-            os.chown(path, -1, group)
-            path.chmod(0o660)
+            _let_in(path, group)
     except OSError as error:
         listener.close()
         raise KernelRefused(
@@ -113,6 +124,11 @@ def _bound(path: Path, group: int | None) -> socket.socket:
     listener.setblocking(False)
     listener.listen(_BACKLOG)
     return listener
+
+
+def _let_in(path: Path, group: int) -> None:
+    os.chown(path, -1, group)
+    path.chmod(0o660)
 
 
 def _refuse_if_answered(path: Path) -> None:

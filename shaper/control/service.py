@@ -24,6 +24,7 @@ from asyncvarlink import VarlinkErrorReply
 from shaper.control import calls, interface
 from shaper.control.access import ROOT, Peer, gid_of, may_change, peer_of, uid_of
 from shaper.control.calls import Call, Calls, NotVarlink
+from shaper.control.closer import Closer
 from shaper.control.complaints import Complaints
 from shaper.control.connection import (
     MAX_MESSAGE_BYTES,
@@ -84,6 +85,7 @@ class Service:
         self._listeners: list[Listener] = []
         self._places: Places[Connection] = Places()
         self._pace = Pace()
+        self._closer = Closer()
         self._unread: Unread[Connection] = Unread()
         self._turns: Turns[Connection] = Turns()
         self._reading_share = Share(_READING_SHARE, _SAVED_NS)
@@ -99,11 +101,26 @@ class Service:
         """
         self._listeners.append(Listener(self.path))
         own = self.path.with_name(self.path.name + PRIVILEGED_SUFFIX)
-        gid = gid_of(self.group)
         try:
-            self._listeners.append(Listener(own, os.getegid() if gid is None else gid))
+            self._listeners.append(Listener(own, self._own_gid()))
         except ShaperError as error:
             _log.warning("no socket for those who may change things alone: %s", error)
+
+    def change_group(self, group: str) -> None:
+        """Let members of another group change things from now on, and no others."""
+        if group == self.group:
+            return
+        self.group = group
+        for listener in self._listeners:
+            if listener.is_privileged:
+                try:
+                    listener.let_in(self._own_gid())
+                except ShaperError as error:
+                    _log.warning("members of group %s use the common socket: %s", group, error)
+
+    def _own_gid(self) -> int:
+        gid = gid_of(self.group)
+        return os.getegid() if gid is None else gid
 
     def accept(self) -> None:
         """Answer calls from now on."""
@@ -134,6 +151,9 @@ class Service:
         is_paused = False
         try:
             for _ in range(_CLIENTS_A_ROUND):
+                if self._closer.is_crowded and not listener.is_privileged:
+                    is_paused = True
+                    break
                 sock = self._take(listener)
                 if sock is None:
                     break
@@ -167,7 +187,7 @@ class Service:
             return listener.take()
         sock = listener.take_with_reserve()
         if sock is not None and not peer_of(sock).is_root:
-            sock.close()
+            self._closer.close(sock)
             listener.restore_reserve()
             raise OSError(errno.EMFILE, "descriptors are short")
         return sock
@@ -175,19 +195,22 @@ class Service:
     def _admit(self, sock: socket.socket) -> None:
         try:
             if self._pace.is_too_often(uid_of(sock), asyncio.get_running_loop().time()):
-                sock.close()
+                self._closer.close(sock)
                 return
             peer = peer_of(sock)
         except OSError:
-            sock.close()
+            self._closer.close(sock)
             return
         if self._places.is_full_for(peer):
             victim = self._places.to_make_room_for(peer)
             if victim is None:
                 self._complain(peer.uid, "refused a client: too many are connected")
-                sock.close()
+                self._closer.close(sock)
                 return
             victim.drop("had to make room for another")
+            if self._places.is_full_for(peer) and not peer.is_root:  # it is still being closed
+                self._closer.close(sock)
+                return
         self._places.add(Connection(sock, peer, self))
         if self._look is None:
             self._look_later()
@@ -203,6 +226,10 @@ class Service:
         self._look = None
         if len(self._places):
             self._look_later()
+
+    def close_socket(self, sock: socket.socket, then: Callable[[], None]) -> None:
+        """Close a socket without delay for others, and call back."""
+        self._closer.close(sock, then)
 
     def ended(self, connection: Connection) -> None:
         """Let go of a connection."""

@@ -37,6 +37,8 @@ _NANOSECONDS = 1_000_000_000
 
 # Chosen.
 _PING_INTERVAL_NS = 5 * _NANOSECONDS  # where no service manager asks for another
+_EXTENSION_SECONDS = 20  # asked for anew after half of it, as long as the start or stop goes on
+_MOST_EXTENSIONS = 60  # ten minutes: whatever takes longer hangs
 _PING_AGAIN_SECONDS = 0.5  # a forwarder that was replaced answers by then
 
 _LAST_WORDS_SECONDS = 0.02  # for the refusals of calls that came too late
@@ -76,14 +78,17 @@ class Daemon:
             )
             service.listen()
             self._catch_signals(supervisor, commands, service)
+            patience = asyncio.get_running_loop().create_task(self._ask_for_patience())
             try:
                 await self._start(supervisor, store)
                 async with kept(supervisor) as keeper:
                     commands.inventory = keeper.inventory
                     keeper.start()
                     service.accept()
+                    patience.cancel()
                     with contextlib.closing(Glance()) as glance:
                         await self._serve(supervisor, self._observe(supervisor, commands, glance))
+                    patience = asyncio.get_running_loop().create_task(self._ask_for_patience())
                     await keeper.stop()
                     if supervisor.is_kept:
                         # Whether this is a restart the manager knows alone. If it is not, the
@@ -98,7 +103,14 @@ class Daemon:
                 await supervisor.abandon()
                 raise
             finally:
+                patience.cancel()
                 service.close()
+
+    async def _ask_for_patience(self) -> None:
+        """Have the service manager wait for a slow start or stop, but not for ever."""
+        for _ in range(_MOST_EXTENSIONS):
+            await asyncio.sleep(_EXTENSION_SECONDS / 2)
+            self._notifier.extend(_EXTENSION_SECONDS * 1_000_000)
 
     async def _start(self, supervisor: Supervisor, store: Store) -> None:
         saved = store.load()
@@ -177,7 +189,7 @@ class Daemon:
             _log.warning("%s", warning)
         if config.forwarders != self._config.forwarders:
             _log.warning("a new number of forwarders needs a restart")
-        service.group = config.group
+        service.change_group(config.group)
         self._config = replace(config, forwarders=self._config.forwarders)
         tell(Event(Kind.CONFIGURED), "configuration read again")
 

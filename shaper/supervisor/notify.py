@@ -34,6 +34,10 @@ class Notifier:
         """Say that the daemon is on its way out."""
         self._send("STOPPING=1")
 
+    def extend(self, microseconds: int) -> None:
+        """Ask for so much more time for a start or a stop that is under way, from now on."""
+        self._send(f"EXTEND_TIMEOUT_USEC={microseconds}")
+
     def watchdog(self) -> None:
         """Say that the daemon is alive; to be called every `watchdog_interval_ns`."""
         self._send("WATCHDOG=1")

@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -117,6 +118,22 @@ def test_a_member_of_the_group_may_change(pair: Pair, open_directory: Path) -> N
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert daemon.show(SHAPER)["link"] == MASTER
+
+
+def test_another_group_is_let_in_when_the_configuration_is_read_again(
+    pair: Pair, open_directory: Path
+) -> None:
+    """The socket of those who may change things is given to the new group, too."""
+    group = some_group()
+    config = open_directory / "shaper.toml"
+    config.write_text('group = "root"\n', encoding="utf-8")
+    with Shaperd(pair.host, "--config", str(config), directory=open_directory) as daemon:
+        own = daemon.socket.with_name(daemon.socket.name + ".admin")
+        assert (own.stat().st_gid, own.stat().st_mode & 0o777) == (0, 0o660)
+        config.write_text(f'group = "{group.gr_name}"\n', encoding="utf-8")
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda: own.stat().st_gid == group.gr_gid, "the socket of the new group")
+        assert own.stat().st_mode & 0o777 == 0o660
 
 
 def test_a_socket_that_may_not_be_opened_is_a_refusal(pair: Pair, daemon: Shaperd) -> None:

@@ -195,3 +195,18 @@ def test_a_state_directory_has_one_owner(tmp_path: Path) -> None:
         pass
     with sole_owner(directory):
         pass
+
+
+@instantly
+async def test_a_slow_start_asks_for_patience(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ten seconds for twenty more, until it is ready; no more is asked for after that."""
+    life.machine.kernel.gates["set_link"] = gate = asyncio.Event()
+    running = life.running()
+    entering = asyncio.ensure_future(running.__aenter__())
+    await asyncio.sleep(25)
+    assert life.told() == ["EXTEND_TIMEOUT_USEC=20000000"] * 2
+    gate.set()
+    await entering
+    await asyncio.sleep(60)
+    assert not any(each.startswith("EXTEND") for each in life.told())
+    await running.__aexit__(None, None, None)

@@ -34,12 +34,14 @@ def test_every_message_is_spelled_as_specified(manager: socket.socket, notifier:
     notifier.watchdog()
     notifier.reloading(123456)
     notifier.stopping()
-    assert [manager.recv(256) for _ in range(5)] == [
+    notifier.extend(20_000_000)
+    assert [manager.recv(256) for _ in range(6)] == [
         b"READY=1\nSTATUS=2 shapers",
         b"STATUS=1 shaper",
         b"WATCHDOG=1",
         b"RELOADING=1\nMONOTONIC_USEC=123456",
         b"STOPPING=1",
+        b"EXTEND_TIMEOUT_USEC=20000000",
     ]
 
 
