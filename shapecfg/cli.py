@@ -4,7 +4,7 @@ Options come before the verb and nothing is said on success, as with iproute2. T
 are understood as they were.
 
 It has to start in the time a shell script has: click, socket and json only, and what prints or
-completes is imported by whoever needs it.
+completes is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ cgroup GROUP  what a control group sends through MASTER: a path below the
               cgroup2 mount, or a unit (backup.service, user.slice)"""
 
 # What `set` takes: the parameter of the call, and how its value is read. To the daemon 0 is
-# the default, which is why nobody can type it as a value.
+# the default, so it cannot be typed as a value.
 _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
     "queue": ("queue", str),
     "limit": ("limit_packets", lambda text: 0 if text == "default" else parse_limit(text)),

@@ -205,7 +205,7 @@ class Client:
         """Connect where only those who may change things can, if we can: no crowd waits there."""
         try:
             own = f"{self.path}{_PRIVILEGED_SUFFIX}"
-            # One that somebody else put there is not the daemon's.
+            # One of another owner is not the daemon's.
             if os.stat(own).st_uid == os.stat(self.path).st_uid:
                 connection.connect(own)
                 return
@@ -214,7 +214,7 @@ class Client:
         connection.connect(self.path)
 
     def _refused(self, method: str, error: str, parameters: dict[str, Any]) -> NoReturn:
-        """Raise what the daemon's error means to who asked."""
+        """Raise what the daemon's error means to the caller."""
         if error.startswith(f"{INTERFACE}."):
             refusal: reply.Refusal = reply.fitted(parameters, reply.Refusal)
             status = EXIT_USAGE if error in _NOT_FOUND_ERRORS else EXIT_REFUSED

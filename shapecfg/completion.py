@@ -10,7 +10,7 @@ import os
 from shapecfg.client import CallError, Client
 from shaper.model import Capture, Queue
 
-# Chosen: a key was pressed and somebody is looking at the cursor.
+# Chosen: a key was pressed, and the user waits.
 TIMEOUT_SECONDS = 0.3
 
 _DEVICES = "/sys/class/net"

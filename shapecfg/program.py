@@ -71,7 +71,7 @@ class Program(click.Group):
 
 
 class TakesNumbers(click.Command):
-    """Reads "-5" as a bad value of its argument instead of as an option nobody knows."""
+    """Reads "-5" as a bad value of its argument instead of as an unknown option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """End the options in front of the first negative number."""

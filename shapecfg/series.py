@@ -1,6 +1,6 @@
 """What happened to shapers from one look to the next: rates and drops a second. Pure.
 
-The daemon tells sums that only grow; whoever watches differences them. Sums that shrank begin
+The daemon tells sums that only grow; the reader differences them. Sums that shrank begin
 anew: the shaper was removed and made again, and a rate of that moment would be nonsense.
 """
 

@@ -19,7 +19,7 @@ FAST_HZ = 2000
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
 ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add ... altname)
 
-# Kinds of devices that receive what their ports do, and whose neighbours are those of the ports.
+# Kinds of devices that receive what their ports do, and have the neighbours of their ports.
 AGGREGATES = frozenset({"bridge", "bond", "team"})
 
 # Chosen.
@@ -108,7 +108,7 @@ class Spec:
     """What a shaper should be: the part that survives a restart.
 
     Attributes:
-        master: the device it is attached to, as somebody named it.
+        master: the device it is attached to, by the name that `attach` was given.
         master_now: what that device was last called, where that is another name.
     """
 

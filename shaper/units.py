@@ -76,7 +76,7 @@ _SIZE_EXAMPLE = "1514, 1514b or 10kb"
 
 
 class ParsedRate(NamedTuple):
-    """A rate in bits per second, and what to tell whoever may have meant another."""
+    """A rate in bits per second, and a warning where another may have been meant."""
 
     rate_bits: int
     warning: str | None

@@ -1,6 +1,6 @@
 """A message in, answers out: what varlink is, which method is meant, and how it is answered.
 
-A message is whatever somebody sent. It becomes a `Call`, an error to be answered with, or
+A message is whatever a client sent. It becomes a `Call`, an error to be answered with, or
 `NotVarlink`; nothing else can come of it. The types and their conversion are asyncvarlink's.
 """
 
@@ -34,7 +34,7 @@ _WORD_CHARACTERS = 64  # chosen: of each parameter that is logged
 
 
 class NotVarlink(Exception):
-    """A message that is none: whoever sent it speaks something else."""
+    """A message that is none: its sender speaks another protocol."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Call:
 
     @property
     def is_reading(self) -> bool:
-        """Whether everybody may make it."""
+        """Whether every user may make it."""
         own, _, _ = self.name.rpartition(".")
         return self.name in interface.READING_METHODS or own == interface.READING_INTERFACE
 

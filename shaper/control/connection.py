@@ -26,8 +26,8 @@ from shaper.control.access import Peer
 from shaper.control.closer import accepts_descriptors, bytes_without_descriptors
 
 # Chosen.
-MAX_MESSAGE_BYTES = 4 << 20  # of who may change things: Restore holds a configuration
-MAX_READING_BYTES = 4096  # of who may only look
+MAX_MESSAGE_BYTES = 4 << 20  # of clients that may change things: Restore holds a configuration
+MAX_READING_BYTES = 4096  # of clients that may only look
 SILENCE_SECONDS = 30.0  # a client that asks nothing for so long may connect again
 UNREAD_SECONDS = 5.0  # what waits for longer is not going to be read
 _RECEIVE_BYTES = 4096
@@ -73,7 +73,7 @@ class Connection:
 
     Args:
         sock: its socket.
-        peer: who it is.
+        peer: its credentials.
         owner: whom it belongs to.
     """
 

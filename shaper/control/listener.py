@@ -1,9 +1,10 @@
 """The listening socket: bound, and emptied fast enough that root is never kept waiting in it.
 
-The kernel hands connections over in the order in which they came, so whoever floods the backlog
-stands in front of root. Taking one costs some 20 us, so many are taken at a time, and those that
-have no place are closed at once. That is not enough where several processes do nothing but connect
-(root then waited 0.3 s), so those who may change things have a socket of their own beside it.
+The kernel hands connections over in the order in which they came, so a client that floods the
+backlog stands in front of root. Taking one costs some 20 us, so many are taken at a time, and
+those that have no place are closed at once. That is not enough where several processes do nothing
+but connect (root then waited 0.3 s), so those who may change things have a socket of their own
+beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from shaper.control.turns import Share
 from shaper.errors import Busy, KernelRefused
 
 # Chosen.
-_BACKLOG = 128  # what stands in front of root; who blocks in connect(2) waits behind it
+_BACKLOG = 128  # what stands in front of root; connect(2) blocks behind it
 _ACCEPTING_SHARE = 0.25  # of a processor, for letting clients in and turning them away
 _SAVED_NS = 4_000_000
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
@@ -137,7 +138,7 @@ def _refuse_if_answered(path: Path) -> None:
         try:
             probe.connect(str(path))
         except BlockingIOError:
-            pass  # somebody listens there, and has a crowd waiting
+            pass  # a daemon listens there, with a full backlog
         except OSError:
             return
     raise Busy(f"another shaperd answers on {path} (stop it, or choose another --socket)")

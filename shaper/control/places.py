@@ -61,13 +61,13 @@ class Places(Generic[C]):
             self._of.pop(client.peer.uid, None)
 
     def is_full_for(self, peer: Peer) -> bool:
-        """Whether somebody has to make room first; never for root."""
+        """Whether a client has to make room first; never for root."""
         if peer.is_root:
             return False
         return self._has_all(peer) or self._others() >= MAX_PLACES
 
     def to_make_room_for(self, peer: Peer) -> C | None:
-        """Return who is to go for a newcomer; None if nobody is."""
+        """Return the client to drop for a newcomer, or None."""
         if self._has_all(peer):
             return _most_silent(self._of[peer.uid])
         crowd = self.largest_crowd()

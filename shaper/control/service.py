@@ -1,4 +1,4 @@
-"""The control socket: knows who asks, takes calls in turn, and drops whoever misbehaves.
+"""The control socket: identifies clients, takes calls in turn, and drops misbehaving clients.
 
 What a client without rights can do is bounded: the places it has (`places.py`), the message and
 the answer it makes us hold (`connection.py`), the time it makes us spend (`turns.py`: a quarter of
@@ -49,7 +49,7 @@ MAX_STREAMS_OF_ONE = 16  # of one user other than root
 _TURNS_A_ROUND = 16  # then the event loop looks at everything else
 _CLIENTS_A_ROUND = 64
 _SHARED_SECONDS = 0.2  # how old an answer may be that several callers are given
-_LOOK_SECONDS = 1.0  # how often somebody is looked for who keeps us waiting
+_LOOK_SECONDS = 1.0  # how often clients that keep us waiting are looked for
 _PAUSE_SECONDS = 0.1  # after a client could not be accepted
 
 _log = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ class Service:
         self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._expire)
 
     def _expire(self) -> None:
-        """Drop who keeps us waiting."""
+        """Drop clients that keep us waiting."""
         now = asyncio.get_running_loop().time()
         for connection in self._places:
             connection.expire(now)
@@ -241,7 +241,7 @@ class Service:
         self._complain(connection.peer.uid, f"dropped a client: it {reason}")
 
     def has_unread(self, connection: Connection, answer: bytes | None) -> None:
-        """Note what waits to be read; where that is too much, who has waited longest goes."""
+        """Note what waits to be read; where that is too much, drop the most patient client."""
         if answer is None:
             self._unread.remove(connection)
         elif not connection.peer.is_root:

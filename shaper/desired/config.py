@@ -186,7 +186,7 @@ def _first(start: int, end: int) -> list[Spec]:
 def with_hz(spec: Spec, hz: int) -> Spec:
     """Return a shaper with the daemon's HZ, unless it has one of its own.
 
-    So the daemon's HZ reaches every shaper for which none was set, whoever made it and when.
+    So the daemon's HZ reaches every shaper for which none was set, however it was made.
     """
     options = spec.options
     if options.has_own_hz or options.hz == hz:

@@ -1,4 +1,4 @@
-"""Files that somebody else may have put there, in any shape: read and replaced without harm.
+"""Files that may be there in any shape: read and replaced without harm.
 
 Reading never waits (a FIFO), never opens a device, and takes in no more than a bounded amount.
 Replacing is whole or not at all, follows no symbolic link in the directory, and gives modes that

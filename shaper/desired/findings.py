@@ -84,7 +84,7 @@ class Facts:
         ipv6_mtu: of the shaper; None without IPv6.
         master_ipv6_mtu: of the master.
         reverse_path_rules: firewall rules that look up the way back, as `TABLE CHAIN`.
-        is_ring: frames that the shaper sent came back to it a short while ago.
+        is_loop: frames that the shaper sent came back to it a short while ago.
     """
 
     ifname: str
@@ -102,7 +102,7 @@ class Facts:
     master_ipv6_mtu: int | None = None
     receiving: Receiving = field(default_factory=Receiving)
     reverse_path_rules: tuple[str, ...] = ()
-    is_ring: bool = False
+    is_loop: bool = False
 
 
 def examine(facts: Facts) -> list[Finding]:
@@ -256,8 +256,8 @@ def _ipv6_mtu(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _ring(facts: Facts) -> Iterator[Finding]:
-    if facts.master is not None and facts.is_ring:
+def _loop(facts: Facts) -> Iterator[Finding]:
+    if facts.master is not None and facts.is_loop:
         master = facts.master.ifname
         yield Finding(
             "loop",
@@ -279,7 +279,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _upper_device,
     _master_hands_on,
     _ipv6_mtu,
-    _ring,
+    _loop,
 )
 
 

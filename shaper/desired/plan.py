@@ -54,7 +54,7 @@ _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
 _LATENESS_SECONDS = Fraction(20, 1000)
 _MIN_OFFLOAD_FRAMES = 2  # an offload frame of fewer saves nothing
 _OFFLOAD_FRAMES_A_JIFFY = 2
-_IDLE_JIFFIES = Fraction(1, 4)  # how exactly departures are timed, so nobody can tell it from none
+_IDLE_JIFFIES = Fraction(1, 4)  # how exactly departures are timed, so it cannot be told from none
 # Microseconds: jiffies say when the forwarder wakes up, but what a rate has earned by then and how
 # long a frame has waited is counted finer. The classic queue counts in jiffies, as in 1996.
 _TICKS_PER_SECOND = 1_000_000

@@ -18,7 +18,7 @@ _CELLS = (_MAX_BITS - _SHIFT + 1) * _OCTAVE_CELLS
 
 
 class DelayHistogram:
-    """Sojourns in ticks, counted by who sees them: a call would cost a frame as much again.
+    """Sojourns in ticks, counted by the caller: a call would cost a frame as much again.
 
     Attributes:
         cells: the counts of the current second. One is added to that of the sojourn itself if it

@@ -7,7 +7,7 @@ The law, after RFC 8290:
    for in the turns that follow: so flows that have work share the rate in bytes, not in frames.
 3. A flow that comes with its first frame is new, and new flows go before old ones. One whose
    quantum is used up is old. One that is empty gets a place among the old, and is forgotten when
-   its turn there comes: so nobody gains by pausing.
+   its turn there comes: so no flow gains by pausing.
 4. Until that turn, a flow that was empty goes before the old ones again, as long as it has not
    used up its first quantum. So what sends less than a quantum in a round, a call or a ping, never
    waits behind what sends more, however long a round takes. This is not in RFC 8290, where such a
@@ -18,7 +18,7 @@ The law, after RFC 8290:
    Where a batch comes in, that is seen to once it is in.
 
 The quantum is the largest frame that may pass whole. For offload frames that is about half a jiffy
-of the rate, so nobody's turn is longer than that by more than one frame, and after one turn all
+of the rate, so no turn is longer than that by more than one frame, and after one turn all
 have something to spend again: a frame costs the same work however many flows there are. A frame
 too large for the rate is cut into its segments, as fifo does.
 
@@ -149,7 +149,7 @@ class FqCodel:
             self._end_round()
 
     def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
-        """Hand out frames, each of the flow whose turn it is."""
+        """Hand out frames, each of the flow that has the turn."""
         leaving: list[Frame] = []
         delays = self._delays
         if now >= delays.turns_at:
@@ -219,7 +219,7 @@ class FqCodel:
         self._new.append(flow)
 
     def _next_flow(self) -> Flow:
-        """Return the flow whose turn it is; something must wait (RFC 8290, 4.2)."""
+        """Return the flow that has the turn; something must wait (RFC 8290, 4.2)."""
         new, old = self._new, self._old
         while True:
             if new:

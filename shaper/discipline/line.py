@@ -96,7 +96,7 @@ class Line:
         return ahead
 
     def leave(self, now_ns: int) -> list[Frame]:
-        """Return the frames whose time has come, in order."""
+        """Return the frames that are due, in order."""
         left = []
         under_way = self._under_way
         while under_way and under_way[0][0] <= now_ns:

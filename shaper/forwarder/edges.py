@@ -17,7 +17,7 @@ from shaper.packet.checksum import complete
 from shaper.packet.frame import VNET_HEADER_BYTES, parse, strip_link_header
 from shaper.packet.segment import split
 
-_MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end if somebody floods it
+_MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end under a flood
 _ETHERNET_HEADER_BYTES = 14
 _SOCKADDR_LL = struct.Struct("=HHiHBB8s")  # include/uapi/linux/if_packet.h; the protocol is htons
 

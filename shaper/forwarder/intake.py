@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import MAX_BATCH, Batch, Measure, Sink, Source
-from shaper.forwarder.ring import RingWatch
 from shaper.forwarder.stats import Tally
+from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.model import Settings
 from shaper.packet.frame import Frame, is_excessive, measure, parse_all
 
@@ -47,7 +47,7 @@ class Intake:
         self.unit_bytes = _FULL_FRAME_BYTES
         self._frame_packets = 1  # the most segments a frame may have
         self._tally = tally
-        self.watch: RingWatch | None = None
+        self.watch: LoopWatch | None = None
 
     def configure(self, settings: Settings) -> None:
         """Follow the largest frame that may come."""
@@ -105,7 +105,7 @@ class Intake:
         """Return the frames of a batch that may leave, and how many others there were."""
         return parse_all(batch, self.removed_bytes, keeps_neighbours=self.keeps_neighbours)
 
-    def drop_returning(self, watch: RingWatch, batch: list[bytes]) -> list[bytes]:
+    def drop_returning(self, watch: LoopWatch, batch: list[bytes]) -> list[bytes]:
         """Return a batch without the frames that came back from the master, which are counted."""
         kept = [data for data in batch if not watch.is_returning(data)]
         if len(kept) < len(batch):

@@ -138,7 +138,7 @@ class Loop:
             self._obey(now_ns)
 
     def _run_due(self, now_ns: int) -> None:
-        """Run each path whose deadline has come, once: what is due again waits a round."""
+        """Run each path that is due, once: what is due again waits a round."""
         due = []
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now_ns:
@@ -265,7 +265,7 @@ class Loop:
                 self._change(order, descriptor, now_ns)
 
     def _open(self, slot: int, descriptor: int) -> None:
-        """Start a path, in the place of one whose TAP has been opened anew."""
+        """Start a path, replacing the one on the TAP that was opened before."""
         assert self._board is not None
         os.set_blocking(descriptor, False)
         if slot in self._paths:

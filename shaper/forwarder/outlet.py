@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import Outcome, Sink
-from shaper.forwarder.ring import RingWatch
 from shaper.forwarder.stats import Tally
+from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.packet.frame import Frame
 
 
@@ -28,7 +28,7 @@ class Outlet:
         self.pending: list[Frame] = []
         self.stopped_by = Outcome.SENT
         self.run_bytes = 0
-        self.watch: RingWatch | None = None
+        self.watch: LoopWatch | None = None
         self._tally = tally
 
     def bind(self, sink: Sink | None) -> None:

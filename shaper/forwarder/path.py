@@ -24,9 +24,9 @@ from shaper.forwarder.fast_path import FastPath
 from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
 from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
-from shaper.forwarder.ring import RingWatch
 from shaper.forwarder.states import PathEvent, PathState, follow
 from shaper.forwarder.stats import Tally
+from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.model import Settings
 
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
@@ -66,7 +66,7 @@ class Path:
         self._tally = Tally(row)
         self._intake = Intake(source, self._tally)
         self._outlet = Outlet(self._tally)
-        self.watch: RingWatch | None = None
+        self.watch: LoopWatch | None = None
         self._fast_path = FastPath(self._intake, self._outlet)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
@@ -138,7 +138,7 @@ class Path:
 
     def bind(self, sink: Sink | None, *, is_tunnel: bool = False) -> None:
         """Send to another master from now on; None: hold what waits."""
-        self.watch = RingWatch() if is_tunnel else None
+        self.watch = LoopWatch() if is_tunnel else None
         self._intake.watch = self._outlet.watch = self.watch
         self._outlet.bind(sink)
         self._intake.bind(sink)

@@ -42,7 +42,7 @@ class Headers:
     """The headers of `size` messages to a connected or bound socket.
 
     Attributes:
-        addresses: where each message lies; whoever sets one keeps the memory alive.
+        addresses: where each message lies; the caller keeps the memory alive.
         lengths: how many bytes each has.
     """
 

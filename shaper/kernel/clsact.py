@@ -38,14 +38,14 @@ _ETH_P_ALL = 0x0003
 
 # Chosen.
 _HANDLE = 0x5A << 24  # with the shaper's index: no filter of others has it by chance
-FIRST_PRIORITY = 32  # the least is served first, and those who do not choose get 49152
+FIRST_PRIORITY = 32  # the least is served first; without a choice it is 49152
 _LAST_PRIORITY = 64
 
 
 class Filter:
     """A program on a device, by a filter; `close` removes it.
 
-    Raises OSError, or Busy where somebody else's `ingress` leaves no place for it.
+    Raises OSError, or Busy where a foreign `ingress` leaves no place for it.
 
     Args:
         wire: where requests go.
@@ -84,7 +84,7 @@ class Filter:
         raise Busy(f"the filters of device {ifindex} leave no priority for one of ours")
 
     def close(self) -> None:
-        """Remove the filter, and `clsact` if nobody uses it; ignore a device that is gone."""
+        """Remove the filter, and `clsact` if it is unused; ignore a device that is gone."""
         try:
             self._wire.ask(RTM_DELTFILTER, _NLM_F_ACK, self._message())
             if not any(_filters(self._wire, self._ifindex, hook) for hook in Hook):

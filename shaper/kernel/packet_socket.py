@@ -36,7 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def open_packet_socket(
     ifname: str, framing: Framing = Framing.ETHERNET, ifindex: int | None = None
 ) -> socket.socket:
-    """Return a socket whose frames leave through one device, and through no other ever.
+    """Return a socket that sends through one device, and through no other ever.
 
     It is bound by index, as another device may get the name at any moment, and it is looked at
     afterwards whether that index still bears the name, as an index may be given away too.

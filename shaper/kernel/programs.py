@@ -155,7 +155,7 @@ def reinject(shaper: int, master: int, sockets: int, mark: int) -> Program:
 
     Args:
         shaper: the index of the shaper.
-        master: the index of the device whose frames these are.
+        master: the index of the device that the frames belong to.
         sockets: the descriptor of the map from cookies to indices.
         mark: what `ingress` knows them by.
     """

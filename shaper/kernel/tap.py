@@ -127,7 +127,7 @@ class Tap:
 
     def remove(self) -> None:
         """Remove the device and its addresses and routes; it goes with the last descriptor."""
-        with contextlib.suppress(KernelRefused):  # EBADFD: somebody else has removed it already
+        with contextlib.suppress(KernelRefused):  # EBADFD: it was removed already
             self._set(_TUNSETPERSIST, 0)
         self.close()
 

@@ -82,7 +82,7 @@ class Wire:
                 self._grow()
                 return None
             for kind, answer_flags, serial, start, end in split_with_flags(data):
-                if serial != self._serial:  # of a request whose answer was not waited for
+                if serial != self._serial:  # of a request that was given up
                     continue
                 is_complete &= not answer_flags & _NLM_F_DUMP_INTR
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):

@@ -1,4 +1,4 @@
-"""The checksum of a frame whose sender left it to the hardware, filled in; and one bit flipped.
+"""The checksum of a frame that its sender left to the hardware, filled in; and one bit flipped.
 
 References: RFC 1071 (the sum); virtio 1.2, 5.1.6.2 (what the header asks the driver to fill in).
 """
@@ -13,7 +13,7 @@ _UDP_OFFSET = 6  # of the checksum in its header; TCP has it elsewhere
 
 
 def complete(data: bytes) -> bytes:
-    """Return a frame whose transport checksum is there, as the NIC would have written it.
+    """Return a frame with its transport checksum, as the NIC would have written it.
 
     Args:
         data: a virtio_net_hdr and a frame that is no offload frame.

@@ -92,7 +92,7 @@ def identify(data: bytes) -> bytes:
 def shared_index(identity: bytes, key: bytes, count: int) -> int:
     """Return which of `count` shared places a flow has when there is none of its own for it.
 
-    Which flows meet there depends on `key`, up to 64 random bytes, so that nobody can choose
+    Which flows meet there depends on `key`, up to 64 random bytes, so that no sender can choose
     traffic to meet that of others (RFC 8290, 8).
     """
     digest = blake2b(identity, digest_size=8, key=key).digest()

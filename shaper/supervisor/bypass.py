@@ -75,7 +75,7 @@ class Bypasses:
         self._name_of = name_of
         self._shapers = shapers
         self._ways: dict[int, Way] = {}
-        self._queue: deque[int] = deque()  # whose turn is next
+        self._queue: deque[int] = deque()  # indices of shapers, the next one first
         self._suspects: set[int] = set()
         self._lists_at_ns = 0  # when routes may be listed again
 

@@ -20,10 +20,10 @@ async def change(
     the others are wanted as before, which is made true as after an event.
 
     Args:
-        supervisor: whose lock is held.
+        supervisor: its lock is held.
         specs: what shapers should be.
         without: shapers to remove, once all else is done.
-        may_wait: a new one whose name a foreign device bears waits for it.
+        may_wait: a new one waits for its name while a foreign device bears it.
     """
     async with AsyncExitStack() as undoing:
         undoing.callback(supervisor.save)  # `reconcile` saves as well, where a device is gone

@@ -52,7 +52,7 @@ class Commands:
     """Answers calls. Every method may raise errors.ShaperError, and has then changed nothing.
 
     Args:
-        supervisor: who makes it true.
+        supervisor: applies what is wanted.
         hz: jiffies per second of a new shaper.
 
     Attributes:

@@ -50,7 +50,7 @@ class Device:
         ifindex: the TAP's index.
         slot: its row on the board, by which the forwarder knows it.
         netlink: where requests go.
-        neighbours: who resolves its neighbours.
+        neighbours: resolves its neighbours.
         sockets: where its master's socket is lent.
         intake: what is taken to it from a device.
     """
@@ -79,7 +79,7 @@ class Device:
         self.master_name: str | None = None
         self.plan: Plan | None = None
         self._done: Plan | None = None  # the plan, once all of it is true
-        self._mtu: int | None = None  # what we set last; somebody else may have set another since
+        self._mtu: int | None = None  # what we set last; it may have been changed since
         # Lengths of the ring that events still under way may show, and that we are about to set.
         self._outdated_ring_frames: set[int] = set()
         self.intake = intake

@@ -19,7 +19,7 @@ from shaper.model import Capture, Link
 from shaper.supervisor.device import Device
 
 # Chosen.
-_RING_SECONDS = 60.0  # a ring is told of for so long after frames came back last
+_LOOP_SECONDS = 60.0  # a loop is told of for so long after frames came back last
 _RULES_SECONDS = 10.0  # a set of firewall rules is taken to be the same for so long
 
 
@@ -36,7 +36,7 @@ class Inspector:
         self._addresses = addresses
         self._shared: dict[int, frozenset[str]] = {}  # addresses that a master had as well
         self._told: dict[int, set[str]] = {}  # by the shaper's index, ids
-        self._rings: dict[int, float] = {}  # by the shaper's index, until when to tell of it
+        self._loops: dict[int, float] = {}  # by the shaper's index, until when to tell of it
         self._rules: tuple[str, ...] = ()
         self._rules_until = 0.0
 
@@ -63,13 +63,13 @@ class Inspector:
         """Forget a shaper that is gone."""
         self._shared.pop(ifindex, None)
         self._told.pop(ifindex, None)
-        self._rings.pop(ifindex, None)
+        self._loops.pop(ifindex, None)
 
-    def note_ring(self, device: Device) -> None:
+    def note_loop(self, device: Device) -> None:
         """Take note that frames of a shaper came back to it; the log tells of it once a minute."""
         now = time.monotonic()
-        is_news = now >= self._rings.get(device.ifindex, 0)
-        self._rings[device.ifindex] = now + _RING_SECONDS
+        is_news = now >= self._loops.get(device.ifindex, 0)
+        self._loops[device.ifindex] = now + _LOOP_SECONDS
         if is_news:
             self._told.get(device.ifindex, set()).discard("loop")
             self._tell(device)
@@ -111,7 +111,7 @@ class Inspector:
             master_ipv6_mtu=settings.ipv6_mtu(master.ifname) if master is not None else None,
             receiving=_receiving(receiver, settings),
             reverse_path_rules=rules,
-            is_ring=time.monotonic() < self._rings.get(device.ifindex, 0),
+            is_loop=time.monotonic() < self._loops.get(device.ifindex, 0),
         )
 
     def _name(self, ifindex: int | None) -> str | None:

@@ -66,7 +66,7 @@ class Keepsakes:
         return self._found.pop(name, None)
 
     def give_up_the_rest(self) -> None:
-        """Let go of what nobody has taken."""
+        """Close what no shaper has taken."""
         for name, descriptor in self._found.items():
             self.drop(name)
             with contextlib.suppress(OSError):

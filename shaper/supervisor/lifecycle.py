@@ -114,7 +114,7 @@ class Daemon:
 
     async def _start(self, supervisor: Supervisor, store: Store) -> None:
         saved = store.load()
-        # The state directory is ours alone, so whoever still holds one of these has no daemon.
+        # The state directory is ours alone: a process that still holds one of these has no daemon.
         inherited = {spec.ifname for spec in saved}
         await supervisor.start(initial_specs(self._config, saved), inherited)
 

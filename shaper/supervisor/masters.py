@@ -1,13 +1,13 @@
 """The master of each shaper: which device it is now, and whether frames may go to it.
 
-Two things are kept of a master: what it was called when somebody asked for it, and which device
+Two things are kept of a master: what `attach` called it, and which device
 that is now, by index and by name. The law:
 
 - The device is followed by its index for as long as it exists, whatever it is renamed to.
 - When there is none, the device that bears the name asked for, or has it as an altname, becomes
   the master; and if none does, the one that bears the name which the master had last.
 - A device that came by the name and loses it within seconds was in transit (udev renames what the
-  kernel has just named) and is let go. One that somebody attached to is not.
+  kernel has just named) and is let go. One that was attached to by command is not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Masters:
         if master.ifindex == device.ifindex:
             return f"{device.spec.ifname} cannot be its own master"
         if would_loop(device.ifindex, master.ifindex, self._below):
-            return f"{master.ifname} leads back to {device.spec.ifname}: that would be a ring"
+            return f"{master.ifname} leads back to {device.spec.ifname}: that would create a loop"
         return unusable_reason(master)
 
     def find_usable(self, device: Device) -> tuple[Link | None, str | None]:

@@ -5,7 +5,7 @@ differs is added or removed. Any change of addresses, routes and rules in the ke
 look, and so does any change of a shaper; a look at nothing new changes nothing. Whatever is put
 into the kernel bears our protocol, and what does not bear it is never removed.
 
-Somebody who removes what is declared finds it restored; the log says so, once a minute for each
+What is declared is restored when it is removed; the log says so, once a minute for each
 thing at most.
 """
 

@@ -86,7 +86,7 @@ class Observer:
     """Looks at the shapers of a supervisor.
 
     Args:
-        supervisor: whose they are.
+        supervisor: the owner of the shapers.
         rows: returns the first rows of the board, as they are.
         bypasses: finds what passes by.
         on_change: is told of alarms that begin and end.

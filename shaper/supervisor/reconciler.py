@@ -1,4 +1,4 @@
-"""The supervisor: the shapers that exist, what each should be, and who forwards it.
+"""The supervisor: the shapers that exist, what each should be, and which forwarder it has.
 
 It never sees a frame. Commands and netlink events both end in `reconcile`: a plan is made from
 what is wanted and what is seen, and carried out. `lock` keeps commands and events apart: whoever
@@ -57,7 +57,7 @@ class Supervisor:
     Attributes:
         devices: every shaper that has a device here, by its name.
         absent: those that have none, by name.
-        lock: held by whoever changes one.
+        lock: hold it to modify a shaper.
         links: all network devices.
         masters: which of them each shaper is bound to.
         is_kept: devices outlive this daemon, until the service is stopped.
@@ -155,7 +155,7 @@ class Supervisor:
     async def abandon(self) -> None:
         """Leave the devices as a crash would: closed, with their routes, to be adopted later.
 
-        Those that a failed start made are removed: nobody can have routes over them yet.
+        Those that a failed start made are removed: no route can lead over them yet.
         """
         async with self._ending(is_removed=False):
             for device in tuple(self.devices.values()):
@@ -196,7 +196,7 @@ class Supervisor:
     async def create(self, spec: Spec, release: float = 0) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind.
 
-        `release`: until when, in the event loop's time, whoever holds it may let go of it.
+        `release`: until when, in the event loop's time, another process may still hold it.
         """
         if (reason := await self.foreign_reason(spec.ifname)) is not None:
             raise Busy(f"{reason} (choose another name)")
@@ -224,7 +224,7 @@ class Supervisor:
         return device
 
     async def discard(self, device: Device) -> None:
-        """Undo `create`, unless somebody else has removed the device and it is forgotten."""
+        """Undo `create`, unless the device was removed meanwhile and is forgotten."""
         if self._by_index.get(device.ifindex) is not device:
             return
         await (device.abandon() if device.was_adopted else device.remove())
@@ -268,7 +268,7 @@ class Supervisor:
         self.on_reconciled()
 
     async def _lose(self, device: Device) -> None:
-        """Part with a shaper whose device is not here any more.
+        """Release a shaper after its device has left.
 
         Deleting it (`ip link del`) is a wish, and its setting goes too. Moving it to another
         namespace is none: it is waited for.
@@ -370,7 +370,7 @@ class Supervisor:
         if device is None:
             return
         if isinstance(event, messages.RingFound):
-            self.inspector.note_ring(device)
+            self.inspector.note_loop(device)
             return
         self._watcher.mark(device.ifindex)
         self._faults.tell(device, event, asyncio.get_running_loop().time())
@@ -384,7 +384,7 @@ class Supervisor:
         return self._pool.board.read(device.slot)
 
     def forget(self, device: Device) -> None:
-        """Strike a shaper off whose device is gone."""
+        """Delete a shaper after its device was removed."""
         del self.devices[device.spec.ifname], self._by_index[device.ifindex]
         self._faults.forget(device)
         self._pool.free_slot(device.slot)

@@ -103,7 +103,7 @@ class MasterSockets:
         self._closers.shutdown()
 
     def _open(self, key: Hashable, master: str, master_index: int, framing: Framing) -> _Shared:
-        """Open a socket in the place of one whose device is gone, users included."""
+        """Replace a socket after its device has gone, for all its users."""
         opened = _Shared(self._opener(master, framing, master_index))
         if not self._is_bound_to(opened.socket, master_index):
             self._close(opened.socket)

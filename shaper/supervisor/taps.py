@@ -1,4 +1,4 @@
-"""TAPs: made, adopted once whoever held them has let go, and kept over a restart."""
+"""TAPs: created, adopted once their last holder has closed them, and kept over a restart."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Taps:
 
         Args:
             ifname: the device.
-            release: until when, in the event loop's time, whoever holds it may let go of it.
+            release: until when, in the event loop's time, another process may still hold it.
         """
         kept = self._kept.pop(ifname, None)
         if kept is not None:
@@ -68,7 +68,7 @@ class Taps:
             tap.persist(is_on=False)
 
     def forget(self, ifindex: int) -> None:
-        """Have one kept no more, whose device is gone or is to go."""
+        """Stop keeping the TAP of a device that is gone or is to go."""
         self._keepsakes.drop(f"{_KEPT}{ifindex}")
 
 

@@ -43,7 +43,7 @@ class MemoryBatch:
 
 
 class MemorySource:
-    """A TAP whose frames are put in by a test."""
+    """A TAP that a test puts frames into."""
 
     def __init__(self) -> None:
         self.frames: deque[bytes] = deque()

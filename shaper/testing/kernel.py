@@ -114,14 +114,14 @@ class MemoryNetlink(Netlink):
         return self._monitors[-1]
 
     def tell(self, message: MemoryMessage) -> None:
-        """Let everybody hear of an event, later."""
+        """Send an event to every subscriber, later."""
         for monitor in self._monitors:
             if not monitor.is_closed:
                 monitor.unheard.append(message)
                 asyncio.get_running_loop().call_soon(monitor.hear)
 
     def overflow(self) -> None:
-        """Let everybody hear that events were lost."""
+        """Tell every subscriber that events were lost."""
         for monitor in self._monitors:
             monitor.on_overflow()
 
@@ -361,7 +361,7 @@ class MemoryTap(Tap):
         kernel.tap_marks[self.ifindex] = tap_attribute()
 
     def fileno(self) -> int:
-        """Return a number that nobody is to read from."""
+        """Return a number that is never to be read from."""
         return -1
 
     def name(self) -> str | None:
@@ -385,7 +385,7 @@ class MemoryTap(Tap):
         self.has_offload, self.leaves_checksums = is_on, leaves_checksums
 
     def remove(self) -> None:
-        """Remove the device, unless somebody else has."""
+        """Remove the device, unless it is removed already."""
         self.close()
         self._kernel.elsewhere.pop(self.ifindex, None)
         if self.ifindex in self._kernel.devices:

@@ -86,16 +86,16 @@ async def test_a_shaper_is_not_its_own_master(machine: Machine) -> None:
 
 
 @instantly
-async def test_a_ring_is_refused(machine: Machine) -> None:
+async def test_a_loop_is_refused(machine: Machine) -> None:
     """Neither through another shaper nor through a bridge may frames lead back."""
     async with machine.running(DETACHED, replace(DETACHED, ifname="shaper1")) as commands:
         await commands.attach("shaper1", "shaper0")
-        with pytest.raises(InvalidValue, match="ring"):
+        with pytest.raises(InvalidValue, match="loop"):
             await commands.attach("shaper0", "shaper1")
         machine.kernel.put(replace(ETH1, ifindex=20, ifname="br0"))
         machine.change_link(machine.kernel.index_of("shaper0"), upper=20)
         await settle()
-        with pytest.raises(InvalidValue, match="ring"):
+        with pytest.raises(InvalidValue, match="loop"):
             await commands.attach("shaper0", "br0")
         assert machine.spec() == DETACHED
 

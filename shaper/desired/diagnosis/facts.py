@@ -1,6 +1,6 @@
 """What `shapecfg doctor` knows of a shaper and its surroundings when the checks begin.
 
-Gathered elsewhere and complete: a check asks nobody anything. What could not be seen is None, and
+Gathered elsewhere and complete: a check asks for nothing. What could not be seen is None, and
 no check takes that for a fault.
 """
 

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from shaper.desired.diagnosis.facts import Case, Packet, Route
 from shaper.network import IpAddress, IpNetwork, Rule, RuleAction
 
-# Some addresses of nobody, for routes to (half) the Internet: RFC 5737, 6598, 3849, 4193.
+# Some unassigned addresses, for routes to (half) the Internet: RFC 5737, 6598, 3849, 4193.
 _ANYWHERE = tuple(map(ip_address, ("198.51.100.1", "100.64.0.1", "2001:db8::1", "fd00:db8::1")))
 # Chosen.
 _MOST_ROUTES = 64  # of a shaper; each is a question or more

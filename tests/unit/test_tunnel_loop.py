@@ -1,4 +1,4 @@
-"""Frames of a ring are found by their lengths, and those of other traffic are not taken for it."""
+"""Frames of a loop are found by their lengths, and those of other traffic are not taken for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from shaper.forwarder.ring import RingWatch
+from shaper.forwarder.tunnel_loop import LoopWatch
 from tests.unit.path_rig import VNET
 
 MS = 1_000_000
@@ -48,7 +48,7 @@ def fragments(length: int) -> Iterator[bytes]:
         offset += size
 
 
-class Ring:
+class TunnelLoop:
     """A shaper and a tunnel whose far end is routed over it.
 
     Args:
@@ -58,7 +58,7 @@ class Ring:
     """
 
     def __init__(self, added_bytes: int, block_bytes: int = 1, loss: float = 0.0) -> None:
-        self.watch = RingWatch()
+        self.watch = LoopWatch()
         self.queue: deque[bytes] = deque()
         self.sent = self.dropped = 0
         self.now_ns = 0
@@ -98,11 +98,11 @@ TUNNELS = [(20, 1), (24, 1), (28, 1), (50, 1), (60, 16), (77, 16), (80, 1), (133
 @pytest.mark.parametrize(("added", "block"), TUNNELS)
 def test_one_ping_ends(added: int, block: int) -> None:
     """Whatever the tunnel adds, a single packet is sent a dozen times and a few more."""
-    ring = Ring(added, block)
-    ring.put(packet(84, protocol=1))
-    assert ring.spin()
-    assert ring.sent <= 40
-    assert ring.dropped > 0
+    loop = TunnelLoop(added, block)
+    loop.put(packet(84, protocol=1))
+    assert loop.spin()
+    assert loop.sent <= 40
+    assert loop.dropped > 0
 
 
 @pytest.mark.parametrize(("added", "block"), TUNNELS)
@@ -110,46 +110,46 @@ def test_one_ping_ends(added: int, block: int) -> None:
 @pytest.mark.parametrize("frames", [5, 30])
 def test_a_burst_ends(added: int, block: int, length: int, frames: int) -> None:
     """So do many at once, full ones that come back as fragments too."""
-    ring = Ring(added, block)
+    loop = TunnelLoop(added, block)
     for _ in range(frames):
-        ring.put(packet(length, protocol=6))
-    assert ring.spin()
+        loop.put(packet(length, protocol=6))
+    assert loop.spin()
 
 
 @pytest.mark.parametrize("loss", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("length", [84, 1400])
 def test_a_ring_that_loses_frames_ends(length: int, loss: float) -> None:
-    """A ring is found although some of its frames are lost."""
-    ring = Ring(60, 16, loss)
+    """A loop is found although some of its frames are lost."""
+    loop = TunnelLoop(60, 16, loss)
     for _ in range(20):
-        ring.put(packet(length, protocol=1))
-    assert ring.spin()
+        loop.put(packet(length, protocol=1))
+    assert loop.spin()
 
 
 def test_mixed_traffic_in_a_ring_ends() -> None:
     """Frames of all lengths that go round together are found as well."""
-    ring = Ring(28)
+    loop = TunnelLoop(28)
     lengths = random.Random(3)
     for _ in range(40):
-        ring.put(packet(lengths.randrange(40, 1500), lengths.randrange(1, 9), protocol=6))
-    assert ring.spin()
+        loop.put(packet(lengths.randrange(40, 1500), lengths.randrange(1, 9), protocol=6))
+    assert loop.spin()
 
 
 def test_what_is_found_is_let_go_after_a_while() -> None:
-    """A second later the same flow passes, until it is shown to be a ring again."""
-    ring = Ring(28)
-    ring.put(packet(84, protocol=1))
-    assert ring.spin()
-    assert ring.watch.has_news
-    ring.watch.now_ns += 500 * MS
-    assert ring.watch.is_returning(packet(700, 77))
-    ring.watch.now_ns += 1000 * MS
-    assert not ring.watch.is_returning(packet(700, 77))
+    """A second later the same flow passes, until it is shown to be a loop again."""
+    loop = TunnelLoop(28)
+    loop.put(packet(84, protocol=1))
+    assert loop.spin()
+    assert loop.watch.has_news
+    loop.watch.now_ns += 500 * MS
+    assert loop.watch.is_returning(packet(700, 77))
+    loop.watch.now_ns += 1000 * MS
+    assert not loop.watch.is_returning(packet(700, 77))
 
 
-def test_ipv6_ring() -> None:
+def test_ipv6_loop() -> None:
     """IPv6 is told apart in the same way."""
-    watch, length = RingWatch(), 104
+    watch, length = LoopWatch(), 104
     for turn in range(50):
         data = six(length)
         watch.now_ns = turn * MS
@@ -196,7 +196,7 @@ def duplex(chance: random.Random) -> bytes:
 @pytest.mark.parametrize("waiting", [0, 1, 3, 60])
 def test_ordinary_traffic_is_no_ring(traffic, waiting: int) -> None:  # type: ignore[no-untyped-def]
     """No frame is dropped of floods of any make, with queues of any length."""
-    watch, chance = RingWatch(), random.Random(waiting)
+    watch, chance = LoopWatch(), random.Random(waiting)
     queue: deque[bytes] = deque()
     for turn in range(6000):
         data = traffic(chance)
@@ -209,9 +209,9 @@ def test_ordinary_traffic_is_no_ring(traffic, waiting: int) -> None:  # type: ig
 
 @pytest.mark.parametrize("waiting", [0, 1, 3, 60])
 @pytest.mark.parametrize("payload", [1480, 1500, 1600, 2900, 8000])
-def test_fragments_of_one_size_are_no_ring(payload: int, waiting: int) -> None:
+def test_fragments_of_one_size_are_no_loop(payload: int, waiting: int) -> None:
     """A flow of datagrams that leave in fragments: 1528 bytes are 1500 in a tunnel of 28."""
-    watch = RingWatch()
+    watch = LoopWatch()
     queue: deque[bytes] = deque()
     for turn in range(2000):
         for data in fragments(payload + 28):
@@ -224,9 +224,9 @@ def test_fragments_of_one_size_are_no_ring(payload: int, waiting: int) -> None:
 
 @pytest.mark.parametrize("step", [8, 28, 60])
 @pytest.mark.parametrize("pause_ns", [MS, 200 * MS])
-def test_pings_of_growing_length_are_no_ring(step: int, pause_ns: int) -> None:
+def test_pings_of_growing_length_are_no_loop(step: int, pause_ns: int) -> None:
     """A sweep of lengths, a step each time that the last was answered, did not come back."""
-    watch = RingWatch()
+    watch = LoopWatch()
     for _ in range(20):
         for length in range(64, 1500, step):
             data = packet(length, 3, protocol=1)
@@ -237,7 +237,7 @@ def test_pings_of_growing_length_are_no_ring(step: int, pause_ns: int) -> None:
 
 def test_memory_is_bounded() -> None:
     """Traffic between any number of hosts is remembered for the last few alone."""
-    watch = RingWatch()
+    watch = LoopWatch()
     for host in range(5000):
         data = packet(100, host % 250, protocol=host // 250)
         watch.now_ns = host

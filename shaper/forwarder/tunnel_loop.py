@@ -6,7 +6,7 @@ make it, so nothing in a frame says where it comes from. Its length does. Encaps
 same every time, so a frame that goes round is met again and again, longer by a constant, each time
 after the shorter one was sent and in the order in which they were.
 
-The law: a flow is a ring once a frame of it has come round `_ROUNDS` times in that way. Its frames
+The law: a flow is a loop once a frame of it has come round `_ROUNDS` times in that way. Its frames
 are then dropped for `_BAN_NS`, and after that it has to be shown anew. Each frame is thus sent
 about `_ROUNDS` times.
 
@@ -15,17 +15,17 @@ arrives is held against those sent after the one that the last frame of its flow
 copy of. If it is a copy of one, it has come round once more than that. Fragments are held against
 them as the datagram that they are of.
 
-Traffic that is no ring: frames of random lengths are copies of one another by chance, with a
+Traffic that is no loop: frames of random lengths are copies of one another by chance, with a
 probability of less than 1/20 (4 frames are looked at; a cipher of 16 byte blocks leaves 90
 lengths), so one of 10**15 has a history of `_ROUNDS`. Frames of a few lengths have none: it takes
-`_ROUNDS` of them at equal distances, or fragments. And of a flow that is no ring most of what is
+`_ROUNDS` of them at equal distances, or fragments. And of a flow that is no loop most of what is
 sent never comes back, of which an account is kept.
 
 ICMP carries no tunnel, and is left alone: some of its senders do sweep lengths, a step each time
 that they are answered.
 
 Limits. Offload frames are not remembered, and IPv6 fragments are taken for frames. Where more than
-a third of the frames are lost on their way round, a ring may not be found.
+a third of the frames are lost on their way round, a loop may not be found.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ class _Flow:
         return self.returned > 2 * self.missed
 
 
-class RingWatch:
+class LoopWatch:
     """Finds flows that consist of what was sent before.
 
     Attributes:
         now_ns: the time, to be kept current.
-        has_news: a ring was found; whoever tells of it sets it back.
+        has_news: a loop was found; the reader resets it.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class RingWatch:
                 )
 
     def is_returning(self, data: bytes) -> bool:
-        """Whether a frame that was read is of a ring, and to be dropped."""
+        """Whether a frame that was read is of a loop, and to be dropped."""
         ends = _ends(data)
         if data[1] or not ends or ends[0] in _NO_TUNNELS:
             return False
