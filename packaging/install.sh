@@ -35,7 +35,7 @@ build() {
     mkdir "$work/source"
     (cd "$checkout" && cp -R pyproject.toml README.md LICENSE shaper shapecfg "$work/source")
     "$python" -m venv "$work/env"
-    "$work/env/bin/pip" install --quiet --no-compile "$work/source"
+    "$work/env/bin/pip" install --quiet --no-compile "$work/source[metrics]"
     "$work/env/bin/pip" uninstall --quiet --yes setuptools pip 2>/dev/null
 }
 

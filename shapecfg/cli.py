@@ -10,14 +10,15 @@ completes is imported where it is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import click
 
-from shapecfg.client import DEFAULT_SOCKET, Client
+from shapecfg.client import DEFAULT_SOCKET
+from shapecfg.observing import doctor, metrics, monitor, watch
 from shapecfg.program import MasterName, Program, ShaperName, TakesNumbers
 from shapecfg.run_options import run
+from shapecfg.view import View
 from shaper import __version__
 from shaper.errors import InvalidValue
 from shaper.units import parse_hz, parse_limit, parse_rate, parse_size
@@ -54,22 +55,6 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
     "burst": ("burst_bytes", lambda text: 0 if text == "default" else parse_size(text)),
     "hz": ("hz", lambda text: 0 if text == "default" else parse_hz(text)),
 }
-
-
-class View(NamedTuple):
-    """The options before the verb."""
-
-    socket: str
-    has_statistics: bool
-    is_detailed: bool
-    is_json: bool
-    is_pretty: bool
-    is_brief: bool
-
-    @property
-    def client(self) -> Client:
-        """The daemon to ask."""
-        return Client(self.socket)
 
 
 def _complete_settings(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -220,43 +205,6 @@ def show(view: View, device: str | None) -> None:
     _print_shapers(view, device)
 
 
-@cli.command()
-@click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
-@click.option("--seconds", type=float, default=1.0, show_default=True, help="Between looks.")
-@click.option("--looks", type=int, help="End after so many.  [default: no end]")
-@click.option("--svg", type=click.Path(path_type=Path), help="Draw the last view as a picture.")
-@click.pass_obj
-def watch(
-    view: View, devices: tuple[str, ...], seconds: float, looks: int | None, svg: Path | None
-) -> None:
-    """Show DEV, or every shaper, live: q quits, p pauses, s sorts."""
-    from shapecfg.watch import watch as show_live
-
-    show_live(
-        view.client,
-        devices,
-        is_json=view.is_json,
-        interval_seconds=seconds,
-        looks=looks,
-        svg=svg,
-    )
-
-
-@cli.command()
-@click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
-@click.option("--seconds", type=float, help="End after so long.  [default: no end]")
-@click.pass_obj
-def monitor(view: View, devices: tuple[str, ...], seconds: float | None) -> None:
-    """Print events of DEV, or of every shaper, as they happen.
-
-    With -j each is a JSON object on a line. It ends with Ctrl-C, or with the daemon.
-    """
-    from shapecfg.monitor import lines
-
-    for line in lines(view.client.monitor(seconds), devices, is_json=view.is_json):
-        click.echo(line)
-
-
 @cli.command(options_metavar="")
 @click.pass_obj
 def save(view: View) -> None:
@@ -282,23 +230,8 @@ def restore(view: View, file: BinaryIO) -> None:
     _warn(view.client.restore(text))
 
 
-@cli.command(options_metavar="")
-@click.argument("words", metavar="[DEV]... [to ADDRESS]", nargs=-1)
-@click.pass_context
-def doctor(ctx: click.Context, words: tuple[str, ...]) -> None:
-    """Find why DEV, or any shaper, is not in force.
-
-    A sentence and the command that mends it are printed for each reason. With an address, the
-    way of a packet to it is told as well. The exit status is 0 only if nothing was found.
-    """
-    from shapecfg.doctor import examine
-
-    view: View = ctx.obj
-    is_json, is_pretty = view.is_json, view.is_pretty
-    ctx.exit(examine(view.client, words, is_json=is_json, is_pretty=is_pretty))
-
-
-cli.add_command(run)
+for _command in (watch, monitor, metrics, doctor, run):
+    cli.add_command(_command)
 
 
 def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:

@@ -62,8 +62,12 @@ class Client:
 
     def show(self, ifname: str | None = None) -> list[reply.Shaper]:
         """Return the named shaper, or all of them."""
+        return self.overview(ifname)["shapers"]
+
+    def overview(self, ifname: str | None = None) -> reply.Shapers:
+        """Return the named shaper, or all of them, and how many events there were."""
         answer: reply.Shapers = self._call(reply.Shapers, "Show", ifname=ifname)
-        return answer["shapers"]
+        return answer
 
     def attach(
         self,

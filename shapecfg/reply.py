@@ -81,9 +81,10 @@ class Shaper(TypedDict):
 
 
 class Shapers(TypedDict):
-    """The answer to Show."""
+    """The answer to Show; `events` counts them by kind."""
 
     shapers: list[Shaper]
+    events: dict[str, int] | None
 
 
 class Event(TypedDict):
@@ -160,6 +161,8 @@ def fitted(value: object, wanted: Any) -> Any:
     for kind in (list[Alarm], list[Found]):  # an older daemon tells of none
         if wanted == kind | None:
             return [] if value is None else fitted(value, kind)
+    if wanted == dict[str, int] | None:
+        return None if value is None else fitted(value, dict[str, int])
     if is_typeddict(wanted) and isinstance(value, dict):
         types = wanted.__annotations__.items()
         return {key: fitted(value.get(key), kind) for key, kind in types}

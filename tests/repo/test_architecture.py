@@ -118,13 +118,14 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"shapecfg", "shaper", "shaper.desired", "shaper.kernel", *WORDS},
         {"click"},
     ),
+    "shapecfg.metrics": ({"shapecfg"}, {"prometheus_client"}),
     "shapecfg.run": ({"shapecfg", "shaper.desired", *WORDS}, {"click"}),
     "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),
 }
 # shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.
-SLOW = ("asyncio", "asyncvarlink", "pyroute2", "rich", "scapy")
+SLOW = ("asyncio", "asyncvarlink", "prometheus_client", "pyroute2", "rich", "scapy")
 # Parts of shapecfg that take their time, and are imported when they are asked for.
-LATE = ("shapecfg.doctor", "shapecfg.run", "shapecfg.watch")
+LATE = ("shapecfg.doctor", "shapecfg.metrics", "shapecfg.run", "shapecfg.watch")
 # This room holds the rest together, so nothing may lean on it but the one that starts it all.
 TOP = "shaper.supervisor"
 MAY_IMPORT_TOP = ("shaper.daemon", TOP)

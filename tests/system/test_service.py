@@ -101,6 +101,13 @@ def test_traffic_is_shaped(shaping: Machine) -> None:
     assert_shapes(shaping)
 
 
+def test_the_journal_has_events_with_fields(shaping: Machine) -> None:
+    """Who attached what is asked for by field, and belongs to the unit."""
+    event = ("SHAPER_EVENT=attached", "SHAPER_DEVICE=shaper0", "SHAPER_UID=0")
+    told = shaping.container.run("journalctl", "-q", "-u", "shaper.service", *event)
+    assert "Attach ifname='shaper0'" in told
+
+
 def test_only_the_daemon_has_privileges_and_only_three(shaping: Machine) -> None:
     """The daemon has three capabilities, the forwarder nothing, neither is root."""
     daemon, forwarder = shaping.main_pid(), shaping.forwarder_pid()

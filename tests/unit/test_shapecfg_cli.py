@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from shapecfg import cli as cli_module
+from shapecfg import view
 from shapecfg.cli import cli
 from shapecfg.client import Client
 from shaper import __version__
@@ -235,7 +235,7 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["speed"], "missing argument 'DEV' (usage: shapecfg speed DEV [RATE])"),
         (["attach", "shaper0"], "missing argument 'MASTER' (usage: shapecfg attach DEV MASTER ["),
         (["show", "a", "b"], "got unexpected extra argument (b) (usage: shapecfg show [DEV])"),
-        (["list"], "'list' is no command: write add, attach, del, detach, doctor, monitor, "),
+        (["list"], "'list' is no command: write add, attach, del, detach, doctor, metrics, "),
         (["-x"], f"no such option '-x' (usage: {USAGE})"),
         (["show", "-s"], "no such option '-s' (options go before the verb: shapecfg -s show)"),
         (["show", "-x"], "no such option '-x' (usage: shapecfg show [DEV])"),
@@ -293,6 +293,6 @@ def test_interrupt_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def show(self, ifname: str | None = None) -> list[object]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_module, "Client", Interrupted)
+    monkeypatch.setattr(view, "Client", Interrupted)
     done = run(tmp_path / "absent")
     assert (done.exit_code, done.stdout, done.stderr.strip()) == (130, "", "")

@@ -1,0 +1,193 @@
+"""Shapers as Prometheus sees them: text, a file for node_exporter, or a listener.
+
+Names and units follow Prometheus' conventions: base units, `_total` for what only grows. Each
+scrape is one call of `Show`, so the numbers of one scrape belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Literal
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shapecfg.client import EXIT_REFUSED, CallError, Client
+from shapecfg.reply import Shaper, Shapers
+
+_BITS = 8
+_NANOSECONDS = 1e9
+
+# Specified: docs/protocol.md.
+_ALARMS = ("slow", "stalled", "faults", "bypassed")
+_STATES = (
+    "conflict",
+    "away",
+    "detached",
+    "no-speed",
+    "master-unusable",
+    "master-missing",
+    "master-down",
+    "admin-down",
+    "cgroup-missing",
+    "stalled",
+    "active",
+)
+
+
+Reader = Callable[[Shaper], float | None]
+
+_COUNTERS: tuple[tuple[str, str, Reader], ...] = (
+    ("sent_bytes", "Bytes sent, on the wire.", lambda each: each["stats"]["sent_bytes"]),
+    ("sent_packets", "Frames sent, on the wire.", lambda each: each["stats"]["sent_packets"]),
+    ("overlimits", "Frames that had to wait.", lambda each: each["stats"]["overlimits"]),
+    ("ecn_marked_packets", "Frames marked.", lambda each: each["stats"]["ecn_marks"]),
+    ("busy_bytes", "Bytes sent while busy.", lambda each: each["stats"]["busy_bytes"]),
+    ("busy_seconds", "Time in which the rate was in use.", lambda each: _seconds(each, "busy_ns")),
+)
+_GAUGES: tuple[tuple[str, str, Reader], ...] = (
+    (
+        "configured_rate_bytes_per_second",
+        "The rate that is set; 0: none.",
+        lambda each: _rate(each),
+    ),
+    ("burst_bytes", "The bucket.", lambda each: each["options"]["burst_bytes"]),
+    ("limit_packets", "Frames that may wait.", lambda each: each["options"]["limit_packets"]),
+    ("backlog_bytes", "Bytes that wait.", lambda each: each["stats"]["backlog_bytes"]),
+    ("backlog_packets", "Frames that wait.", lambda each: each["stats"]["backlog_packets"]),
+    ("flows", "Flows that have a place in the round.", lambda each: each["stats"]["flows"]),
+    (
+        "sojourn_seconds",
+        "What 99 of 100 frames of the last ten seconds did not exceed in the queue.",
+        lambda each: _seconds(each, "delay_p99_ns"),
+    ),
+)
+
+
+class Shaping(Collector):
+    """Asks a daemon for its shapers whenever it is asked.
+
+    Args:
+        client: the daemon.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all metrics; only `shaper_up` if the daemon does not answer."""
+        up = GaugeMetricFamily("shaper_up", "Whether shaperd answers.")
+        try:
+            answer = self._client.overview()
+        except CallError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield from _events(answer)
+        for family, read in _simple():
+            for shaper in answer["shapers"]:
+                value = read(shaper)
+                if value is not None:
+                    family.add_metric([shaper["ifname"]], value)
+            yield family
+        yield from _labelled(answer["shapers"])
+
+
+def _rate(shaper: Shaper) -> float:
+    return shaper["options"]["rate_bits"] / _BITS
+
+
+def _seconds(shaper: Shaper, name: Literal["busy_ns", "delay_p99_ns"]) -> float | None:
+    time_ns = shaper["stats"][name]
+    return None if time_ns is None else time_ns / _NANOSECONDS
+
+
+def _events(answer: Shapers) -> Iterator[Metric]:
+    counts = answer["events"] or {}
+    events = CounterMetricFamily("shaper_events", "Events by kind.", labels=["event"])
+    for kind, count in counts.items():
+        events.add_metric([kind], count)
+    yield events
+    restarts = CounterMetricFamily("shaper_forwarder_restarts", "Forwarders that were replaced.")
+    restarts.add_metric([], counts.get("forwarder-replaced", 0))
+    yield restarts
+
+
+def _simple() -> Iterator[tuple[CounterMetricFamily | GaugeMetricFamily, Reader]]:
+    """Return the metrics that are one number of a shaper, and how it is read."""
+    for name, text, reader in _COUNTERS:
+        yield CounterMetricFamily(f"shaper_{name}", text, labels=["device"]), reader
+    for name, text, reader in _GAUGES:
+        yield GaugeMetricFamily(f"shaper_{name}", text, labels=["device"]), reader
+
+
+def _labelled(shapers: list[Shaper]) -> Iterator[Metric]:
+    """Return the metrics that have more labels than the device."""
+    dropped = CounterMetricFamily(
+        "shaper_dropped_packets", "Frames dropped, by reason.", labels=["device", "reason"]
+    )
+    state = GaugeMetricFamily("shaper_state", "1 for the state.", labels=["device", "state"])
+    alarm = GaugeMetricFamily("shaper_alarm", "1 in this alarm.", labels=["device", "alarm"])
+    labels = ["device", "master", "capture", "queue"]
+    info = GaugeMetricFamily("shaper_info", "What a shaper is: always 1.", labels=labels)
+    for each in shapers:
+        ifname = each["ifname"]
+        for reason, count in each["stats"]["dropped"].items():
+            dropped.add_metric([ifname, reason], count)
+        for name in dict.fromkeys([*_STATES, each["state"]]):
+            state.add_metric([ifname, name], name == each["state"])
+        raised = [alarm["alarm"] for alarm in each["alarms"] or ()]
+        for name in dict.fromkeys([*_ALARMS, *raised]):
+            alarm.add_metric([ifname, name], name in raised)
+        queue = each["options"]["queue"]
+        info.add_metric([ifname, each["link"] or "", each["capture"] or "route", queue], 1)
+    yield from (dropped, state, alarm, info)
+
+
+def registry(client: Client) -> CollectorRegistry:
+    """Return a registry of the shapers of a daemon, and of nothing else."""
+    made = CollectorRegistry(auto_describe=False)
+    made.register(Shaping(client))
+    return made
+
+
+def text(client: Client) -> str:
+    """Return all metrics in Prometheus' text format."""
+    return generate_latest(registry(client)).decode()
+
+
+def write(client: Client, path: Path) -> None:
+    """Write them to a file, all at once, as node_exporter's textfile collector wants it."""
+    try:
+        write_to_textfile(str(path), registry(client))
+    except OSError as error:
+        raise CallError(f"cannot write {path}: {error.strerror}", EXIT_REFUSED) from error
+
+
+def listen(client: Client, host: str, port: int) -> None:
+    """Answer scrapes until interrupted. Raises CallError when it cannot listen."""
+    app = make_wsgi_app(registry(client))
+    try:
+        server = make_server(host, port, app, _Server, _Silent)
+    except OSError as error:
+        sentence = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise CallError(sentence, EXIT_REFUSED) from error
+    with server:
+        server.serve_forever()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    timeout = 10  # seconds for a request that does not come
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: a scrape every few seconds is not worth a line."""
