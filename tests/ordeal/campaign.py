@@ -78,15 +78,17 @@ class Trial:
         self._seconds = seconds
         self._clock = clock
         self._memory: list[int] = []
+        self._repeated = 0
 
     def __iter__(self) -> Iterator[int]:
         """Yield the numbers of the repetitions; one that was begun and finished is counted."""
         start = self._clock()
         try:
             for number in range(self._count):
-                if self._clock() - start >= self._seconds:
+                if self._clock() - start >= self._seconds or self._repeated >= self._count:
                     return
                 yield number
+                self._repeated += 1
                 self.row.repetitions += 1
         finally:
             self.row.seconds += self._clock() - start
@@ -94,6 +96,7 @@ class Trial:
 
     def repeated(self, more: int) -> None:
         """Count repetitions beyond the one of the iteration, where each makes many at once."""
+        self._repeated += more
         self.row.repetitions += more
 
     def stalled(self, nanoseconds: int) -> None:

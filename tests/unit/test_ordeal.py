@@ -31,6 +31,15 @@ def test_a_trial_ends_at_its_count() -> None:
     assert row.repetitions == 8
 
 
+def test_repetitions_that_were_made_at_once_count() -> None:
+    """Of 100 that are wanted, ten times eleven are made."""
+    row = Row()
+    trial = Trial(row, 100, 1000.0, Clock())
+    for _ in trial:
+        trial.repeated(10)
+    assert row.repetitions == 110
+
+
 def test_a_trial_ends_when_its_time_is_up() -> None:
     """The clock is read once a repetition; after four seconds there is no fourth."""
     row = Row()
