@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 30
-export PYTHON PREFIX DESTDIR
+export PYTHON PREFIX DESTDIR RESTART
 
 .PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall deb wheel bounds clean
 

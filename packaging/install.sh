@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the daemon, the command and the service: PREFIX and DESTDIR as usual, PYTHON to choose
 # the interpreter. The installation is a virtual environment of its own with nothing in it but
-# what runs; it can be repeated, and replaces the one before.
+# what runs; it can be repeated, and replaces the one before. RESTART=yes restarts a running service.
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
@@ -120,10 +120,23 @@ put modules-load.conf "$modules"
 install_documents
 install_pages
 
+# What runs is still the program before: a restart changes to the new one without a gap.
+tell_how_to_start() {
+    echo "installed below $prefix"
+    if ! systemctl --quiet is-active shaper; then
+        echo "start it with: systemctl enable --now shaper"
+    elif [ "${RESTART:-no}" = yes ]; then
+        systemctl restart shaper
+        echo "shaper was restarted, and the new program runs"
+    else
+        echo "the program before this one still runs; change to the new one, without a gap, with:"
+        echo "systemctl restart shaper   (or at once: make install RESTART=yes)"
+    fi
+}
+
 if has_systemd; then
     tell_systemd
-    echo "installed below $prefix; start it with: systemctl enable --now shaper"
-    echo "(or, if it runs already: systemctl restart shaper)"
+    tell_how_to_start
 else
     echo "installed below $root$prefix; there, run systemd-sysusers, systemd-tmpfiles --create and"
     echo "systemctl daemon-reload, or boot; then: systemctl enable --now shaper"

@@ -69,8 +69,8 @@ class Daemon:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
         store = Store(self._command_line.state_directory)
         async with Netlink() as netlink:
-            self._pool = Pool(self._config.forwarders)
             keepsakes = Keepsakes.open(self._notifier, os.environ)
+            self._pool = Pool(self._config.forwarders, keepsakes)
             supervisor = Supervisor(store, self._pool, netlink, keepsakes)
             commands = Commands(supervisor, self._config.hz)
             service = Service(

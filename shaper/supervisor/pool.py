@@ -19,6 +19,8 @@ from shaper.channel.messages import Event as Report
 from shaper.channel.messages import Ping
 from shaper.errors import KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
+from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
+from shaper.supervisor.predecessors import Predecessors
 from shaper.supervisor.process import Forwarder
 
 # Chosen.
@@ -39,9 +41,14 @@ class Pool:
 
     Args:
         size: how many forwarders.
+        keepsakes: what outlives a restart.
+
+    Attributes:
+        predecessors: the forwarders of the daemon before.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, keepsakes: Keepsakes = NOTHING_KEPT) -> None:
+        self.predecessors = Predecessors(keepsakes)
         self.board = Board.create(MAX_SHAPERS + size)
         self.size = size
         self._forwarders: list[Forwarder] = []
@@ -68,6 +75,18 @@ class Pool:
             task.cancel()
         forwarders, self._forwarders = self._forwarders, []
         await asyncio.gather(*(forwarder.stop() for forwarder in forwarders))
+
+    async def rest(self) -> None:
+        """End our part; forwarders that are well go on while the manager holds their channels."""
+        for task in self._tasks:
+            task.cancel()
+        forwarders, self._forwarders = self._forwarders, []
+        for forwarder in forwarders:
+            if forwarder.is_silent:  # it might not see that the channel is closed
+                self.predecessors.forget(forwarder.pid)
+                await forwarder.stop()
+            else:
+                forwarder.leave()
 
     def take_slot(self) -> int:
         """Return a cleared slot. Raises KernelRefused when there is none."""
@@ -119,6 +138,7 @@ class Pool:
         except BaseException:
             await forwarder.stop()
             raise
+        self.predecessors.keep(forwarder.pid, forwarder.fileno())
         return forwarder
 
     def _report(self, position: int, event: Report) -> bool:
@@ -132,6 +152,7 @@ class Pool:
     def _replace(self, position: int, dead: Forwarder) -> None:
         if dead not in self._forwarders:
             return
+        self.predecessors.forget(dead.pid)
         task = asyncio.get_running_loop().create_task(self._respawn(position))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

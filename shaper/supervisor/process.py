@@ -99,6 +99,10 @@ class Forwarder:
         """The process."""
         return self._process.pid
 
+    def fileno(self) -> int:
+        """Return our end of the channel."""
+        return self._end.fileno()
+
     async def start(self) -> None:
         """Hand the board over and wait until the process is up, however long that takes."""
         await self.tell(messages.Begin(self._pulse), self._board.descriptor)
@@ -125,6 +129,10 @@ class Forwarder:
         self._process.kill()
         if not await self._has_ended(_STOP_SECONDS):
             _log.error("forwarder %d cannot be killed: leaving it behind", self.pid)
+
+    def leave(self) -> None:
+        """Let go of the process without ending it, if the service manager holds the channel."""
+        self._release()
 
     async def _send(self, order: messages.Order, descriptor: int | None) -> asyncio.Future[None]:
         while True:

@@ -106,6 +106,7 @@ class Supervisor:
         self._expected = set(inherited)
         self._taps.find_kept()
         async with self.lock:
+            await self._pool.predecessors.end()
             await together(
                 self._start_one(spec, release if spec.ifname in inherited else 0) for spec in specs
             )
@@ -148,7 +149,7 @@ class Supervisor:
     async def rest(self) -> None:
         """End without removing anything: the service manager holds it all, or lets it go."""
         self.captor.rest()
-        async with self._ending(is_removed=True):
+        async with self._ending(is_removed=True, is_rest=True):
             for device in self.devices.values():
                 await device.rest()
 
@@ -163,12 +164,12 @@ class Supervisor:
                 await (device.abandon() if is_worth_keeping else device.remove())
 
     @asynccontextmanager
-    async def _ending(self, *, is_removed: bool) -> AsyncIterator[None]:
+    async def _ending(self, *, is_removed: bool, is_rest: bool = False) -> AsyncIterator[None]:
         """Close the door and end the forwarders; let go of everything else afterwards."""
         self.close_door()
         async with self.lock:
             self._is_over = True
-            await self._pool.stop()
+            await (self._pool.rest() if is_rest else self._pool.stop())
             yield
             self.devices.clear()
             self._by_index.clear()
@@ -270,8 +271,7 @@ class Supervisor:
     async def _lose(self, device: Device) -> None:
         """Release a shaper after its device has left.
 
-        Deleting it (`ip link del`) is a wish, and its setting goes too. Moving it to another
-        namespace is none: it is waited for.
+        `ip link del` is a wish, and the setting goes too; a device that was moved is waited for.
         """
         ifname = device.spec.ifname
         if device.is_deleted():

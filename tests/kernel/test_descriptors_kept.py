@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,6 +22,15 @@ from bench.lab.wait import wait_until
 
 FIRST, LAST = "192.0.2.77", "192.0.2.78"  # addresses that begin and end what is listened to
 MOVED = 100  # a number that no descriptor has yet
+
+# Out of the shaper, whatever is routed to it.
+TEN_FRAMES = """
+import socket
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
+    channel.bind(("shaper0", 0))
+    for _ in range(10):
+        channel.send(bytes(6) + bytes([2]) + bytes(5) + b"\\x08\\x00" + bytes(100))
+"""
 
 # Put what was passed where sd_listen_fds(3) has it, and become the daemon.
 PASS = f"""
@@ -130,3 +141,67 @@ def is_told(pair: Pair, told: Path, address: str) -> bool:
     """Make an event that is no shaper's, and return whether it has been seen."""
     pair.host.ip(f"address replace {address}/32 dev {MASTER}")
     return address in told.read_text()
+
+
+def forwarders(manager: Manager) -> list[str]:
+    """Return the names under which forwarders are kept."""
+    return [name for name in manager.kept if name.startswith("process-")]
+
+
+def has_ended(process: int) -> bool:
+    """Whether the process of a handle has ended."""
+    return bool(select.select([process], [], [], 0)[0])
+
+
+def sent(pair: Pair) -> int:
+    """Return how many frames the master has sent."""
+    (link,) = json.loads(pair.host.run(["ip", "-j", "-s", "link", "show", MASTER]).stdout)
+    return int(link["stats64"]["tx"]["packets"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_frames_go_on_without_a_daemon(manager: Manager, pair: Pair, number: int) -> None:
+    """The forwarder goes on, until the successor has one of its own."""
+    (name,) = forwarders(manager)
+    assert manager.process is not None
+    os.kill(manager.process.pid, number)
+    manager.process.wait()
+    manager.listen()
+    process = os.dup(manager.kept[name])
+    before = sent(pair)
+    pair.host.run([sys.executable, "-c", TEN_FRAMES])
+    wait_until(lambda: sent(pair) >= before + 10, "frames to leave by the shaper")
+    assert not has_ended(process)
+    manager.start()
+    wait_until(lambda: has_ended(process), "the forwarder before to end")
+    os.close(process)
+    manager.listen()
+    (now,) = forwarders(manager)
+    assert now != name
+
+
+def test_a_forwarder_that_hangs_is_killed_by_the_successor(manager: Manager) -> None:
+    """It is told by its handle, and shapers are taken over all the same."""
+    (name,) = forwarders(manager)
+    assert manager.process is not None
+    os.kill(manager.process.pid, signal.SIGKILL)
+    manager.process.wait()
+    process = os.dup(manager.kept[name])
+    signal.pidfd_send_signal(process, signal.SIGSTOP)
+    manager.start()
+    assert has_ended(process)
+    os.close(process)
+
+
+def test_a_forwarder_ends_when_it_is_kept_no_more(manager: Manager) -> None:
+    """As the manager closes what it keeps when the service is stopped, or given up."""
+    (name,) = forwarders(manager)
+    assert manager.process is not None
+    stop(manager.process)
+    manager.listen()
+    process = os.dup(manager.kept[name])
+    assert not has_ended(process)
+    for each in list(manager.kept):
+        os.close(manager.kept.pop(each))
+    wait_until(lambda: has_ended(process), "the forwarder to end")
+    os.close(process)

@@ -64,7 +64,8 @@ class Machine:
 
     def forwarder_pid(self) -> str:
         """Return the process id of the forwarder: the daemon's youngest child."""
-        found = self.container.run("pgrep", "--newest", "--parent", self.main_pid()).split()
+        look = "pgrep", "--newest", "--parent", self.main_pid()
+        found = wait_until(lambda: self.container.try_run(*look).stdout.split(), "a forwarder")
         return found[-1]
 
     def show(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from bench.lab.wait import wait_until
-from tests.system.machine import PYTHON, REMOTE, Machine
+from tests.system.machine import CHECKOUT, PYTHON, REMOTE, WHEELS, Machine, make
 
 RATE = "10mbit"
 RATE_BITS = 10_000_000
@@ -100,6 +100,11 @@ def shaping(machine: Machine) -> Iterator[Machine]:
     machine.systemctl("start", "shaper")
 
 
+def forwarders(machine: Machine) -> list[str]:
+    """Return the process ids of all forwarders in the machine."""
+    return machine.container.try_run("pgrep", "-f", "shaper.forwarder").stdout.split()
+
+
 WAYS = {
     "restart": ["systemctl", "restart", "shaper"],
     "kill": ["systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper"],
@@ -114,7 +119,7 @@ def test_nothing_leaves_unshaped_and_nothing_is_lost(shaping: Machine, way: str)
         "timeout", "8", "ip", "-o", "monitor", "link", "address", "route", "rule"
     )
     with subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="utf-8") as monitor:
-        seen = capture(shaping, 4.0, WAYS[way])
+        seen = capture(shaping, 3.0, WAYS[way])
         wait_until(shaping.is_passing, "shaper0 to be active", 10)
         assert monitor.stdout is not None
         told = [line for line in monitor.stdout if "shaper0" in line]
@@ -129,6 +134,33 @@ def test_a_stop_removes_the_device(shaping: Machine) -> None:
     shaping.systemctl("stop", "shaper")
     assert shaping.container.try_run("ip", "link", "show", "shaper0").returncode != 0
     assert shaping.property("NFileDescriptorStore") == "0"
+    wait_until(lambda: forwarders(shaping) == [], "the forwarder to end", 5)
+
+
+@pytest.mark.parametrize("way", ["restart", "kill"])
+def test_one_forwarder_is_left_after(shaping: Machine, way: str) -> None:
+    """That of the daemon before goes on meanwhile, and ends when its successor is there."""
+    before = forwarders(shaping)
+    assert len(before) == 1
+    shaping.container.run(*WAYS[way])
+    wait_until(
+        lambda: len(now := forwarders(shaping)) == 1 and now != before, "another forwarder", 10
+    )
+    wait_until(shaping.is_passing, "shaper0 to be active", 10)
+    assert shaping.container.run("systemctl", "is-active", "shaper") == "active\n"
+
+
+def test_an_installation_tells_that_the_old_program_runs(shaping: Machine) -> None:
+    """And how to change to the new one, which it does itself when it is asked to."""
+    before = shaping.main_pid()
+    told = shaping.container.run(*make("install", CHECKOUT, WHEELS))
+    assert "still runs" in told
+    assert "systemctl restart shaper" in told
+    assert shaping.main_pid() == before
+    told = shaping.container.run(*make("install", CHECKOUT, WHEELS, "RESTART=yes"))
+    assert "was restarted" in told
+    assert shaping.main_pid() != before
+    wait_until(shaping.is_passing, "shaper0 to be active", 10)
 
 
 def test_a_device_that_is_deleted_is_gone_at_once(shaping: Machine) -> None:

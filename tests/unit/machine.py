@@ -80,6 +80,7 @@ class MemoryForwarder:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
         self.stopped = False
+        self.pid = 1
         self._on_death = on_death
 
     async def start(self) -> None:
@@ -95,6 +96,13 @@ class MemoryForwarder:
     async def stop(self) -> None:
         """Note it."""
         self.stopped = True
+
+    def leave(self) -> None:
+        """Go on."""
+
+    def fileno(self) -> int:
+        """Return no channel."""
+        return -1
 
     def die(self) -> None:
         """End without having been asked to."""

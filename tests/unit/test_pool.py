@@ -91,6 +91,15 @@ async def test_shapers_take_turns_of_the_forwarders(rig: Rig) -> None:
 
 
 @instantly
+async def test_forwarders_go_on_after_a_rest(rig: Rig) -> None:
+    """But one that is silent might not see its channel close, and is ended."""
+    pool = await rig.start()
+    rig.started[1].is_silent = True
+    await pool.rest()
+    assert [each.stopped for each in rig.started] == [False, True]
+
+
+@instantly
 async def test_the_dead_is_replaced_and_the_other_left(rig: Rig) -> None:
     """The successor has the place of the dead one, and it is told which place that is."""
     pool = await rig.start()
