@@ -1,7 +1,8 @@
 """What frames wait while clients without rights besiege the daemon that shapes them.
 
 The clients take processors, too, and make any frame wait. So the same clients besiege another
-daemon in turn, one without shapers: what frames wait for then is the machine's.
+daemon in turn, with a shaper as well that no frame takes: what frames wait for then is the
+machine's.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.lab.daemon import Shaperd
-from bench.lab.topology import Pair, make_pair
+from bench.lab.topology import MASTER, Pair, make_pair
 from tests.kernel.latency import probe
-from tests.kernel.steps import shape, wait_carrier
+from tests.kernel.steps import SHAPER, shape, wait_carrier
 from tests.ordeal.campaign import Trial, campaign
 from tests.ordeal.control import Seen, attack
 
@@ -23,6 +24,7 @@ CLIENTS = 300
 ROUND_S = 20
 ENOUGH_ROUNDS = 3  # of 2500 probes each, before their last hundredth is compared
 RATE = "10mbit"
+DECOY = "shaper1"
 
 # Specified.
 MOST_TIMES = 1.1  # of what frames wait otherwise, 99 of 100
@@ -31,7 +33,7 @@ CLOCK_MS = 0.1  # chosen: less is no difference between two runs of the same
 
 @contextmanager
 def two_daemons() -> Iterator[tuple[Pair, Shaperd, Shaperd]]:
-    """Run a daemon with a shaper that carries traffic, and a decoy with none."""
+    """Run a daemon with a shaper that carries traffic, and a decoy with one that carries none."""
     with ExitStack() as stack:
         pair = stack.enter_context(make_pair())
         daemons = []
@@ -41,8 +43,11 @@ def two_daemons() -> Iterator[tuple[Pair, Shaperd, Shaperd]]:
             daemons.append(Shaperd(pair.host, "--shapers", "0", directory=directory))
             stack.enter_context(daemons[-1])
         daemon, decoy = daemons
-        daemon.configure("add", "shaper0")
+        daemon.configure("add", SHAPER)
         shape(daemon, pair, RATE)
+        decoy.configure("add", DECOY)
+        decoy.configure("attach", DECOY, MASTER)
+        decoy.configure("speed", DECOY, RATE)
         wait_carrier(pair.host, is_on=True)
         yield pair, daemon, decoy
 
@@ -77,9 +82,12 @@ def besiege_frames(trial: Trial) -> None:
     otherwise_ms: list[float] = []
     with two_daemons() as (pair, daemon, decoy):
         for number in trial:
-            otherwise_ms += waits_beside(pair, decoy, CLIENTS, ROUND_S)[0]
+            if number % 2 == 0:
+                otherwise_ms += waits_beside(pair, decoy, CLIENTS, ROUND_S)[0]
             waits_ms, seen = waits_beside(pair, daemon, CLIENTS, ROUND_S)
             besieged_ms += waits_ms
+            if number % 2:
+                otherwise_ms += waits_beside(pair, decoy, CLIENTS, ROUND_S)[0]
             trial.repeated(ROUND_S - 1)
             trial.stalled(round(max(waits_ms) * 1e6))
             trial.memory(seen.rss_kib)
