@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import click
 
 from shaper.errors import InvalidValue
@@ -22,8 +24,9 @@ and nothing stays when it has ended. The exit status is the command's.
 )
 @click.option("--down", metavar="RATE", help="Towards the command.  [default: no limit]")
 @click.option("--up", metavar="RATE", help="Away from the command.  [default: no limit]")
-@click.option("--delay", hidden=True)
-@click.option("--loss", hidden=True)
+@click.option("--delay", metavar="TIME", help="There and back together, or DOWN/UP.")
+@click.option("--loss", metavar="P", help="Of each direction, or DOWN/UP.")
+@click.option("--seed", type=int, help="Lose the same frames again.  [default: drawn]")
 @click.option("--profile", hidden=True)
 @click.option("--host-loopback", is_flag=True, help="The gateway is 127.0.0.1 of the machine.")
 @click.option("--json", "json_file", metavar="FILE", help="Write what the link did to FILE.")
@@ -34,6 +37,7 @@ def run(
     up: str | None,
     delay: str | None,
     loss: str | None,
+    seed: int | None,
     profile: str | None,
     host_loopback: bool,
     json_file: str | None,
@@ -43,16 +47,18 @@ def run(
     """Run a command behind a link of its own."""
     from shapecfg.run import behind_link
     from shapecfg.run.plan import Direction, Wishes
+    from shapecfg.run.words import read_lines
 
     if not command:
         raise InvalidValue("run needs a command: write shapecfg run --down 8mbit -- COMMAND")
-    for option, value in (("delay", delay), ("loss", loss), ("profile", profile)):
-        if value is not None:
-            raise InvalidValue(
-                f"--{option} {value}: this version has no line behind the bucket, which would"
-                " delay and lose frames; --down and --up are what it has"
-            )
-    wishes = Wishes(command, Direction(_rate(down)), Direction(_rate(up)), host_loopback)
+    if profile is not None:
+        raise InvalidValue(f"--profile {profile}: this version has no profiles: write its values")
+    rates = _rate(down), _rate(up)
+    seed = random.getrandbits(31) if seed is None else seed
+    line = read_lines(delay, loss, seed, rates)
+    delay_ms = sum(each.delay.delay_ns for each in line or ()) // 10**6
+    to, back = (Direction(rate, delay_ms) for rate in rates)
+    wishes = Wishes(command, to, back, host_loopback, line)
     behind_link(wishes, is_quiet=is_quiet, json_file=json_file)
 
 

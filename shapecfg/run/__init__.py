@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import NoReturn
 
 from shapecfg.client import EXIT_REFUSED, CallError
 from shapecfg.run import machine, plan, spaces, terminal
 from shapecfg.run.order import Order
+
+_LOSS_WARNING = (
+    "shapecfg: warning: the TCP of pasta recovers badly from lost segments: "
+    "with --loss, connections are far slower than on a link, and may break; run as root for them"
+)
 
 
 def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -> NoReturn:
@@ -24,6 +30,8 @@ def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -
     is_privileged = machine.is_privileged()
     tools = machine.tools(is_privileged=is_privileged)
     machine.check_tun()
+    if not is_privileged and any(each.loss for each in wishes.line or ()):
+        print(_LOSS_WARNING, file=sys.stderr)
     found, resolver_text = machine.with_names(machine.look(tools.ip, is_privileged=is_privileged))
     order = Order(
         wishes,

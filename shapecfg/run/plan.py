@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from shaper.line import LineOptions
+
 # Chosen: names inside of the namespaces, which meet no others.
 WAY_OUT = "out"  # outer: towards the machine
 INSIDE = "in"  # outer: towards the command
@@ -70,12 +72,14 @@ class Wishes:
         down: towards the command.
         up: away from it.
         has_host_loopback: the gateway is the machine's 127.0.0.1.
+        line: what happens to frames down and up beside the rate; None: nothing.
     """
 
     command: tuple[str, ...]
     down: Direction = field(default_factory=Direction)
     up: Direction = field(default_factory=Direction)
     has_host_loopback: bool = False
+    line: tuple[LineOptions, LineOptions] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,13 +189,17 @@ def outer_sysctls(machine: Machine) -> dict[str, int]:
     return values
 
 
-def join(pid: int) -> list[str]:
-    """Return the `ip` lines of the outer namespace that join the inner one, of a process."""
+def join(pid: int | None) -> list[str]:
+    """Return the `ip` lines of the outer namespace that join the inner one, of a process.
+
+    None: a line joins them, and its device is there.
+    """
+    make = f"link add {INSIDE} type veth peer name {NIC} netns {pid}"
     return [
         "link set lo up",
-        f"link add {INSIDE} address {_INSIDE_MAC} mtu {_MTU} type veth"
-        f" peer name {NIC} address {_COMMAND_MAC} mtu {_MTU} netns {pid}",
+        *([] if pid is None else [make]),
         f"link set {INSIDE} addrgenmode none",
+        f"link set {INSIDE} address {_INSIDE_MAC} mtu {_MTU}",
         f"link set {INSIDE} up",
     ]
 
@@ -199,7 +207,12 @@ def join(pid: int) -> list[str]:
 def furnish(machine: Machine) -> list[str]:
     """Return the `ip` lines of the inner namespace, once its device is there."""
     own = addresses(machine.number)
-    lines = ["link set lo up", f"link set {NIC} addrgenmode none", f"link set {NIC} up"]
+    lines = [
+        "link set lo up",
+        f"link set {NIC} addrgenmode none",
+        f"link set {NIC} address {_COMMAND_MAC} mtu {_MTU}",
+        f"link set {NIC} up",
+    ]
     if machine.has_ipv4:
         lines += [
             f"address add {own.command}/32 dev {NIC}",

@@ -1,15 +1,22 @@
 """Measures a link from behind it: python -m tests.kernel.meter HOST SOURCE SINK BYTES.
 
-Prints the bits of payload a second that came from the source; then it sends to the sink.
+Prints the bits of payload a second that came from the source; then it sends to the sink. With
+`echo HOST PORT` it sends datagrams that come back, and prints which did not and the median.
 """
 
 from __future__ import annotations
 
+import json
+import select
 import socket
+import statistics
 import sys
 import time
 
 END_S = 15.0
+ECHOES = 200
+GAP_S = 0.002  # between two
+LAST_S = 0.3  # for the last to come back
 
 
 def goodput(stream: socket.socket) -> float:
@@ -30,8 +37,29 @@ def pour(stream: socket.socket, size: int) -> None:
     stream.sendall(bytes(size))
 
 
+def echo(host: str, port: int) -> dict[str, object]:
+    """Send datagrams to an echo, and return which were lost and how long the others took."""
+    took: dict[int, float] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+        stream.connect((host, port))
+        sent: list[float] = []
+        deadline = time.monotonic() + ECHOES * GAP_S + LAST_S
+        while (now := time.monotonic()) < deadline and len(took) < ECHOES:
+            if len(sent) < ECHOES and (not sent or now - sent[-1] >= GAP_S):
+                sent.append(now)
+                stream.send(b"%d" % (len(sent) - 1))
+            if select.select([stream], [], [], GAP_S / 4)[0]:
+                number = int(stream.recv(100))
+                took[number] = time.monotonic() - sent[number]
+    lost = [number for number in range(ECHOES) if number not in took]
+    return {"lost": lost, "median_ms": 1000 * statistics.median(took.values())}
+
+
 def main() -> None:
     """Measure down, print, and send up."""
+    if sys.argv[1] == "echo":
+        print(json.dumps(echo(sys.argv[2], int(sys.argv[3]))))
+        return
     host, source, sink, size = sys.argv[1:]
     with socket.create_connection((host, int(source)), END_S) as stream:
         print(goodput(stream), flush=True)

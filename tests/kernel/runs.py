@@ -143,6 +143,28 @@ def expect_nothing_left(pair: Pair, pids: set[int], before: dict[str, Any]) -> N
 
 
 @contextlib.contextmanager
+def echoing(namespace: Namespace) -> Iterator[int]:
+    """Send datagrams back in a namespace; yield the port."""
+    with namespace.enter():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((PEER, 0))
+
+    def echo() -> None:
+        while (came := server.recvfrom(2048))[0]:
+            server.sendto(*came)
+
+    thread = threading.Thread(target=echo)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        with namespace.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", server.getsockname())
+        thread.join(END_S)
+        server.close()
+
+
+@contextlib.contextmanager
 def answering(namespace: Namespace) -> Iterator[None]:
     """Answer each question for a name on the loopback of a namespace: 192.0.2.7 (RFC 1035)."""
     with namespace.enter():

@@ -30,6 +30,7 @@ from tests.kernel.runs import (
     answering,
     argv,
     children,
+    echoing,
     expect_nothing_left,
     name,
     run,
@@ -118,6 +119,24 @@ def test_command_is_as_without(pair: Pair, who: str, tmp_path: Path) -> None:
     assert (told["exit_status"], told["signal"]) == (128 + signal.SIGTERM, "SIGTERM")
     assert told["up"]["stats"]["sent_bytes"] == 0
     expect_nothing_left(pair, set(), before)
+
+
+@WHO
+def test_delay_and_loss(pair: Pair, who: str) -> None:
+    """A datagram takes the delay there and back, a share is lost, and the same with a seed."""
+    words = ("--delay", "20ms/10ms", "--loss", "0%/20%", "--seed", "7", "--")
+    with echoing(pair.peer) as port:
+        runs = [
+            run(pair, who, *words, *python("tests.kernel.meter", "echo", PEER, str(port)))
+            for _ in range(2)
+        ]
+    assert [done.returncode for done in runs] == [0, 0], runs
+    told = [json.loads(done.stdout) for done in runs]
+    assert told[0]["lost"] == told[1]["lost"], runs[0].stderr
+    assert 10 < len(told[0]["lost"]) < 70  # of 200; 40 +- 5 standard deviations
+    best_ms = min(each["median_ms"] for each in told)
+    assert 30 <= best_ms < 33
+    assert f"{len(told[0]['lost'])} dropped" in runs[0].stderr
 
 
 def test_exit_status(pair: Pair) -> None:

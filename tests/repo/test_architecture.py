@@ -10,6 +10,7 @@ from tests.repo.sources import imports, is_own, is_standard, is_within, modules,
 
 PURE = (
     "shapecfg.run.plan",
+    "shapecfg.run.words",
     "shaper.desired.alarms",
     "shaper.desired.bounds",
     "shaper.desired.declared",
@@ -119,7 +120,18 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"click"},
     ),
     "shapecfg.metrics": ({"shapecfg"}, {"prometheus_client"}),
-    "shapecfg.run": ({"shapecfg", "shaper.desired", *WORDS}, {"click"}),
+    "shapecfg.run": (
+        {
+            "shapecfg",
+            "shaper.desired",
+            "shaper.discipline",
+            "shaper.forwarder",
+            "shaper.line",
+            "shaper.packet",
+            *WORDS,
+        },
+        {"click"},
+    ),
     "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),
 }
 # shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.
