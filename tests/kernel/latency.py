@@ -101,6 +101,8 @@ def probe(pair: Pair, seconds: float, address: str = REMOTE) -> Waits:
                 sender.sendto(NUMBER.pack(now_ns()), (address, PORT))
                 sent += 1
                 time.sleep(PROBE_S)
+                # What came before the kernel had begun to stamp is stamped when it is read.
+                listener.arrivals()
         with contextlib.suppress(LabError):
             wait_until(lambda: len(listener.arrivals()) >= sent, "all probes", LAST_PROBE_S)
         arrivals = listener.arrivals()
