@@ -157,6 +157,7 @@ def fetch_wheels(directory: Path) -> None:
     """Fetch what the installation is built of, from where pip is set up to find it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     needs = [*project["build-system"]["requires"], "wheel", *project["project"]["dependencies"]]
+    needs += project["project"]["optional-dependencies"]["metrics"]
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(directory)]
     subprocess.run([*pip, *needs], check=True, capture_output=True, encoding="utf-8")
 
