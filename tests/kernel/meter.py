@@ -16,7 +16,6 @@ import time
 END_S = 15.0
 ECHOES = 200
 GAP_S = 0.002  # between two
-LAST_S = 0.3  # for the last to come back
 
 
 def goodput(stream: socket.socket) -> float:
@@ -38,14 +37,17 @@ def pour(stream: socket.socket, size: int) -> None:
 
 
 def echo(host: str, port: int) -> dict[str, object]:
-    """Send datagrams to an echo, and return which were lost and how long the others took."""
+    """Send datagrams to an echo; return which were lost and how long the others took.
+
+    Order is kept, so once a later one has come back, what is missing is lost.
+    """
     took: dict[int, float] = {}
+    sent: list[float] = []
+    deadline = time.monotonic() + END_S
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
         stream.connect((host, port))
-        sent: list[float] = []
-        deadline = time.monotonic() + ECHOES * GAP_S + LAST_S
-        while (now := time.monotonic()) < deadline and len(took) < ECHOES:
-            if len(sent) < ECHOES and (not sent or now - sent[-1] >= GAP_S):
+        while max(took, default=0) < ECHOES and (now := time.monotonic()) < deadline:
+            if not sent or now - sent[-1] >= GAP_S:
                 sent.append(now)
                 stream.send(b"%d" % (len(sent) - 1))
             if select.select([stream], [], [], GAP_S / 4)[0]:
