@@ -30,7 +30,15 @@ def kill_runs(trial: Trial) -> None:
         before = traces(pair)
         for number in trial:
             words = argv(
-                (ROOT_USER, USER)[number % 2], "--down", "8mbit", "--", "sh", "-c", SCRIPT
+                (ROOT_USER, USER)[number % 2],
+                "--down",
+                "8mbit",
+                "--delay",
+                "20ms",
+                "--",
+                "sh",
+                "-c",
+                SCRIPT,
             )
             with start(pair.host, words, stderr=subprocess.DEVNULL) as process:
                 time.sleep(chance.uniform(0, LIFE_S))
