@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from shapecfg import settings as settings_of_set
 from shapecfg.client import DEFAULT_SOCKET
 from shapecfg.observing import doctor, metrics, monitor, watch
 from shapecfg.program import MasterName, Program, ShaperName, TakesNumbers
@@ -21,7 +22,7 @@ from shapecfg.run_options import run
 from shapecfg.view import View
 from shaper import __version__
 from shaper.errors import InvalidValue
-from shaper.units import parse_hz, parse_limit, parse_rate, parse_size
+from shaper.units import parse_rate
 
 _EPILOG = """\b
 Completion of verbs and device names, for the shell's start-up file:
@@ -35,7 +36,18 @@ _SET_HELP = """Change how DEV shapes.
 queue  fq_codel, fifo or classic
 limit  frames that may wait: 100, 100p, or default
 burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
-hz     ticks of its clock in a second: 100 is the machine of 1996; or default"""
+hz     ticks of its clock in a second: 100 is the machine of 1996; or default
+
+A link behind it, to test on; each key takes default, too:
+
+\b
+delay      TIME [jitter TIME [distribution uniform|normal|pareto]
+           [correlation P]]: 20ms jitter 5ms
+loss       P [correlation P], or gemodel P R [1-H [1-K]]: 1%
+duplicate  P: frames that arrive twice
+corrupt    P: frames with a bit of their payload wrong
+reorder    P [gap N]: frames that overtake those under way
+seed       the same traffic meets the same fate again"""
 
 _ATTACH_HELP = """Bind DEV to MASTER: what is routed to DEV leaves by MASTER.
 
@@ -47,21 +59,12 @@ ingress       everything MASTER receives
 cgroup GROUP  what a control group sends through MASTER: a path below the
               cgroup2 mount, or a unit (backup.service, user.slice)"""
 
-# What `set` takes: the parameter of the call, and how its value is read. To the daemon 0 is
-# the default, so it cannot be typed as a value.
-_SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
-    "queue": ("queue", str),
-    "limit": ("limit_packets", lambda text: 0 if text == "default" else parse_limit(text)),
-    "burst": ("burst_bytes", lambda text: 0 if text == "default" else parse_size(text)),
-    "hz": ("hz", lambda text: 0 if text == "default" else parse_hz(text)),
-}
-
 
 def _complete_settings(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     from shapecfg import completion
 
     given = list(ctx.params.get("settings") or ())
-    return completion.settings(list(_SETTINGS), given, incomplete)
+    return completion.settings(list(settings_of_set.KEYS), given, incomplete)
 
 
 def _complete_capture(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -194,7 +197,7 @@ def delete(view: View, device: str) -> None:
 @click.pass_obj
 def set_options(view: View, device: str, settings: tuple[str, ...]) -> None:
     """Change how DEV shapes."""
-    _warn(view.client.set_options(device, _read_settings(settings)))
+    _warn(view.client.set_options(device, settings_of_set.read(settings)))
 
 
 @cli.command(options_metavar="")
@@ -253,25 +256,6 @@ def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:
         f"{words[0]!r} is no way to take traffic: write egress, ingress or cgroup GROUP, "
         "or nothing for what is routed to the shaper"
     )
-
-
-def _read_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
-    """Turn KEY VALUE pairs into the parameters of the call."""
-    options: dict[str, str | int] = {}
-    for index in range(0, len(settings), 2):
-        key = settings[index]
-        if key not in _SETTINGS:
-            raise InvalidValue(
-                f"{key!r} is not a setting: write {', '.join(_SETTINGS)}"
-                " (the rate has a verb of its own, speed)"
-            )
-        if index + 1 == len(settings):
-            raise InvalidValue(f"{key!r} has no value: write {key} VALUE")
-        parameter, read = _SETTINGS[key]
-        if parameter in options:
-            raise InvalidValue(f"{key!r} is set twice: write it once")
-        options[parameter] = read(settings[index + 1])
-    return options
 
 
 def _print_shapers(view: View, device: str | None) -> None:

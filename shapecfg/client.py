@@ -109,8 +109,8 @@ class Client:
         """Remove a shaper device; return warnings."""
         return self._warned("Delete", ifname=ifname)
 
-    def set_options(self, ifname: str, options: dict[str, str | int]) -> list[str]:
-        """Set any of queue, limit_packets, burst_bytes and hz; return warnings."""
+    def set_options(self, ifname: str, options: dict[str, Any]) -> list[str]:
+        """Set any of queue, limit_packets, burst_bytes, hz and line; return warnings."""
         return self._warned("SetOptions", **{"ifname": ifname, **options})
 
     def save(self) -> str:

@@ -43,9 +43,10 @@ def captures(given: list[str], incomplete: str) -> list[str]:
 
 def settings(keys: list[str], given: list[str], incomplete: str) -> list[str]:
     """Return what may follow the pairs given to `set`: a key not yet there, or its value."""
-    if len(given) % 2:
+    free = [key for key in keys if key not in given]
+    if given and given[-1] in keys:
         return _matching(_VALUES.get(given[-1], []), incomplete)
-    return _matching([key for key in keys if key not in given[::2]], incomplete)
+    return _matching(free, incomplete)
 
 
 def _matching(words: list[str], incomplete: str) -> list[str]:

@@ -57,8 +57,14 @@ def _summary(shaper: Shaper) -> str:
     return (
         f"{_title(shaper)}: <{shaper['operstate']}> {_capture(shaper)}rate {rate(shaper)}"
         f" burst {burst} queue {options['queue']}"
-        f" limit {limit} hz {options['hz']} state {shaper['state']}"
+        f" limit {limit} hz {options['hz']}{_line(options.get('line') or {})}"
+        f" state {shaper['state']}"
     )
+
+
+def _line(line: dict[str, str]) -> str:
+    """Return the emulated link as `set` takes it; nothing where there is none."""
+    return "".join(f" {key} {value}" for key, value in line.items())
 
 
 def _capture(shaper: Shaper) -> str:

@@ -21,6 +21,7 @@ class ShownOptions(TypedDict):
     queue: str
     limit_packets: int
     hz: int
+    line: dict[str, str]
 
 
 class Statistics(TypedDict):

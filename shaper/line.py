@@ -11,6 +11,15 @@ from enum import StrEnum
 
 PER_BILLION = 1_000_000_000
 
+_BITS = 8
+_NANOSECONDS = 1_000_000_000
+
+# Chosen: what a jitter of four standard deviations and a late wake-up may add to what the rate
+# and the delay put under way.
+_SPREAD = 4
+_SLACK_NS = 50_000_000
+_LEAST_LIMIT_BYTES = 1 << 18
+
 
 class Distribution(StrEnum):
     """How jitter is distributed about the delay; `jitter_ns` is its standard deviation.
@@ -113,6 +122,11 @@ class LineOptions:
     def is_default(self) -> bool:
         """Whether a frame is not changed, delayed or lost."""
         return LineOptions(seed=self.seed) == self
+
+    def limit_bytes(self, rate_bits: int) -> int:
+        """Return how many bytes may be under way at a rate: rate times delay, and some more."""
+        longest_ns = self.delay.delay_ns + _SPREAD * self.delay.jitter_ns + _SLACK_NS
+        return max(_LEAST_LIMIT_BYTES, 2 * rate_bits * longest_ns // (_BITS * _NANOSECONDS))
 
     @property
     def is_by_frame(self) -> bool:

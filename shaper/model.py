@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from shaper.line import LineOptions
 from shaper.network import Network
 
 # Specified by the interface.
@@ -81,6 +82,7 @@ class Options:
     limit_packets: int | None = None
     hz: int = 0  # 0: chosen from the rate, see `clock_hz`
     has_own_hz: bool = False  # it was set for this shaper; else hz is the daemon's and follows it
+    line: LineOptions = field(default_factory=LineOptions)
 
     @property
     def clock_hz(self) -> int:
@@ -101,6 +103,7 @@ class Settings:
     ticks_per_second: int  # of the discipline's clock; for `classic` a tick is a jiffy
     jiffy_ns: int = 1_000_000  # departures fall on quarters of it, unless the clock is coarser
     idle_bytes: int = 0  # of the bucket, what may be saved while nothing waits
+    line: LineOptions = field(default_factory=LineOptions)  # what frames meet behind the bucket
 
 
 @dataclass(frozen=True)

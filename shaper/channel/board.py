@@ -32,6 +32,8 @@ DROP_REASONS = (
     "malformed",  # too short, or its headers contradict what they describe (EINVAL)
     "excessive",  # more segments or extension headers than are worked through
     "loop",  # the master is a tunnel, and led it back to the shaper
+    "loss",  # by the emulated link, as it was told to
+    "line",  # too much was under way on it
     "error",  # any other refusal of the kernel
     "flush",  # waiting when the device was taken down, detached or removed
     "crash",  # in the hands of a forwarder that died

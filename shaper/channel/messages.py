@@ -18,6 +18,15 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from shaper.line import (
+    Delay,
+    Distribution,
+    GilbertElliott,
+    LineOptions,
+    Loss,
+    LossPattern,
+    RandomLoss,
+)
 from shaper.model import Framing, Queue, Settings
 
 MESSAGE_BYTES = 4096  # the longest is a configure, of about 250
@@ -202,4 +211,23 @@ def _report(fields: dict[str, Any]) -> Report:
 def _settings(packed: dict[str, Any] | None) -> Settings | None:
     if packed is None:
         return None
-    return Settings(**{**packed, "queue": Queue(packed["queue"])})
+    line = _line(packed["line"])
+    return Settings(**{**packed, "queue": Queue(packed["queue"]), "line": line})
+
+
+def _line(packed: dict[str, Any]) -> LineOptions:
+    delay, loss = packed["delay"], packed["loss"]
+    distribution, table = Distribution(delay["distribution"]), tuple(delay["table"])
+    return LineOptions(
+        **{
+            **packed,
+            "delay": Delay(**{**delay, "distribution": distribution, "table": table}),
+            "loss": None if loss is None else _loss(loss),
+        }
+    )
+
+
+def _loss(packed: dict[str, Any]) -> Loss:
+    if "lost" in packed:
+        return LossPattern(tuple(packed["lost"]))
+    return GilbertElliott(**packed) if "to_bad" in packed else RandomLoss(**packed)

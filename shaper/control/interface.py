@@ -24,6 +24,7 @@ class OptionsObject(TypedDict):
     queue: str
     limit_packets: int
     hz: int
+    line: dict[str, str]
 
 
 class StatsObject(TypedDict):
@@ -149,6 +150,7 @@ class Shapers(Protocol):
         limit_packets: int | None,
         burst_bytes: int | None,
         hz: int | None,
+        line: dict[str, str] | None,
     ) -> list[str]:
         """Change what is not None, 0 meaning the default; return warnings."""
         ...
@@ -301,10 +303,16 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         limit_packets: int | None = None,
         burst_bytes: int | None = None,
         hz: int | None = None,
+        line: dict[str, str] | None = None,
     ) -> list[str]:
         """Change what is given, live. 0 puts limit_packets or burst_bytes back to the default."""
         return await self._shapers.set_options(
-            ifname, queue=queue, limit_packets=limit_packets, burst_bytes=burst_bytes, hz=hz
+            ifname,
+            queue=queue,
+            limit_packets=limit_packets,
+            burst_bytes=burst_bytes,
+            hz=hz,
+            line=line,
         )
 
     @varlinkmethod(return_parameter="configuration")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from shaper.desired import line_syntax
 from shaper.errors import InvalidValue
 from shaper.model import (
     MAX_HZ,
@@ -14,9 +16,11 @@ from shaper.model import (
     Options,
     Queue,
 )
+from shaper.units import format_rate
 
 # Chosen.
 _TOLERANCE = 100  # a hundredth off is worth a word
+_MOST_LINE_BYTES = 1 << 30
 _MAX_SHOWN = 60  # characters of a value that is refused
 _MAX_NUMBER = 1 << 4096  # Python does not print much larger ones
 
@@ -38,6 +42,7 @@ def change(
     limit_packets: int | None = None,
     burst_bytes: int | None = None,
     hz: int | None = None,
+    line: Mapping[str, str] | None = None,
 ) -> Options:
     """Return options with these changed; None keeps a value, 0 puts back its default.
 
@@ -53,12 +58,30 @@ def change(
         options = replace(options, burst_bytes=burst_bytes or None)
     if hz is not None:
         options = replace(options, hz=hz and check_hz(hz), has_own_hz=bool(hz))
+    if line is not None:
+        options = replace(options, line=line_syntax.change(options.line, line))
+    check_line(options)
     if options.queue is Queue.CLASSIC and (options.limit_packets or options.burst_bytes):
         raise InvalidValue(
             "the classic queue has no limit or burst to set "
             "(put them back to default, or choose another queue)"
         )
     return options
+
+
+def check_line(options: Options) -> None:
+    """Raise InvalidValue for a link that the queue does not have, or that takes much memory."""
+    if options.line.is_default:
+        return
+    if options.queue is Queue.CLASSIC:
+        raise InvalidValue("the classic queue has no link behind it: choose another queue")
+    needed_bytes = options.line.limit_bytes(options.rate_bits)
+    if needed_bytes > _MOST_LINE_BYTES:
+        delay = line_syntax.write(options.line)["delay"]
+        raise InvalidValue(
+            f"delay {delay} at {format_rate(options.rate_bits)} would take "
+            f"{needed_bytes >> 20} MiB of memory ({_MOST_LINE_BYTES >> 20} is the most)"
+        )
 
 
 def _queue(name: str) -> Queue:

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shaper.desired import bounds, captures
+from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.tables import table_names
@@ -57,6 +57,7 @@ _DEVICE = {
     "limit": int,
     "burst": (str, int),
     "hz": int,
+    **dict.fromkeys(line_syntax.KEYS, (str, int)),
     "up": bool,
     "addresses": (str, list),
     "routes": list,
@@ -258,6 +259,7 @@ def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]
         limit_packets=device.get("limit"),
         burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
         hz=device.get("hz"),
+        line={key: str(device[key]) for key in line_syntax.KEYS if key in device},
     )
     if not options.has_own_hz:
         options = replace(options, hz=hz)

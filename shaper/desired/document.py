@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from shaper.desired import line_syntax
 from shaper.desired.declared import write_network
 from shaper.model import Capture, Queue, Spec
 
@@ -35,6 +36,7 @@ def _device(spec: Spec) -> dict[str, Any]:
         "limit": options.limit_packets,
         "burst": options.burst_bytes,
         "hz": options.hz if options.has_own_hz else None,
+        **line_syntax.write(options.line),
         **{key: value for key, value in network.items() if value != []},
     }
     return {key: value for key, value in values.items() if value is not None}

@@ -191,6 +191,7 @@ def make_settings(
         ticks_per_second=options.clock_hz if options.queue is Queue.CLASSIC else _TICKS_PER_SECOND,
         jiffy_ns=10**9 // options.clock_hz,
         idle_bytes=int(options.rate_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
+        line=options.line,
     )
 
 

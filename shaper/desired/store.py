@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from shaper.desired import bounds, captures
+from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.declared import read_network, write_network
 from shaper.desired.files import make_directory, read_text, replace_text
 from shaper.errors import Busy, InvalidValue
@@ -164,6 +164,8 @@ def _encode_one(spec: Spec) -> str:
         optional["master_now"] = spec.master_now
     if spec.capture is not Capture.ROUTE:
         optional |= {"capture": spec.capture, "cgroup": spec.cgroup}
+    if line := line_syntax.write(spec.options.line):
+        optional["line"] = line
     return json.dumps(
         {
             "ifname": spec.ifname,
@@ -221,11 +223,18 @@ def _spec(shaper: dict[str, Any]) -> Spec:
             limit_packets=_whole_or_none(shaper["limit_packets"]),
             burst_bytes=_whole_or_none(shaper["burst_bytes"]),
             hz=_whole_or_none(shaper["hz"]),
+            line=_texts(shaper.get("line", {})),
         ),
         network=read_network(shaper["ifname"], shaper.get("network", {})),
         master_now=None if master_now is None else check_master_name(master_now),
     )
     return captures.parse(spec, shaper.get("capture"), shaper.get("cgroup"))
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise TypeError(f"{bounds.shown(value)} is no link")
+    return value
 
 
 def _rate_or_zero(value: object) -> int:

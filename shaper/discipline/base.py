@@ -9,10 +9,10 @@ the tick in which it wants to be asked again. A tick is a microsecond, or a jiff
 queue and in most tests.
 
 Where other stages go. A stage that holds frames after they were paid for (delay, loss,
-duplication) is a `Discipline` that wraps another: it takes what that one hands out, answers
-`deadline` with the earlier of both, counts what it holds as backlog, and never admits. What
-changes the rate in the course of time (a trace, a quota) calls `Gate.pace`. Neither is seen by a
-queue.
+duplication) is a `Discipline` that wraps another, as `linked` does: it takes what that one hands
+out, answers `deadline` with the earlier of both, counts what it holds as backlog, and never
+admits. What changes the rate in the course of time (a trace, a quota) calls `Gate.pace`. Neither
+is seen by a queue.
 """
 
 from __future__ import annotations
@@ -123,6 +123,11 @@ class Discipline(Backlog, Protocol):
     @property
     def step_ns(self) -> int:
         """Departures are rounded up to multiples of it."""
+        ...
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether frames are to be read as they come, though a departure is near."""
         ...
 
     @property

@@ -65,6 +65,7 @@ class Classic(FirstComeFirstServed):
 
     room = LIMIT_FRAMES  # at any time, by design: the eleventh frame pushes out the first
     shed_factor = 0  # it is never full
+    is_prompt = False
     can_admit = False
     step_ns = 1  # its clock is one of jiffies: there is nothing to round
 

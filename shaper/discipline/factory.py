@@ -13,6 +13,7 @@ from shaper.discipline.classic import Classic
 from shaper.discipline.fifo import Fifo
 from shaper.discipline.fq_codel import FqCodel
 from shaper.discipline.gate import Gate
+from shaper.discipline.linked import Linked
 from shaper.model import Queue, Settings
 
 
@@ -28,6 +29,17 @@ def make_discipline(
         now_ns: the time of the change.
         key: random bytes, for the hash of flows.
     """
+    if isinstance(old, Linked):
+        old.reconfigure(_heir(old.inner, before, settings, now_ns, key), settings)
+        return old
+    heir = _heir(old, before, settings, now_ns, key)
+    return heir if settings.line.is_default else Linked(heir, settings)
+
+
+def _heir(
+    old: Discipline | None, before: Settings | None, settings: Settings, now_ns: int, key: bytes
+) -> Discipline:
+    """Return what decides when frames leave, whatever is behind it."""
     if isinstance(old, Gate) and before is not None and before.queue is settings.queue:
         old.configure(settings, now=ticks.from_ns(now_ns, before.ticks_per_second))
         return old

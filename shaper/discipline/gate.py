@@ -34,6 +34,7 @@ class Gate:
     """
 
     can_admit = True
+    is_prompt = False
 
     def __init__(
         self, queue: PacketQueue, settings: Settings, *, now: int, opens_at: int | None = None

@@ -28,28 +28,13 @@ from shaper.packet.checksum import flip_bit
 from shaper.packet.frame import Frame
 from shaper.packet.segment import split
 
-_BITS = 8
-_NANOSECONDS = 1_000_000_000
-
-# Chosen: what a jitter of four standard deviations and a late wake-up may add to what the rate
-# and the delay put under way.
-_SPREAD = 4
-_SLACK_NS = 50_000_000
-_LEAST_LIMIT_BYTES = 1 << 18
-
-
-def limit_bytes(options: LineOptions, rate_bits: int) -> int:
-    """Return how many bytes may be under way at a rate: rate times delay, and some more."""
-    longest_ns = options.delay.delay_ns + _SPREAD * options.delay.jitter_ns + _SLACK_NS
-    return max(_LEAST_LIMIT_BYTES, 2 * rate_bits * longest_ns // (_BITS * _NANOSECONDS))
-
 
 class Line:
     """Frames under way.
 
     Args:
         options: what happens to them.
-        limit: how many bytes of memory they may take (`limit_bytes`).
+        limit: how many bytes of memory they may take (`LineOptions.limit_bytes`).
 
     Attributes:
         backlog_bytes: wire bytes under way.
@@ -68,12 +53,17 @@ class Line:
         self._held_bytes = 0
         self._latest_ns = 0  # when the last of them leaves
         self._since_reordered = 0
-        self.configure(options, limit)
+        self._limit_bytes = limit
+        self._adopt(options)
 
     def configure(self, options: LineOptions, limit: int) -> None:
         """Change what happens to frames that enter from now on."""
-        self._options = options
         self._limit_bytes = limit
+        if options != self._options:
+            self._adopt(options)
+
+    def _adopt(self, options: LineOptions) -> None:
+        self._options = options
         self._delay = DelayProcess(options.delay, generator(options, "delay"))
         self._loses: Fate | None = None
         if options.loss is not None:

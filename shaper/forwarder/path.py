@@ -224,5 +224,5 @@ class Path:
         step_ns = discipline.step_ns
         earliest_ns = max(ticks.to_ns(deadline, settings.ticks_per_second), now_ns + step_ns)
         deadline_ns = -(-earliest_ns // step_ns) * step_ns
-        is_imminent = deadline_ns <= now_ns + settings.jiffy_ns
+        is_imminent = deadline_ns <= now_ns + settings.jiffy_ns and not discipline.is_prompt
         return Wants(deadline_ns, wants_frames=listens and not is_imminent)

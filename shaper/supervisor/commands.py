@@ -7,7 +7,7 @@ put into a spec; making it true is the supervisor's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
@@ -162,6 +162,7 @@ class Commands:
             spec = self._spec(ifname)
             rate_bits = bounds.check_rate(rate_bits)
             options = replace(spec.options, rate_bits=rate_bits)
+            bounds.check_line(options)
             saving = await change(self._supervisor, replace(spec, options=options))
             return saving + _serving_warnings(options)
 
@@ -173,6 +174,7 @@ class Commands:
         limit_packets: int | None,
         burst_bytes: int | None,
         hz: int | None,
+        line: Mapping[str, str] | None = None,
     ) -> list[str]:
         """Change what is not None, 0 meaning the default; return warnings."""
         async with self._supervisor.changing():
@@ -183,6 +185,7 @@ class Commands:
                 limit_packets=limit_packets,
                 burst_bytes=burst_bytes,
                 hz=hz,
+                line=line,
             )
             options = with_hz(replace(spec, options=options), self.hz).options
             device = self._supervisor.devices.get(ifname)

@@ -10,6 +10,7 @@ from shaper.control.interface import (
     ShaperObject,
     StatsObject,
 )
+from shaper.desired import line_syntax
 from shaper.desired.findings import Finding
 from shaper.desired.plan import Plan
 from shaper.model import Capture, Link, Queue, Settings, Spec, State
@@ -129,6 +130,7 @@ def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
         queue=spec.options.queue,
         limit_packets=settings.limit_packets if settings else spec.options.limit_packets or 0,
         hz=spec.options.clock_hz,
+        line=line_syntax.write(spec.options.line),
     )
 
 

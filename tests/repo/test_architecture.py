@@ -21,6 +21,7 @@ PURE = (
     "shaper.desired.ip_route",
     "shaper.desired.ip_rule",
     "shaper.desired.ip_words",
+    "shaper.desired.line_syntax",
     "shaper.desired.plan",
     "shaper.desired.topology",
     "shaper.desired.trace",
@@ -60,12 +61,12 @@ WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.network", "sha
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.errors": (set(), set()),
     "shaper.events": (set(), set()),
-    "shaper.model": ({"shaper.errors", "shaper.network"}, set()),
+    "shaper.model": ({"shaper.errors", "shaper.line", "shaper.network"}, set()),
     "shaper.network": (set(), set()),
     "shaper.names": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.units": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.packet": (set(), set()),
-    "shaper.channel": ({"shaper.model"}, set()),
+    "shaper.channel": ({"shaper.line", "shaper.model"}, set()),
     "shaper.line": (set(), set()),
     "shaper.discipline": (
         {"shaper.packet", "shaper.errors", "shaper.line", "shaper.model"},
@@ -93,7 +94,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
-    "shaper.desired": (WORDS, {"tomli_w"}),
+    "shaper.desired": ({"shaper.line", *WORDS}, {"tomli_w"}),
     "shaper.supervisor": (
         {
             "shaper",

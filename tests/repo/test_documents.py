@@ -12,6 +12,7 @@ import click
 import pytest
 
 from shapecfg.cli import cli
+from shapecfg.settings import KEYS
 from shaper.channel.board import DROP_REASONS
 from shaper.control.interface import ShaperInterface
 from shaper.desired.alarms import Alarm
@@ -21,6 +22,7 @@ from shaper.desired.findings import REVERSE_PATH_RULE
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
 from shaper.errors import InvalidValue
 from shaper.forwarder.states import TRANSITIONS, PathState
+from shaper.line import Delay, LineOptions, RandomLoss
 from shaper.model import Capture, Group, Link, Options, Queue, Spec, State
 from shaper.units import format_size, parse_rate
 from tests.repo.examples import read_blocks
@@ -210,7 +212,18 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
     device, other = parse(sample).devices
     options = Options(64_000, 16 * 1024, Queue.FIFO, 100, hz=1000, has_own_hz=True)
     assert device == Spec("shaper0", "eth1", options, device.network)
-    taken = Spec("shaper1", "eth1", Options(10_000_000, hz=1000), capture=Capture.CGROUP)
+    line = LineOptions(
+        Delay(20_000_000, 5_000_000),
+        RandomLoss(10_000_000),
+        duplicate=1_000_000,
+        corrupt=1_000_000,
+        reorder=10_000_000,
+        reorder_gap=5,
+        seed=7,
+    )
+    taken = Spec(
+        "shaper1", "eth1", Options(10_000_000, hz=1000, line=line), capture=Capture.CGROUP
+    )
     assert other == replace(taken, cgroup="backup.service")
     assert device.network.follows_master
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)
@@ -252,9 +265,11 @@ def test_settings_are_in_the_guide() -> None:
     """The table of settings has what `set` takes, as its own help lists it, and every queue."""
     help_text = cli.commands["set"].help or ""
     _, _, listed = help_text.partition("\b\n")
-    settings = {code(row[0])[0]: row[1] for row in rows(GUIDE, "setting")}
-    assert list(settings) == [line.split()[0] for line in listed.splitlines()]
-    assert set(code(settings["queue"])) == set(Queue)
+    found = rows(GUIDE, "setting")
+    settings = [setting for row in found for setting in code(row[0])]
+    listed_keys = [line.split()[0] for line in listed.splitlines() if re.match(r"\w+ {2}", line)]
+    assert settings == listed_keys == list(KEYS)
+    assert set(code(found[0][1])) == set(Queue)
 
 
 @pytest.mark.parametrize(

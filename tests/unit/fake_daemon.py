@@ -30,6 +30,7 @@ SHAPER: dict[str, Any] = {
         "queue": "fifo",
         "limit_packets": 10,
         "hz": 1000,
+        "line": {},
     },
     "stats": {
         "sent_bytes": 123456,

@@ -17,7 +17,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from shaper.discipline.line import Line, limit_bytes
+from shaper.discipline.line import Line
 from shaper.line import (
     PER_BILLION,
     Delay,
@@ -243,8 +243,8 @@ def test_what_exceeds_the_limit_is_counted() -> None:
 def test_the_limit_follows_rate_and_delay() -> None:
     """100 ms at 1 Gbit/s are 12.5 MB, and must fit."""
     options = LineOptions(Delay(100 * MILLISECOND))
-    assert 12_500_000 < limit_bytes(options, 10**9) < 60_000_000
-    assert limit_bytes(LineOptions(Delay(MILLISECOND)), 64_000) == 1 << 18
+    assert 12_500_000 < options.limit_bytes(10**9) < 60_000_000
+    assert LineOptions(Delay(MILLISECOND)).limit_bytes(64_000) == 1 << 18
 
 
 def test_a_change_of_delay_neither_loses_nor_reorders() -> None:

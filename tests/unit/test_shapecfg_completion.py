@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from shapecfg import completion
 from shapecfg.cli import cli
+from shapecfg.settings import KEYS
 from tests.unit.fake_daemon import FakeDaemon, answer, shaper
 
 TWO = answer(shapers=[shaper(), shaper(ifname="shaper1"), shaper(ifname="uplink")])
@@ -74,14 +75,13 @@ def test_attach_offers_masters_behind_the_device(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "incomplete", "words"),
     [
-        ("", "", ["queue", "limit", "burst", "hz"]),
-        ("", "l", ["limit"]),
+        ("", "", list(KEYS)),
+        ("", "l", ["limit", "loss"]),
         ("queue", "", ["classic", "fifo", "fq_codel"]),
         ("queue", "f", ["fifo", "fq_codel"]),
         ("limit", "", ["default"]),
         ("hz", "", []),
-        ("nonsense", "", []),
-        ("queue fifo limit 10", "", ["burst", "hz"]),
+        ("queue fifo limit 10", "", list(KEYS[2:])),
     ],
 )
 def test_settings_are_keys_and_values_in_turn(

@@ -1,0 +1,69 @@
+"""An emulated link on real traffic, as the peer sees it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from bench.lab.daemon import Shaperd
+from bench.lab.topology import Pair
+from bench.lab.wait import wait_until
+from shapecfg.client import Client
+from tests.kernel.steps import SHAPER, Listener, Stream, dropped, shape, show
+from tests.kernel.test_crash import kill_forwarder
+
+DELAY_MS = 40
+
+
+def test_a_delay_is_what_the_peer_sees(pair: Pair, shaperd: Shaperd) -> None:
+    """A ping through the shaper takes as much longer; without a link again, no longer."""
+    shape(shaperd, pair, "100mbit")
+    client = Client(str(shaperd.socket))
+    without = round_trips_ms(pair)
+    client.set_options(SHAPER, {"line": {"delay": f"{DELAY_MS}ms"}})
+    with_link = round_trips_ms(pair)
+    assert DELAY_MS - 1 < statistics.median(with_link) - statistics.median(without) < DELAY_MS + 3
+    assert show(shaperd)["options"]["line"] == {"delay": "40ms"}
+    client.set_options(SHAPER, {"line": {"delay": "default"}})
+    assert statistics.median(round_trips_ms(pair)) < DELAY_MS / 2
+    assert show(shaperd)["options"]["line"] == {}
+
+
+def round_trips_ms(pair: Pair) -> list[float]:
+    """Return the times of a few pings to the remote network."""
+    answer = pair.host.run(["ping", "-n", "-c", "10", "-i", "0.05", "10.1.0.2"]).stdout
+    return [
+        float(word.removeprefix("time=")) for word in answer.split() if word.startswith("time=")
+    ]
+
+
+def test_jitter_keeps_order_and_loss_is_counted(pair: Pair, shaperd: Shaperd) -> None:
+    """The numbers of a stream rise; those that are missing are those that were lost."""
+    shape(shaperd, pair, "100mbit")
+    line = {"delay": "10ms jitter 8ms", "loss": "20%", "seed": "5"}
+    Client(str(shaperd.socket)).set_options(SHAPER, {"line": line})
+    with Listener(pair.peer) as listener:
+        with Stream(pair.host) as stream:
+            time.sleep(1.5)
+            sent = stream.sent
+        wait_until(lambda: show(shaperd)["stats"]["backlog_packets"] == 0, "all to have arrived")
+        numbers = [number for _, number in listener.since(0)]
+    lost = show(shaperd)["stats"]["dropped"]["loss"]
+    assert numbers == sorted(numbers)
+    assert sent * 0.08 < lost < sent * 0.35
+    assert len(numbers) + lost >= sent
+
+
+def test_a_forwarder_that_is_killed_loses_what_is_under_way_counted(
+    pair: Pair, shaperd: Shaperd
+) -> None:
+    """As `crash`; its successor has the same link."""
+    shape(shaperd, pair, "100mbit")
+    Client(str(shaperd.socket)).set_options(SHAPER, {"line": {"delay": "500ms"}})
+    with Listener(pair.peer) as listener, Stream(pair.host):
+        listener.wait_after(0)
+        assert show(shaperd)["stats"]["backlog_packets"] > 50
+        kill_forwarder(shaperd)
+        wait_until(lambda: show(shaperd)["stats"]["dropped"]["crash"] > 50, "the count")
+        assert dropped(show(shaperd)) > 50
+        wait_until(lambda: show(shaperd)["stats"]["backlog_packets"] > 50, "the link again")
