@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from shaper.discipline.line import limit_bytes
 from shaper.errors import InvalidValue
 from shaper.line import PER_BILLION, Delay, LineOptions, RandomLoss
 
@@ -107,4 +106,4 @@ def _check_memory(options: LineOptions, rate_bits: int | None, delay: str | None
 
 def line_limit(options: LineOptions, rate_bits: int | None) -> int:
     """Return how many bytes may be under way in a direction."""
-    return limit_bytes(options, rate_bits or _FASTEST_BITS)
+    return options.limit_bytes(rate_bits or _FASTEST_BITS)
