@@ -15,11 +15,12 @@ from typing import Any, BinaryIO
 import click
 
 from shapecfg import settings as settings_of_set
-from shapecfg.client import DEFAULT_SOCKET
+from shapecfg.client import DEFAULT_SOCKET, Client
 from shapecfg.observing import doctor, metrics, monitor, watch
 from shapecfg.program import MasterName, Program, ShaperName, TakesNumbers
 from shapecfg.run_options import run
 from shapecfg.view import View
+from shapecfg.warnings import general
 from shaper import __version__
 from shaper.errors import InvalidValue
 from shaper.units import parse_rate
@@ -75,7 +76,8 @@ def _complete_capture(ctx: click.Context, _: click.Parameter, incomplete: str) -
 
 _device = click.argument("device", metavar="DEV", type=ShaperName())
 _optional_device = click.argument("device", metavar="[DEV]", type=ShaperName(), required=False)
-
+_devices = click.argument("devices", metavar="DEV...", type=ShaperName(), nargs=-1, required=True)
+_any_devices = click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
 
 _master = click.argument("master", metavar="MASTER", type=MasterName())
 _capture = click.argument(
@@ -86,8 +88,9 @@ _capture = click.argument(
 )
 
 
-def _flag(letters: str, name: str, text: str) -> Callable[[Any], Any]:
-    return click.option(letters, name, is_flag=True, help=text)
+def _flag(letters: str, word: str, name: str, text: str) -> Callable[[Any], Any]:
+    """Return an option as `ip` has it: of a letter or two, or of a word with either dash."""
+    return click.option(letters, f"-{word}", f"--{word}", name, is_flag=True, help=text)
 
 
 @click.group(
@@ -105,18 +108,27 @@ def _flag(letters: str, name: str, text: str) -> Callable[[Any], Any]:
     show_envvar=True,
     help="The daemon's socket.",
 )
-@_flag("-s", "has_statistics", "Show counters and the rate achieved.")
-@_flag("-d", "is_detailed", "Show index, MTU and exact values.")
-@_flag("-j", "is_json", "Print JSON.")
-@_flag("-p", "is_pretty", "Indent JSON.")
-@_flag("-br", "is_brief", "Show one short line for each device.")
+@_flag("-s", "stats", "has_statistics", "Show counters and the rate achieved.")
+@_flag("-d", "details", "is_detailed", "Show index, MTU and exact values.")
+@_flag("-j", "json", "is_json", "Print JSON.")
+@_flag("-p", "pretty", "is_pretty", "Indent JSON.")
+@_flag("-br", "brief", "is_brief", "Show one short line for each device.")
+@click.option(
+    "-c",
+    "-color",
+    "--color",
+    type=click.Choice(["always", "auto", "never"]),
+    default="auto",
+    metavar="[=WHEN]",
+    help="Colour: always (no WHEN), never, or auto: on a terminal, without NO_COLOR.",
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Attach shaper devices to real ones and set their speed; alone, show them all."""
     ctx.obj = View(**options)
     if ctx.invoked_subcommand is None:
-        _print_shapers(ctx.obj, None)
+        _print_shapers(ctx.obj, ())
 
 
 @cli.command(options_metavar="", help=_ATTACH_HELP)
@@ -159,11 +171,11 @@ def speed(view: View, device: str, rate: str | None) -> None:
 
 
 @cli.command(options_metavar="")
-@_device
+@_devices
 @click.pass_obj
-def detach(view: View, device: str) -> None:
+def detach(view: View, devices: tuple[str, ...]) -> None:
     """Unbind DEV from its master; the device stays, without carrier."""
-    _warn(view.client.detach(device))
+    _each(view.client, devices, view.client.detach)
 
 
 @cli.command(options_metavar="")
@@ -178,11 +190,11 @@ def add(view: View, device: str | None) -> None:
 
 
 @cli.command("del", options_metavar="")
-@_device
+@_devices
 @click.pass_obj
-def delete(view: View, device: str) -> None:
-    """Remove a shaper device."""
-    _warn(view.client.delete(device))
+def delete(view: View, devices: tuple[str, ...]) -> None:
+    """Remove shaper devices."""
+    _each(view.client, devices, view.client.delete)
 
 
 @cli.command("set", options_metavar="", cls=TakesNumbers, help=_SET_HELP)
@@ -201,11 +213,11 @@ def set_options(view: View, device: str, settings: tuple[str, ...]) -> None:
 
 
 @cli.command(options_metavar="")
-@_optional_device
+@_any_devices
 @click.pass_obj
-def show(view: View, device: str | None) -> None:
+def show(view: View, devices: tuple[str, ...]) -> None:
     """Show DEV, or every shaper."""
-    _print_shapers(view, device)
+    _print_shapers(view, devices)
 
 
 @cli.command(options_metavar="")
@@ -258,22 +270,36 @@ def _read_capture(words: tuple[str, ...]) -> tuple[str | None, str | None]:
     )
 
 
-def _print_shapers(view: View, device: str | None) -> None:
-    shapers = view.client.show(device)
+def _each(client: Client, devices: tuple[str, ...], call: Callable[[str], list[str]]) -> None:
+    """Make a call for each device; for none where one of several is not there."""
+    for device in devices if len(devices) > 1 else ():
+        client.show(device)
+    for device in dict.fromkeys(devices):
+        _warn(call(device))
+
+
+def _print_shapers(view: View, devices: tuple[str, ...]) -> None:
+    answers = [view.client.overview(device) for device in devices or (None,)]
+    shapers = [shaper for answer in answers for shaper in answer["shapers"]]
     from shapecfg import render
 
     if view.is_json:
         click.echo(render.to_json(shapers, is_pretty=view.is_pretty))
         return
     for shaper in shapers:
+        paint = render.colored if view.has_color else render.plain
         if view.is_brief:
-            text = render.describe_briefly(shaper)
+            text = render.describe_briefly(shaper, paint)
         else:
             text = render.describe(
-                shaper, is_detailed=view.is_detailed, has_statistics=view.has_statistics
+                shaper,
+                is_detailed=view.is_detailed,
+                has_statistics=view.has_statistics,
+                paint=paint,
             )
-        click.echo(text)
+        click.echo(text, color=view.has_color)
         _warn(shaper["warnings"])
+    _warn(dict.fromkeys(warning for answer in answers for warning in general(answer)))
 
 
 def _print_speed(view: View, device: str) -> None:

@@ -58,16 +58,47 @@ class Program(click.Group):
             sys.exit(status)
         return status
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; a colour that is asked for without saying when is always."""
+        return super().parse_args(ctx, _with_color(args))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb; raise InvalidValue, naming all of them, if there is none such."""
+        """Find the verb, of which a beginning that no other has is enough, as in `ip`.
+
+        Raises InvalidValue, naming what could be meant, if there is none such.
+        """
+        args = [self._whole(ctx, args[0]), *args[1:]]
         verb = args[0]
         is_option = verb.startswith("-")
         if not (is_option or ctx.resilient_parsing or self.get_command(ctx, verb)):
             verbs = ", ".join(self.list_commands(ctx))
             raise InvalidValue(f"{verb!r} is no command: write {verbs} (or see shapecfg --help)")
         return super().resolve_command(ctx, args)
+
+    def _whole(self, ctx: click.Context, begun: str) -> str:
+        """Return the verb that begins so, or what was given if none does."""
+        verbs = self.list_commands(ctx)
+        found = [verb for verb in verbs if begun and verb.startswith(begun)]
+        if begun in verbs or not found:
+            return begun
+        if len(found) > 1:
+            raise InvalidValue(f"{begun!r} can be {', '.join(found)}: write more of it")
+        return found[0]
+
+
+def _with_color(args: list[str]) -> list[str]:
+    """Return arguments in which -c, -color and --color before the verb say when."""
+    done: list[str] = []
+    for index, each in enumerate(args):
+        is_value = bool(done) and done[-1] == "--socket"
+        if each == "--" or not (each.startswith("-") or is_value):
+            return done + args[index:]
+        name, has_value, value = each.partition("=")
+        is_color = not is_value and name in ("-c", "-color", "--color")
+        done.append(f"--color={value if has_value else 'always'}" if is_color else each)
+    return done
 
 
 class TakesNumbers(click.Command):

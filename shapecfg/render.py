@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from shapecfg.reply import Shaper, Statistics
 from shaper.units import format_measured_rate, format_rate, format_size
@@ -14,10 +14,33 @@ DEFAULT = "default"  # of a rate that is not set yet
 _INDENT = "    "
 
 
-def describe(shaper: Shaper, *, is_detailed: bool, has_statistics: bool) -> str:
+# Specified: those of `ip -color`, as SGR parameters.
+_DEVICE = "36"
+_UP = "32"
+_DOWN = "31"
+
+Paint = Callable[[str, str], str]
+
+
+def plain(text: str, _: str) -> str:
+    """Return a text without colour."""
+    return text
+
+
+def colored(text: str, code: str) -> str:
+    """Return a text in a colour."""
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def describe(
+    shaper: Shaper, *, is_detailed: bool, has_statistics: bool, paint: Paint = plain
+) -> str:
     """Return the lines of one shaper, without the last line's end."""
-    lines = [_summary(shaper)]
-    lines += [f"ALARM {alarm['alarm']}: {alarm['sentence']}" for alarm in shaper["alarms"] or ()]
+    lines = [_summary(shaper, paint)]
+    lines += [
+        f"{paint('ALARM', _DOWN)} {alarm['alarm']}: {alarm['sentence']}"
+        for alarm in shaper["alarms"] or ()
+    ]
     if is_detailed:
         lines += _details(shaper)
     if has_statistics:
@@ -25,9 +48,14 @@ def describe(shaper: Shaper, *, is_detailed: bool, has_statistics: bool) -> str:
     return f"\n{_INDENT}".join(lines)
 
 
-def describe_briefly(shaper: Shaper) -> str:
+def describe_briefly(shaper: Shaper, paint: Paint = plain) -> str:
     """Return one line: the device, its state and its rate."""
-    return f"{_title(shaper):<20} {shaper['state']:<14} {rate(shaper)}"
+    state = paint(f"{shaper['state']:<14}", _state_color(shaper))
+    return f"{paint(f'{_title(shaper):<20}', _DEVICE)} {state} {rate(shaper)}"
+
+
+def _state_color(shaper: Shaper) -> str:
+    return _UP if shaper["state"] == "active" else _DOWN
 
 
 def to_json(values: Iterable[object], *, is_pretty: bool) -> str:
@@ -49,16 +77,17 @@ def _title(shaper: Shaper) -> str:
     return shaper["ifname"] if link is None else f"{shaper['ifname']}@{link}"
 
 
-def _summary(shaper: Shaper) -> str:
+def _summary(shaper: Shaper, paint: Paint) -> str:
     options = shaper["options"]
     burst_bytes, limit_packets = options["burst_bytes"], options["limit_packets"]
     burst = format_size(burst_bytes) if burst_bytes else DEFAULT
     limit = f"{limit_packets}p" if limit_packets else DEFAULT
     return (
-        f"{_title(shaper)}: <{shaper['operstate']}> {_capture(shaper)}rate {rate(shaper)}"
+        f"{paint(_title(shaper), _DEVICE)}: <{shaper['operstate']}> {_capture(shaper)}"
+        f"rate {rate(shaper)}"
         f" burst {burst} queue {options['queue']}"
         f" limit {limit} hz {options['hz']}{_line(options.get('line') or {})}"
-        f" state {shaper['state']}"
+        f" state {paint(shaper['state'], _state_color(shaper))}"
     )
 
 

@@ -82,10 +82,11 @@ class Shaper(TypedDict):
 
 
 class Shapers(TypedDict):
-    """The answer to Show; `events` counts them by kind."""
+    """The answer to Show; `events` counts them by kind, and `version` is the daemon's."""
 
     shapers: list[Shaper]
     events: dict[str, int] | None
+    version: str | None
 
 
 class Event(TypedDict):

@@ -9,7 +9,7 @@ from typing import Protocol, TypedDict
 
 from asyncvarlink import TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
 
-from shaper import errors
+from shaper import __version__, errors
 from shaper.control.events import EventsObject, Ring
 from shaper.events import Kind
 
@@ -85,11 +85,12 @@ class ShaperObject(TypedDict):
 
 
 class ShownObject(TypedDict):
-    """Shapers, the number of the last event before, and how many there were of each kind."""
+    """Shapers, the last event's number, how many there were of each kind, our version."""
 
     shapers: list[ShaperObject]
     serial: int
     events: dict[str, int]
+    version: str
 
 
 class AddedObject(TypedDict):
@@ -236,7 +237,9 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         """Return one shaper, or all of them, and the number of the last event."""
         ring = self._ring
         shapers = self._shapers.show(ifname)
-        return ShownObject(shapers=shapers, serial=ring.serial, events=ring.counts())
+        return ShownObject(
+            shapers=shapers, serial=ring.serial, events=ring.counts(), version=__version__
+        )
 
     @varlinkmethod(delay_generator=False)
     async def Monitor(  # noqa: N802 - varlink

@@ -16,9 +16,12 @@ from shaper.model import (
     Options,
     Queue,
 )
-from shaper.units import format_rate
+from shaper.units import format_rate, format_size
 
 # Chosen.
+_FULL_FRAME_BYTES = 1514
+_SLOW_FRAME_SECONDS = 10  # no link of this century takes as long
+_LONG_BURST_SECONDS = 5
 _TOLERANCE = 100  # a hundredth off is worth a word
 _MOST_LINE_BYTES = 1 << 30
 _MAX_SHOWN = 60  # characters of a value that is refused
@@ -129,3 +132,23 @@ def shown(value: object) -> str:
 def shortened(text: str) -> str:
     """Return a text cut to what one sentence can hold."""
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def slips(options: Options) -> list[str]:
+    """Return what is allowed and surely not meant, in words that say what it means."""
+    rate_bits, burst_bytes = options.rate_bits, options.burst_bytes
+    if not rate_bits:
+        return []
+    said = []
+    frame_seconds = _FULL_FRAME_BYTES * 8 / rate_bits
+    if frame_seconds > _SLOW_FRAME_SECONDS:
+        said.append(
+            f"a rate of {format_rate(rate_bits)} is {rate_bits} bits a second: "
+            f"a full frame takes {frame_seconds:.0f} s (write {rate_bits}kbit or {rate_bits}mbit?)"
+        )
+    elif burst_bytes is not None and burst_bytes * 8 > _LONG_BURST_SECONDS * rate_bits:
+        said.append(
+            f"a burst of {format_size(burst_bytes)} is {burst_bytes * 8 / rate_bits:.0f} s "
+            f"of {format_rate(rate_bits)}: so much leaves without a limit after a pause"
+        )
+    return said

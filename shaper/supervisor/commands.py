@@ -357,7 +357,7 @@ def _unsaved_findings(reason: str | None) -> list[Finding]:
 
 def _serving_warnings(options: Options) -> list[str]:
     warning = bounds.classic_warning(options)
-    return [warning] if warning else []
+    return [*([warning] if warning else []), *bounds.slips(options)]
 
 
 def _not_known(_: Device, __: dict[str, int]) -> Truth | None:

@@ -54,7 +54,7 @@ class Client:
         self.say(*calls)
         answers = [await self.hear() for _ in calls]
         for answer in answers:
-            for number in ("serial", "events"):
+            for number in ("serial", "events", "version"):
                 answer.get("parameters", {}).pop(number, None)
         return answers
 

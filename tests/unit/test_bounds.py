@@ -61,3 +61,22 @@ def test_classic_is_warned_of_where_it_rounds_away() -> None:
     assert "serves 8000 of 9600" in (bounds.classic_warning(coarse) or "")
     assert bounds.classic_warning(Options(rate_bits=9600, queue=Queue.CLASSIC, hz=100)) is None
     assert bounds.classic_warning(Options(rate_bits=9600)) is None
+
+
+@pytest.mark.parametrize(
+    ("rate_bits", "burst_bytes", "words"),
+    [
+        (10, None, ["a full frame takes 1211 s (write 10kbit or 10mbit?)"]),
+        (1_000, None, ["a full frame takes 12 s"]),
+        (1_300, None, []),
+        (0, 1 << 30, []),
+        (64_000, 16_384, []),
+        (64_000, 64_000, ["is 8 s of 64Kbit"]),
+        (10**9, 1 << 30, ["is 9 s of 1Gbit"]),
+    ],
+)
+def test_slips_are_warned_of(rate_bits: int, burst_bytes: int | None, words: list[str]) -> None:
+    """A rate at which a frame takes forever, a burst that is no limit; what is common is not."""
+    said = bounds.slips(Options(rate_bits=rate_bits, burst_bytes=burst_bytes))
+    assert len(said) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, said, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from shapecfg import view
 from shapecfg.cli import cli
 from shapecfg.client import Client
+from shapecfg.reply import Shapers
 from shaper import __version__
 from tests.unit.fake_daemon import SHAPER, FakeDaemon, answer, refusal, shaper
 
@@ -235,11 +237,14 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["set", "shaper0"], "missing argument 'KEY VALUE [KEY VALUE]...' (usage: shapecfg set "),
         (["speed"], "missing argument 'DEV' (usage: shapecfg speed DEV [RATE])"),
         (["attach", "shaper0"], "missing argument 'MASTER' (usage: shapecfg attach DEV MASTER ["),
-        (["show", "a", "b"], "got unexpected extra argument (b) (usage: shapecfg show [DEV])"),
+        (["add", "a", "b"], "got unexpected extra argument (b) (usage: shapecfg add [DEV])"),
+        (["de", "shaper0"], "'de' can be del, detach: write more of it"),
+        (["del"], "missing argument 'DEV...' (usage: shapecfg del DEV...)"),
+        (["-color=red", "show"], "invalid value for '-c' / '-color' / '--color': 'red' is not"),
         (["list"], "'list' is no command: write add, attach, del, detach, doctor, metrics, "),
         (["-x"], f"no such option '-x' (usage: {USAGE})"),
         (["show", "-s"], "no such option '-s' (options go before the verb: shapecfg -s show)"),
-        (["show", "-x"], "no such option '-x' (usage: shapecfg show [DEV])"),
+        (["show", "-x"], "no such option '-x' (usage: shapecfg show [DEV]...)"),
         (["--socket"], "option '--socket' requires an argument"),
     ],
 )
@@ -291,9 +296,97 @@ def test_interrupt_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Control-C while waiting ends the command without a word, as by the signal."""
 
     class Interrupted(Client):
-        def show(self, ifname: str | None = None) -> list[object]:
+        def overview(self, ifname: str | None = None) -> Shapers:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(view, "Client", Interrupted)
     done = run(tmp_path / "absent")
     assert (done.exit_code, done.stdout, done.stderr.strip()) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (["-s"], ["-stats"]),
+        (["-d"], ["-details"]),
+        (["-j"], ["-json"]),
+        (["-j", "-p"], ["-json", "-pretty"]),
+        (["-br"], ["-brief"]),
+        (["-c"], ["-color"]),
+        (["-c"], ["-color=always"]),
+    ],
+)
+def test_options_have_words(tmp_path: Path, short: list[str], long: list[str]) -> None:
+    """As with `ip`: with one dash or two, and verbs by their beginnings."""
+    with FakeDaemon(tmp_path / "s", answer(shapers=[SHAPER])) as daemon:
+        wanted = run(daemon.path, *short, "show")
+        for words in (long, [f"-{word}" for word in long]):
+            assert run(daemon.path, *words, "sh").stdout == wanted.stdout
+    assert wanted.exit_code == 0
+    assert wanted.stdout
+
+
+def test_several_devices(tmp_path: Path) -> None:
+    """They are shown in one array, in the order in which they are named."""
+    with FakeDaemon(tmp_path / "s", answer(shapers=[SHAPER])) as daemon:
+        done = run(daemon.path, "-j", "show", "b", "a")
+        assert [each["parameters"]["ifname"] for each in daemon.requests] == ["b", "a"]
+    assert len(json.loads(done.stdout)) == 2
+
+
+@pytest.mark.parametrize("verb", ["del", "detach"])
+def test_of_several_all_are_there_or_none_is_touched(tmp_path: Path, verb: str) -> None:
+    """A name that is mistyped costs no other shaper."""
+    with FakeDaemon(tmp_path / "s", refusal("org.shaper.NoSuchShaper", "a: no such")) as daemon:
+        done = run(daemon.path, verb, "a", "b")
+        assert [each["method"] for each in daemon.requests] == ["org.shaper.Show"]
+    assert done.exit_code == 1
+    with FakeDaemon(tmp_path / "t", answer(shapers=[], warnings=[])) as daemon:
+        assert run(daemon.path, verb, "a", "b", "a").exit_code == 0
+        asked = [each["method"].rpartition(".")[2] for each in daemon.requests]
+    assert asked == ["Show"] * 3 + ["Delete" if verb == "del" else "Detach"] * 2
+
+
+def test_what_concerns_the_whole_daemon_is_warned_of_once(tmp_path: Path) -> None:
+    """A state that is not saved, and a daemon of another version."""
+    found = {"id": "state-unwritable", "severity": "warning", "sentence": "lost", "remedy": None}
+    shapers = [{**SHAPER, "findings": [found]}] * 2
+    with FakeDaemon(tmp_path / "s", answer(shapers=shapers, version="0.0.1")) as daemon:
+        lines = run(daemon.path, "show", "a", "b").stderr.splitlines()
+    assert lines == [
+        f"shapecfg: warning: shaperd is version 0.0.1 and shapecfg {__version__}: "
+        "restart shaperd (systemctl restart shaper)",
+        "shapecfg: warning: lost",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environ", "is_terminal", "is_colored"),
+    [
+        ("auto", {}, True, True),
+        ("auto", {}, False, False),
+        ("auto", {"NO_COLOR": "1"}, True, False),
+        ("auto", {"NO_COLOR": ""}, True, True),
+        ("auto", {"TERM": "dumb"}, True, False),
+        ("always", {"NO_COLOR": "1"}, False, True),
+        ("never", {}, True, False),
+    ],
+)
+def test_colour_is_for_terminals(
+    wanted: str, environ: dict[str, str], is_terminal: bool, is_colored: bool
+) -> None:
+    """Or as asked for, which counts more than NO_COLOR."""
+    output = io.StringIO()
+    output.isatty = lambda: is_terminal  # type: ignore[method-assign]
+    assert view.has_color(wanted, output, environ) is is_colored
+
+
+def test_colours_are_those_of_ip(tmp_path: Path) -> None:
+    """The device in cyan, a state that is good in green and any other in red."""
+    away = {**SHAPER, "state": "detached"}
+    with FakeDaemon(tmp_path / "s", answer(shapers=[SHAPER, away])) as daemon:
+        good, bad = run(daemon.path, "-c", "show").stdout.splitlines()
+        assert "\x1b" not in run(daemon.path, "show").stdout
+    assert good.startswith("\x1b[36mshaper0@eth1\x1b[0m: <UP>")
+    assert good.endswith("\x1b[32mactive\x1b[0m")
+    assert bad.endswith("\x1b[31mdetached\x1b[0m")
