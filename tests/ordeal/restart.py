@@ -35,6 +35,7 @@ PAYLOAD, HEADERS = 1400, 42
 BUCKET_BYTES = 26514 + 2 * 1514  # and one frame on either side of a window
 STALL_NS = 200_000_000
 ROUND_S, UPGRADE_S = 3.0, 25.0
+LAST_WORDS_S = 0.05  # for a program to end
 AROUND_S = 1.0  # of load before the fault, and after it
 
 SEND = """
@@ -74,14 +75,15 @@ UPGRADE = make("install", CHECKOUT, WHEELS, "RESTART=yes")
 BY_ROUTE = "shapecfg attach shaper0 eth1\nip link set shaper0 up\n"
 ROUTED = "ip route replace 10.1.0.0/24 dev shaper0 src 10.0.0.1\n"
 DIRECT = "ip route replace 10.1.0.0/24 dev eth1 src 10.0.0.1\n"
-DECLARED = '[device.shaper0]\nmaster = "eth1"\nup = true\nroutes = ["10.1.0.0/24"]\n'
+SHAPED = '[device.shaper0]\nmaster = "eth1"\nspeed = "10mbit"\nup = true\n'
+DECLARED = SHAPED + 'routes = ["10.1.0.0/24"]\n'
 # The machine's own routes by eth1 go when it goes down, with or without a shaper.
 FLAP = "ip link set eth1 down\nip link set eth1 up\n"
 LEAD = {
     "route": BY_ROUTE + ROUTED,
     "egress": f"shapecfg attach shaper0 eth1 egress\n{DIRECT}",
     "ingress": "shapecfg attach shaper0 eth1 ingress\n",
-    "cgroup": f"shapecfg attach shaper0 eth1 cgroup load.service\n{DIRECT}",
+    "cgroup": f"shapecfg attach shaper0 eth1 cgroup system.slice\n{DIRECT}",
     "declared": f"printf '{DECLARED}' >/etc/shaper/shaper.toml\nsystemctl reload shaper\n",
 }
 
@@ -112,7 +114,7 @@ def sender(machine: Machine, way: str, seconds: float) -> subprocess.Popen[bytes
 
 
 def arrivals(machine: Machine, way: str, fault: list[str], seconds: float) -> list[float]:
-    """Return when datagrams arrived, before, during and after a fault."""
+    """Return when datagrams arrived, before, during and after a fault, until the load ended."""
     receive = ["-c", RECEIVE, str(seconds)]
     if way == "ingress":
         argv = machine.container.argv(PYTHON, *receive)
@@ -127,7 +129,9 @@ def arrivals(machine: Machine, way: str, fault: list[str], seconds: float) -> li
             time.sleep(AROUND_S)
             machine.container.run(*fault)
             load.wait()
-        return list(json.loads(receiver.stdout.read()))
+            ended = time.monotonic()
+        times = json.loads(receiver.stdout.read())
+        return sorted([*times, max(ended - LAST_WORDS_S, times[-1] if times else 0)])
 
 
 def most_in_a_window(times: list[float]) -> int:

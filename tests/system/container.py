@@ -179,6 +179,8 @@ def _command(target: Path) -> list[str]:
     boot += [f"--machine=shaper-test-{os.getpid()}", "--private-network", "--console=pipe"]
     # Nothing of this machine's takes part: no machined, no time zone, no journal, no resolver.
     boot += ["--register=no", "--keep-unit", "--link-journal=no", "--timezone=off"]
+    # Programs of egress, ingress and cgroup need it; nspawn keeps it from its guests.
+    boot += ["--capability=CAP_BPF", "--system-call-filter=bpf"]
     boot += ["--resolv-conf=off", "systemd.unit=basic.target"]
     private = ["unshare", "--mount", "--propagation=private"]
     prepare = ["sh", "-c", PREPARE, "prepare", str(target), str(LAYER_BYTES)]
