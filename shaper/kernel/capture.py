@@ -131,8 +131,14 @@ class Captor:
         return taken
 
     def rest(self) -> None:
-        """Leave the links to the keeper from now on: closing them takes no program away."""
+        """Leave the links to the keeper from now on: closing them takes no program away.
+
+        Nor is a socket forgotten by them: the forwarder goes on sending by those they know.
+        """
         self._keeper = None
+        if self._sockets is not None:
+            os.close(self._sockets)
+        self._sockets = None
 
     def close(self) -> None:
         """Let go of everything."""

@@ -25,9 +25,9 @@ MOVED = 100  # a number that no descriptor has yet
 
 # Out of the shaper, whatever is routed to it.
 TEN_FRAMES = """
-import socket
+import socket, sys
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
-    channel.bind(("shaper0", 0))
+    channel.bind((sys.argv[1], 0))
     for _ in range(10):
         channel.send(bytes(6) + bytes([2]) + bytes(5) + b"\\x08\\x00" + bytes(100))
 """
@@ -159,17 +159,24 @@ def sent(pair: Pair) -> int:
     return int(link["stats64"]["tx"]["packets"])
 
 
+@pytest.mark.parametrize("capture", ["route", "egress"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_frames_go_on_without_a_daemon(manager: Manager, pair: Pair, number: int) -> None:
+def test_frames_go_on_without_a_daemon(
+    manager: Manager, pair: Pair, tmp_path: Path, number: int, capture: str
+) -> None:
     """The forwarder goes on, until the successor has one of its own."""
-    (name,) = forwarders(manager)
+    with (tmp_path / "shaper.toml").open("a") as configuration:
+        configuration.write(f'capture = "{capture}"\n')
     assert manager.process is not None
+    manager.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: manager.listen("READY=1"), "the daemon to have read it")
+    (name,) = forwarders(manager)
     os.kill(manager.process.pid, number)
     manager.process.wait()
     manager.listen()
     process = os.dup(manager.kept[name])
     before = sent(pair)
-    pair.host.run([sys.executable, "-c", TEN_FRAMES])
+    pair.host.run([sys.executable, "-c", TEN_FRAMES, "shaper0" if capture == "route" else MASTER])
     wait_until(lambda: sent(pair) >= before + 10, "frames to leave by the shaper")
     assert not has_ended(process)
     manager.start()
