@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from shapecfg.reply import Shaper, Statistics
+from shaper.model import Queue
 from shaper.units import format_measured_rate, format_rate, format_size
 
 NO_RATE = "none"
@@ -125,10 +126,9 @@ def _statistics(shaper: Shaper) -> list[str]:
         lines.append(f"dropped for: {reasons}")
     delay_ns, delay_p99_ns = stats["delay_ns"], stats["delay_p99_ns"]
     if delay_ns is not None and delay_p99_ns is not None:
-        lines.append(
-            f"flows {stats['flows']} marked {stats['ecn_marks']} delay {_milliseconds(delay_ns)}"
-            f" p99 {_milliseconds(delay_p99_ns)}"
-        )
+        has_flows = shaper["options"]["queue"] == Queue.FQ_CODEL
+        flows = f"flows {stats['flows']} marked {stats['ecn_marks']} " if has_flows else ""
+        lines.append(f"{flows}delay {_milliseconds(delay_ns)} p99 {_milliseconds(delay_p99_ns)}")
     return lines + _achieved(stats, shaper["options"]["rate_bits"])
 
 

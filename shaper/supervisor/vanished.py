@@ -2,7 +2,7 @@
 
 The kernel removes a route together with the address that is its source (`src`), when a lease is
 renewed or an address is set anew, and says nothing of it. What it carried then leaves unshaped. A
-route without a source is gone because it was removed, which is logged at a lower level.
+route without a source is gone because it was removed, and no command can be told for that.
 
 What is remembered is bounded: so many shapers are looked at, and so many routes kept of each.
 """

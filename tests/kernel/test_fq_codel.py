@@ -180,7 +180,7 @@ def test_who_does_not_is_dropped_from(pair: Pair, shaperd: Shaperd) -> None:
 
 
 def test_show_prints_flows_marks_and_delays(pair: Pair, shaperd: Shaperd) -> None:
-    """`-s show` has a line of them, in milliseconds; a fifo, which knows none, has not."""
+    """`-s show` has a line of them, in milliseconds; a fifo knows no flows."""
     allow_ecn(pair)
     shape(shaperd, pair, str(RATE_BITS))
     with bulk(pair, 2):
@@ -194,7 +194,9 @@ def test_show_prints_flows_marks_and_delays(pair: Pair, shaperd: Shaperd) -> Non
         assert 0 < delay_ms < LIMIT_MS
         assert 0 < p99_ms < LIMIT_MS
     set_queue(shaperd, "fifo")
-    assert DELAY_LINE.search(shaperd.shapecfg("-s", "show", SHAPER).stdout) is None
+    shown = shaperd.shapecfg("-s", "show", SHAPER).stdout
+    assert DELAY_LINE.search(shown) is None
+    assert re.search(r"    delay \d+\.\dms p99 \d+\.\dms\n", shown)
 
 
 def test_changing_the_queue_loses_nothing_uncounted(pair: Pair, shaperd: Shaperd) -> None:

@@ -181,4 +181,4 @@ def test_a_route_that_went_with_its_source_is_told_once(
     bench.host.ip(f"route replace 10.9.2.0/24 dev {SHAPER} mtu 1400")
     bench.look()
     told = [(each.levelname, each.getMessage()) for each in caplog.records]
-    assert told[1:] == [("INFO", f"{SHAPER}: route 10.9.1.0/24 was removed")]
+    assert told[1:] == [("WARNING", f"{SHAPER}: route 10.9.1.0/24 was removed")]

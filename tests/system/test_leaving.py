@@ -72,8 +72,9 @@ def before(machine: Machine) -> Iterator[dict[str, str]]:
     machine.container.shell(f"rm -f /etc/shaper/shaper.toml {DROP_IN}; systemctl daemon-reload")
     machine.systemctl("reset-failed")
     machine.systemctl("start", "shaper")
-    for ifname in ("shaper1", "shaper2"):
+    for ifname in ("shaper0", "shaper1", "shaper2"):
         machine.container.try_run("shapecfg", "del", ifname)
+    machine.systemctl("restart", "shaper")  # which makes shaper0 anew, with nothing declared
 
 
 def test_after_a_stop_the_network_is_the_machines_own(

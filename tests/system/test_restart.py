@@ -37,22 +37,24 @@ while (now := time.monotonic() - began) < float(sys.argv[1]):
         sent += 1
     time.sleep(0.002)
 """
-# Times and lengths of what arrives, as the peer's device sees it.
+# Times and lengths of what arrives, as the kernel stamps it at the peer's device.
 RECEIVER = """
-import json, socket, sys, time
+import json, socket, struct, sys, time
 channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 channel.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+channel.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
 channel.bind(("eth0", 0))
 channel.settimeout(0.05)
 end, seen = time.monotonic() + float(sys.argv[1]), []
 print("ready", flush=True)
 while time.monotonic() < end:
     try:
-        frame = channel.recv(65536)
+        frame, notes, _, _ = channel.recvmsg(65536, 64)
     except TimeoutError:
         continue
     if frame[23:24] == b"\\x11" and len(frame) > 1000:
-        seen.append((time.monotonic(), len(frame)))
+        seconds, nanoseconds = struct.unpack("=qq", notes[0][2])
+        seen.append((seconds + nanoseconds / 1e9, len(frame)))
 print(json.dumps(seen))
 """
 
