@@ -1,7 +1,8 @@
 """The service restarted, killed, reloaded and upgraded in a container, under four times the rate.
 
-What arrives is listened to at its socket. In no window of 0.1 s may it be more than the rate gives
-and the bucket holds, and the pause is noted. Each way a shaper can be led traffic has a campaign.
+What arrives is listened to at its socket, as the kernel stamps it. In no window of 0.1 s may it be
+more than the rate gives and the bucket holds, and the pause is noted. Each way a shaper can be led
+traffic has a campaign.
 """
 
 from __future__ import annotations
@@ -52,19 +53,21 @@ while (now := time.monotonic() - began) < float(sys.argv[2]):
     time.sleep(0.002)
 """
 RECEIVE = """
-import json, socket, sys, time
+import json, socket, struct, sys, time
 channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 channel.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+channel.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
 channel.bind(("", 9))
 channel.settimeout(0.05)
 print("ready", flush=True)
 end, seen = time.monotonic() + float(sys.argv[1]), []
 while time.monotonic() < end:
     try:
-        channel.recv(65536)
+        _, notes, _, _ = channel.recvmsg(65536, 64)
     except TimeoutError:
         continue
-    seen.append(time.monotonic())
+    seconds, nanoseconds = struct.unpack("=qq", notes[0][2])
+    seen.append(seconds + nanoseconds / 1e9)
 print(json.dumps(seen))
 """
 RESTART = ["systemctl", "restart", "shaper"]
@@ -129,7 +132,7 @@ def arrivals(machine: Machine, way: str, fault: list[str], seconds: float) -> li
             time.sleep(AROUND_S)
             machine.container.run(*fault)
             load.wait()
-            ended = time.monotonic()
+            ended = time.time()  # the clock of the stamps
         times = json.loads(receiver.stdout.read())
         return sorted([*times, max(ended - LAST_WORDS_S, times[-1] if times else 0)])
 
