@@ -187,17 +187,17 @@ def test_downing_the_master_under_load_is_a_non_event(
     assert "Traceback" not in shaperd.log()
 
 
-def test_rings_are_refused(pair: Pair, shaperd: Shaperd) -> None:
+def test_loops_are_refused(pair: Pair, shaperd: Shaperd) -> None:
     """Not its own master, not by another shaper's, not by a device on top of it; all else is."""
     assert_refused(shaperd, "attach", SHAPER, SHAPER, because="cannot be its own master")
     pair.host.ip(f"link add link {SHAPER} name above0 type macvlan")
     wait_until(lambda: exists(pair.host, "above0"), "the macvlan")
-    assert_refused(shaperd, "attach", SHAPER, "above0", because="ring")
+    assert_refused(shaperd, "attach", SHAPER, "above0", because="loop")
     assert show(shaperd)["state"] == "detached"
     shaperd.configure("add", "shaper1")
     shaperd.configure("attach", SHAPER, "shaper1")
-    assert_refused(shaperd, "attach", "shaper1", SHAPER, because="ring")
-    assert_refused(shaperd, "attach", "shaper1", "above0", because="ring")
+    assert_refused(shaperd, "attach", "shaper1", SHAPER, because="loop")
+    assert_refused(shaperd, "attach", "shaper1", "above0", because="loop")
     shaperd.configure("attach", "shaper1", MASTER)
 
 
