@@ -80,7 +80,8 @@ install_documents() {
     rm -rf "$root$documents"
     mkdir -p "$root$documents/docs"
     cp "$checkout"/README.md "$checkout"/CHANGELOG.md "$checkout"/LICENSE "$root$documents"
-    cp -R "$checkout"/docs/*.md "$checkout"/docs/*.svg "$checkout"/docs/benchmarks "$root$documents/docs"
+    cp -R "$checkout"/docs/*.md "$checkout"/docs/*.svg "$checkout"/docs/*.yml "$checkout"/docs/*.json \
+        "$checkout"/docs/benchmarks "$root$documents/docs"
 }
 
 # What is made of the command's own words. -B: nothing is left in the checkout.
