@@ -170,7 +170,7 @@ def test_terminal_is_the_commands(pair: Pair) -> None:
     ours, theirs = pty.openpty()
     script = "tty; trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.05; done"
     words = argv(USER, "-q", "--", "sh", "-c", script)
-    # A session whose terminal it is, as that of a shell; tests run in the background ignore Ctrl-C.
+    # A session whose terminal it is, as that of a shell. Tests in the background ignore Ctrl-C.
     words = ["env", "--default-signal=INT", "setsid", "--ctty", "--wait", *words]
     with start(pair.host, words, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         text = read_until(ours, "ready")
