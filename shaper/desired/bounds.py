@@ -80,9 +80,9 @@ def check_line(options: Options) -> None:
         raise InvalidValue("the classic queue has no link behind it: choose another queue")
     needed_bytes = options.line.limit_bytes(options.rate_bits)
     if needed_bytes > _MOST_LINE_BYTES:
-        delay = line_syntax.write(options.line)["delay"]
+        link = " ".join(" ".join(pair) for pair in line_syntax.write(options.line).items())
         raise InvalidValue(
-            f"delay {delay} at {format_rate(options.rate_bits)} would take "
+            f"{link} at {format_rate(options.rate_bits)} would take "
             f"{needed_bytes >> 20} MiB of memory ({_MOST_LINE_BYTES >> 20} is the most)"
         )
 

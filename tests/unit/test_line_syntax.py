@@ -101,6 +101,13 @@ def test_a_link_that_takes_too_much_memory_is_refused() -> None:
         change_options(Options(10**10), line={"delay": "3600s"})
 
 
+@pytest.mark.parametrize("key", ["loss", "duplicate", "corrupt", "reorder"])
+def test_a_link_without_a_delay_is_refused_in_the_same_words(key: str) -> None:
+    """At a rate whose late wake-ups alone would fill the memory."""
+    with pytest.raises(InvalidValue, match=rf"{key} 1% at 100Gbit would take \d+ MiB of memory"):
+        change_options(Options(10**11), line={key: "1%"})
+
+
 def test_the_classic_queue_has_no_link() -> None:
     """Neither is set beside the other."""
     with pytest.raises(InvalidValue, match="classic queue has no link"):
