@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Run a command behind a link of its own."""
     from shapecfg.run import behind_link
-    from shapecfg.run.plan import Direction, Wishes
+    from shapecfg.run.plan import Direction, Wishes, speed_bits
     from shapecfg.run.words import read_lines
 
     if not command:
@@ -54,11 +54,12 @@ def run(
     if profile is not None:
         raise InvalidValue(f"--profile {profile}: this version has no profiles: write its values")
     rates = _rate(down), _rate(up)
+    speeds = speed_bits(rates[0], is_linked=True), speed_bits(rates[1], is_linked=True)
     seed = random.getrandbits(31) if seed is None else seed
-    line = read_lines(delay, loss, seed, rates)
-    delay_ms = sum(each.delay.delay_ns for each in line or ()) // 10**6
-    to, back = (Direction(rate, delay_ms) for rate in rates)
-    wishes = Wishes(command, to, back, host_loopback, line)
+    lines = read_lines(delay, loss, seed, speeds)
+    delay_ms = sum(each.delay.delay_ns for each in lines) // 10**6
+    to, back = (Direction(*each) for each in zip(rates, (delay_ms,) * 2, lines, strict=True))
+    wishes = Wishes(command, to, back, host_loopback)
     behind_link(wishes, is_quiet=is_quiet, json_file=json_file)
 
 

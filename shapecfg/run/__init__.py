@@ -30,7 +30,7 @@ def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -
     is_privileged = machine.is_privileged()
     tools = machine.tools(is_privileged=is_privileged)
     machine.check_tun()
-    if not is_privileged and any(each.loss for each in wishes.line or ()):
+    if not is_privileged and (wishes.down.line.loss or wishes.up.line.loss):
         print(_LOSS_WARNING, file=sys.stderr)
     found, resolver_text = machine.with_names(machine.look(tools.ip, is_privileged=is_privileged))
     order = Order(

@@ -89,8 +89,7 @@ class _Keeper:
         spaces.own_mounts()
         spaces.mount_tmpfs(str(self._parts.directory))
         self._parts.start_shaperd(plan.shaper_toml(machine, wishes))
-        self._parts.start_line(self._inner)
-        self._parts.ip(plan.join(command if wishes.line is None else None))
+        self._parts.ip(plan.join(command))
         door.send(b"joined")
         self._parts.open_way_out()
         self._parts.wait(self._parts.are_active, "the shapers")
@@ -214,8 +213,6 @@ class _Keeper:
             return
         shapers = self._parts.shapers()
         down, up = shapers[DOWN], shapers[UP]
-        for shaper, lost in zip((down, up), self._parts.counters.read(), strict=True):
-            shaper["stats"]["dropped"] |= {"loss": lost.loss, "line": lost.line}
         if not order.is_quiet:
             with contextlib.suppress(OSError):
                 print(f"shapecfg: {summary.line(down, up)}", file=sys.stderr, flush=True)

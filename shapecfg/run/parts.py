@@ -20,11 +20,8 @@ from typing import NoReturn
 from shapecfg.client import CallError, Client
 from shapecfg.reply import Shaper
 from shapecfg.run import plan, spaces
-from shapecfg.run.line import Counters, Pump, open_tap
 from shapecfg.run.order import Fault, Order
-from shapecfg.run.plan import DOWN, INSIDE, NIC, UP, WAY_OUT
-from shapecfg.run.words import line_limit
-from shaper.discipline.line import Line
+from shapecfg.run.plan import DOWN, UP, WAY_OUT
 
 # Chosen.
 _START_S = 10.0  # for each part of the link to be there
@@ -43,7 +40,6 @@ class Parts:
 
     Attributes:
         directory: what is covered.
-        counters: what a line has lost.
 
     Raises:
         Fault: there is nothing to cover.
@@ -55,7 +51,6 @@ class Parts:
         self._log = os.memfd_create("log", os.MFD_CLOEXEC)
         self._processes: dict[int, str] = {}
         self._rules = -1
-        self.counters = Counters()
 
     @property
     def _client(self) -> Client:
@@ -131,40 +126,6 @@ class Parts:
         for number in self._order.restored:
             signal.signal(number, signal.SIG_DFL)
         os.execv(path, argv)
-
-    def start_line(self, inner: int) -> None:
-        """Fork the line, with a device in each namespace, if there is to be one.
-
-        Args:
-            inner: the namespace of the command.
-
-        Raises:
-            Fault: its devices cannot be made.
-        """
-        wishes = self._order.wishes
-        if wishes.line is None:
-            return
-        rates = (wishes.down.rate_bits, wishes.up.rate_bits)
-        down, up = (
-            Line(options, line_limit(options, rate_bits))
-            for options, rate_bits in zip(wishes.line, rates, strict=True)
-        )
-        outer_end = open_tap(INSIDE)
-        waits, tells = os.pipe()
-        if pid := os.fork():
-            os.close(outer_end)
-            os.close(tells)
-            self._processes[pid] = "the line"
-            if os.read(waits, 1) != _BEGIN:
-                raise Fault(f"the line ended{self.last_words()}")
-            os.close(waits)
-            return
-        with self.ending():
-            os.setsid()
-            spaces.enter_network(inner)
-            ends = outer_end, open_tap(NIC)
-            os.write(tells, _BEGIN)
-            Pump(ends, down, up, self.counters).run()
 
     def start_shaperd(self, configuration: str) -> None:
         """Start the private daemon in the outer namespace."""

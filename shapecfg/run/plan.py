@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from shaper.desired import line_syntax
 from shaper.line import LineOptions
 
 # Chosen: names inside of the namespaces, which meet no others.
@@ -37,7 +38,8 @@ _OUT_MAC = "02:53:48:00:00:03"
 _MACHINE_MAC = "02:53:48:00:00:04"
 _MTU = 1500
 _FRAME_BYTES = 1514
-UNLIMITED_BITS = 10**10  # of a direction without a rate
+_UNLIMITED_BITS = 10**10  # of a direction without a rate
+_LINKED_BITS = 10**9  # the same with a delay or a loss, which takes memory by the rate
 _QUEUE_SECONDS = 2  # of the rate
 _MIN_FRAMES, _MAX_FRAMES = 250, 10_000
 _WINDOW_MS = 250  # of the rate, and the delay of the link, are under way in one connection
@@ -55,12 +57,17 @@ class Direction:
     Attributes:
         rate_bits: bits per second; None: as fast as the machine is.
         delay_ms: how long a frame takes there and an answer back.
-        settings: further keys of its table in shaper.toml, as TOML.
+        line: what frames meet behind the bucket.
     """
 
     rate_bits: int | None = None
     delay_ms: int = 0
-    settings: tuple[str, ...] = ()
+    line: LineOptions = field(default_factory=LineOptions)
+
+    @property
+    def speed_bits(self) -> int:
+        """The rate of its shaper."""
+        return speed_bits(self.rate_bits, is_linked=not self.line.is_default)
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,12 @@ class Wishes:
         down: towards the command.
         up: away from it.
         has_host_loopback: the gateway is the machine's 127.0.0.1.
-        line: what happens to frames down and up beside the rate; None: nothing.
     """
 
     command: tuple[str, ...]
     down: Direction = field(default_factory=Direction)
     up: Direction = field(default_factory=Direction)
     has_host_loopback: bool = False
-    line: tuple[LineOptions, LineOptions] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,11 @@ class Addresses:
     command6: str
 
 
+def speed_bits(rate_bits: int | None, *, is_linked: bool) -> int:
+    """Return the rate of a direction for which one was given, or none."""
+    return rate_bits or (_LINKED_BITS if is_linked else _UNLIMITED_BITS)
+
+
 def addresses(number: int) -> Addresses:
     """Return the addresses of a link, by its number: 0 to 32767."""
     first = 4 * number
@@ -136,10 +146,10 @@ def shaper_toml(machine: Machine, wishes: Wishes) -> str:
         lines += [
             f"[device.{name}]",
             f'master = "{master}"',
-            f'speed = "{direction.rate_bits or UNLIMITED_BITS}bit"',
+            f'speed = "{direction.speed_bits}bit"',
             "up = true",
             *_queue(machine, direction),
-            *direction.settings,
+            *_line(direction.line),
         ]
     return "\n".join(lines) + "\n"
 
@@ -153,9 +163,15 @@ def _queue(machine: Machine, direction: Direction) -> list[str]:
     """
     if machine.is_privileged:
         return []
-    rate_bits = direction.rate_bits or UNLIMITED_BITS
-    frames = rate_bits * _QUEUE_SECONDS // (8 * _FRAME_BYTES)
+    frames = direction.speed_bits * _QUEUE_SECONDS // (8 * _FRAME_BYTES)
     return ['queue = "fifo"', f"limit = {min(max(frames, _MIN_FRAMES), _MAX_FRAMES)}"]
+
+
+def _line(line: LineOptions) -> list[str]:
+    """Return what frames meet, as TOML."""
+    if line.is_default:
+        return []
+    return [f'{key} = "{value}"' for key, value in line_syntax.write(line).items()]
 
 
 def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:
@@ -189,15 +205,11 @@ def outer_sysctls(machine: Machine) -> dict[str, int]:
     return values
 
 
-def join(pid: int | None) -> list[str]:
-    """Return the `ip` lines of the outer namespace that join the inner one, of a process.
-
-    None: a line joins them, and its device is there.
-    """
-    make = f"link add {INSIDE} type veth peer name {NIC} netns {pid}"
+def join(pid: int) -> list[str]:
+    """Return the `ip` lines of the outer namespace that join the inner one, of a process."""
     return [
         "link set lo up",
-        *([] if pid is None else [make]),
+        f"link add {INSIDE} type veth peer name {NIC} netns {pid}",
         f"link set {INSIDE} addrgenmode none",
         f"link set {INSIDE} address {_INSIDE_MAC} mtu {_MTU}",
         f"link set {INSIDE} up",

@@ -68,18 +68,42 @@ def write(options: LineOptions) -> dict[str, str]:
     return texts
 
 
+def parse_time(what: str, text: str) -> int:
+    """Return nanoseconds. Raises InvalidValue, naming `what` and the value."""
+    unit = next(
+        (each for each in _UNITS_NS if text.endswith(each) and text[: -len(each)][-1:].isdigit()),
+        None,
+    )
+    if unit is None:
+        raise InvalidValue(f"{what} {text[:40]!r} is no time: write it as 20ms, 500us or 1.5s")
+    nanoseconds = _number(what, text, text[: -len(unit)]) * _UNITS_NS[unit]
+    if nanoseconds > _MOST_NS:
+        raise InvalidValue(f"{what} {text} is more than an hour")
+    return round(nanoseconds)
+
+
+def parse_percent(what: str, text: str) -> int:
+    """Return billionths. Raises InvalidValue, naming `what` and the value."""
+    if not text.endswith("%"):
+        raise InvalidValue(f"{what} {text[:40]!r} is no percentage: write it as 0.5%")
+    percent = _number(what, text, text[:-1])
+    if percent > 100:
+        raise InvalidValue(f"{what} {text} is more than 100%")
+    return round(percent * _PERCENT)
+
+
 def _read_delay(words: list[str]) -> dict[str, Any]:
     if not words:
         return {"delay": Delay()}
-    delay_ns, jitter_ns = _time("delay", words[0]), 0
+    delay_ns, jitter_ns = parse_time("delay", words[0]), 0
     distribution, correlation = Distribution.NORMAL, 0
     for name, value in _named("delay", words[1:], ("jitter", "distribution", "correlation")):
         if name == "jitter":
-            jitter_ns = _time("jitter", value)
+            jitter_ns = parse_time("jitter", value)
         elif name == "distribution":
             distribution = _distribution(value)
         else:
-            correlation = _percent("correlation", value)
+            correlation = parse_percent("correlation", value)
     if not jitter_ns and len(words) > 1:
         raise InvalidValue(f"delay {' '.join(words)} has no jitter: write delay TIME jitter TIME")
     return {"delay": Delay(delay_ns, jitter_ns, distribution, correlation)}
@@ -91,9 +115,9 @@ def _read_loss(words: list[str]) -> dict[str, Any]:
     if words[0] != "gemodel":
         correlation = 0
         for _, value in _named("loss", words[1:], ("correlation",)):
-            correlation = _percent("correlation", value)
-        return {"loss": RandomLoss(_percent("loss", words[0]), correlation)}
-    numbers = [_percent("loss gemodel", word) for word in words[1:]]
+            correlation = parse_percent("correlation", value)
+        return {"loss": RandomLoss(parse_percent("loss", words[0]), correlation)}
+    numbers = [parse_percent("loss gemodel", word) for word in words[1:]]
     if not 2 <= len(numbers) <= 4:
         raise InvalidValue(f"loss {' '.join(words)}: write loss gemodel P R [1-H [1-K]]")
     return {"loss": GilbertElliott(*numbers)}
@@ -105,11 +129,11 @@ def _read_reorder(words: list[str]) -> dict[str, Any]:
     gap = 1
     for _, value in _named("reorder", words[1:], ("gap",)):
         gap = _whole("gap", value, 1, _MOST_GAP)
-    return {"reorder": _percent("reorder", words[0]), "reorder_gap": gap}
+    return {"reorder": parse_percent("reorder", words[0]), "reorder_gap": gap}
 
 
 def _read_chance(key: str) -> Callable[[list[str]], dict[str, Any]]:
-    return lambda words: {key: _percent(key, _only(key, words)) if words else 0}
+    return lambda words: {key: parse_percent(key, _only(key, words)) if words else 0}
 
 
 def _read_seed(words: list[str]) -> dict[str, Any]:
@@ -151,28 +175,6 @@ def _number(what: str, text: str, digits: str) -> Fraction:
     if not (whole + fraction).isascii() or not (whole + fraction).isdecimal() or len(digits) > 20:
         raise InvalidValue(f"{what} {text[:40]!r} is no number with a unit")
     return Fraction(digits)
-
-
-def _time(what: str, text: str) -> int:
-    unit = next(
-        (each for each in _UNITS_NS if text.endswith(each) and text[: -len(each)][-1:].isdigit()),
-        None,
-    )
-    if unit is None:
-        raise InvalidValue(f"{what} {text[:40]!r} is no time: write it as 20ms, 500us or 1.5s")
-    nanoseconds = _number(what, text, text[: -len(unit)]) * _UNITS_NS[unit]
-    if nanoseconds > _MOST_NS:
-        raise InvalidValue(f"{what} {text} is more than an hour")
-    return round(nanoseconds)
-
-
-def _percent(what: str, text: str) -> int:
-    if not text.endswith("%"):
-        raise InvalidValue(f"{what} {text[:40]!r} is no percentage: write it as 0.5%")
-    percent = _number(what, text, text[:-1])
-    if percent > 100:
-        raise InvalidValue(f"{what} {text} is more than 100%")
-    return round(percent * _PERCENT)
 
 
 def _whole(what: str, text: str, low: int, high: int) -> int:

@@ -121,18 +121,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"click"},
     ),
     "shapecfg.metrics": ({"shapecfg"}, {"prometheus_client"}),
-    "shapecfg.run": (
-        {
-            "shapecfg",
-            "shaper.desired",
-            "shaper.discipline",
-            "shaper.forwarder",
-            "shaper.line",
-            "shaper.packet",
-            *WORDS,
-        },
-        {"click"},
-    ),
+    "shapecfg.run": ({"shapecfg", "shaper.desired", "shaper.line", *WORDS}, {"click"}),
     "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),
 }
 # shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.

@@ -9,6 +9,7 @@ import pytest
 from shapecfg.run import plan
 from shapecfg.run.plan import Direction, Machine, Wishes
 from shaper.desired import config
+from shaper.line import Delay, LineOptions, RandomLoss
 
 ROOT = Machine(is_privileged=True, device="eth0", number=700)
 USER = Machine(device="eth0")
@@ -43,7 +44,9 @@ def test_the_daemon_takes_its_configuration(machine: Machine) -> None:
 def test_a_direction_without_a_rate_is_as_fast_as_can_be() -> None:
     """It has a rate all the same, as a shaper without one forwards nothing."""
     parsed = config.parse(plan.shaper_toml(ROOT, Wishes(("true",))))
-    assert {spec.options.rate_bits for spec in parsed.devices} == {plan.UNLIMITED_BITS}
+    assert {spec.options.rate_bits for spec in parsed.devices} == {
+        plan.speed_bits(None, is_linked=False)
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,3 +115,15 @@ def test_nameservers_are_read() -> None:
     assert plan.is_loopback("127.0.0.53")
     assert plan.is_loopback("::1%lo")
     assert not plan.is_loopback("192.0.2.1")
+
+
+def test_delay_and_loss_are_those_of_the_shapers() -> None:
+    """In the words of shaper.toml; a direction without a rate then has one that bounds memory."""
+    down = LineOptions(Delay(20_500_000), RandomLoss(5_000_000), seed=7)
+    wishes = Wishes(("true",), Direction(8_000_000, 41, down), Direction(None, 41))
+    devices = config.parse(plan.shaper_toml(ROOT, wishes)).devices
+    parsed = {spec.ifname: spec.options for spec in devices}
+    assert parsed[plan.DOWN].line == down
+    assert parsed[plan.UP].line.is_default
+    linked = Direction(None, 41, down)
+    assert (linked.speed_bits, Direction().speed_bits) == (10**9, 10**10)
