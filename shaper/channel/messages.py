@@ -116,14 +116,14 @@ class ReadFailed:
 
 
 @dataclass(frozen=True)
-class RingFound:
+class LoopFound:
     """An event: what a shaper sends comes back to it."""
 
     slot: int
 
 
 Order = Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping
-Event = ReadFailed | RingFound
+Event = ReadFailed | LoopFound
 Report = Done | Event
 
 _ORDERS: dict[str, type[Order]] = {
@@ -202,8 +202,8 @@ def _report(fields: dict[str, Any]) -> Report:
             return Done(serial, failed[:_FAILURE_CHARACTERS])
         case {"report": "ReadFailed", "slot": int(slot), "number": int(number)}:
             return ReadFailed(slot, number)
-        case {"report": "RingFound", "slot": int(slot)}:
-            return RingFound(slot)
+        case {"report": "LoopFound", "slot": int(slot)}:
+            return LoopFound(slot)
         case _:
             raise ValueError("no report")
 

@@ -26,7 +26,7 @@ from asyncvarlink.serviceinterface import InvalidParameter, VarlinkServiceInterf
 
 from shaper import __version__
 from shaper.control import interface
-from shaper.control.events import Ring
+from shaper.control.events import LatestEvents
 from shaper.events import Event
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # to ASCII, so any string can be sent
@@ -118,10 +118,10 @@ class Calls:
 
     Args:
         shapers: what calls of org.shaper are answered with.
-        ring: the latest events.
+        latest: the latest events.
     """
 
-    def __init__(self, shapers: interface.Shapers, ring: Ring) -> None:
+    def __init__(self, shapers: interface.Shapers, latest: LatestEvents) -> None:
         self._registry = VarlinkInterfaceRegistry()
         self._registry.register_interface(
             VarlinkServiceInterface(
@@ -132,7 +132,7 @@ class Calls:
                 registry=self._registry,
             )
         )
-        self._registry.register_interface(interface.ShaperInterface(shapers, ring))
+        self._registry.register_interface(interface.ShaperInterface(shapers, latest))
 
     def find(self, received: dict[str, Any]) -> Call:
         """Return the call that an object is. Raises VarlinkErrorReply."""

@@ -1,8 +1,8 @@
 """The latest events, numbered, for any number of readers.
 
 Every event has a serial number. `Show` answers with the number of the last one, and a reader that
-asks for what came after it misses nothing. The ring holds 1024 events; a reader that is further
-behind is told of the gap. Readers take batches out of the ring, so one that is slow holds up
+asks for what came after it misses nothing. The last 1024 are held; a reader that is further
+behind is told of the gap. Readers take batches out of them, so one that is slow holds up
 neither the daemon nor other readers, and costs no memory but its last batch.
 
 The first number is the time of the start in microseconds, so that numbers grow over a restart of
@@ -22,7 +22,7 @@ from typing import TypedDict
 from shaper.events import LOGGER, Kind, event_of
 
 # Specified: docs/protocol.md.
-RING_EVENTS = 1024
+MOST_EVENTS = 1024
 BATCH_EVENTS = 64
 HEARTBEAT_SECONDS = 30.0
 
@@ -49,7 +49,7 @@ class EventsObject(TypedDict):
     gap: bool
 
 
-class Ring(logging.Handler):
+class LatestEvents(logging.Handler):
     """The latest events.
 
     Args:
@@ -62,7 +62,7 @@ class Ring(logging.Handler):
     def __init__(self, serial: int) -> None:
         super().__init__()
         self.serial = serial
-        self._events: deque[EventObject] = deque(maxlen=RING_EVENTS)
+        self._events: deque[EventObject] = deque(maxlen=MOST_EVENTS)
         self._counts: Counter[str] = Counter()
         self._waiting: set[asyncio.Future[None]] = set()
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypedDict
 from asyncvarlink import TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
 
 from shaper import __version__, errors
-from shaper.control.events import EventsObject, Ring
+from shaper.control.events import EventsObject, LatestEvents
 from shaper.events import Kind
 
 INTERFACE = "org.shaper"
@@ -228,17 +228,17 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
 
     errors = tuple(_REPLIES.values())
 
-    def __init__(self, shapers: Shapers, ring: Ring) -> None:
+    def __init__(self, shapers: Shapers, latest: LatestEvents) -> None:
         self._shapers = shapers
-        self._ring = ring
+        self._latest = latest
 
     @varlinkmethod
     def Show(self, *, ifname: str | None = None) -> ShownObject:  # noqa: N802 - varlink
         """Return one shaper, or all of them, and the number of the last event."""
-        ring = self._ring
+        latest = self._latest
         shapers = self._shapers.show(ifname)
         return ShownObject(
-            shapers=shapers, serial=ring.serial, events=ring.counts(), version=__version__
+            shapers=shapers, serial=latest.serial, events=latest.counts(), version=__version__
         )
 
     @varlinkmethod(delay_generator=False)
@@ -246,7 +246,7 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         self, *, after: int | None = None
     ) -> AsyncIterator[EventsObject]:
         """Return events as they happen, those after a number first; needs `more`."""
-        async for batch in self._ring.follow(after):
+        async for batch in self._latest.follow(after):
             yield batch
 
     @varlinkmethod(return_parameter="warnings")

@@ -32,7 +32,7 @@ from shaper.control.connection import (
     Answering,
     Connection,
 )
-from shaper.control.events import Ring
+from shaper.control.events import LatestEvents
 from shaper.control.listener import Listener, is_short_of_descriptors
 from shaper.control.places import Pace, Places, Unread
 from shaper.control.turns import Share, Turns
@@ -78,9 +78,9 @@ class Service:
     ) -> None:
         self.path = path
         self.group = group
-        self._ring = Ring(time.time_ns() // 1000)
-        self._ring.open()
-        self._calls = Calls(shapers, self._ring)
+        self._latest = LatestEvents(time.time_ns() // 1000)
+        self._latest.open()
+        self._calls = Calls(shapers, self._latest)
         self._is_forwarder = is_forwarder
         self._listeners: list[Listener] = []
         self._places: Places[Connection] = Places()
@@ -136,7 +136,7 @@ class Service:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
         self._listeners.clear()
-        self._ring.close()
+        self._latest.close()
         for connection in self._places:
             connection.end()
         for handle in (self._round, self._look):

@@ -9,6 +9,7 @@ import tomli_w
 
 from shaper.desired import line_syntax
 from shaper.desired.declared import write_network
+from shaper.line import LineOptions
 from shaper.model import Capture, Queue, Spec
 
 
@@ -36,7 +37,12 @@ def _device(spec: Spec) -> dict[str, Any]:
         "limit": options.limit_packets,
         "burst": options.burst_bytes,
         "hz": options.hz if options.has_own_hz else None,
-        **line_syntax.write(options.line),
+        **_line(options.line),
         **{key: value for key, value in network.items() if value != []},
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _line(line: LineOptions) -> dict[str, Any]:
+    texts = line_syntax.write(line)
+    return {**texts, "seed": line.seed} if "seed" in texts else texts

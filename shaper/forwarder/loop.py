@@ -29,12 +29,12 @@ from shaper.channel.messages import (
     Configure,
     Done,
     Flush,
+    LoopFound,
     Open,
     Order,
     Ping,
     ReadFailed,
     Received,
-    RingFound,
     Unbind,
 )
 from shaper.forwarder.absence import Absence
@@ -161,7 +161,7 @@ class Loop:
             path.left_late(after_ns)
         if path.watch is not None and path.watch.has_news:
             path.watch.has_news = False
-            self._report(RingFound(self._slot_of(path)))
+            self._report(LoopFound(self._slot_of(path)))
         if path.source.is_gone or self._pauses:
             wants = self._pause(path, wants, now_ns)
         self._wants[path] = wants

@@ -179,7 +179,7 @@ class Forwarder:
         match report:
             case messages.Done(serial, failed):
                 self._answered(serial, failed)
-            case messages.ReadFailed() | messages.RingFound():
+            case messages.ReadFailed() | messages.LoopFound():
                 self._events += 1
                 if self._events > _EVENTS_A_LOOK or not self._on_event(report):
                     raise messages.Malformed(f"{report}")

@@ -369,7 +369,7 @@ class Supervisor:
         device = next((each for each in self.devices.values() if each.slot == event.slot), None)
         if device is None:
             return
-        if isinstance(event, messages.RingFound):
+        if isinstance(event, messages.LoopFound):
             self.inspector.note_loop(device)
             return
         self._watcher.mark(device.ifindex)

@@ -7,6 +7,7 @@ import pytest
 from shaper.desired.config import parse
 from shaper.desired.declared import parse_network
 from shaper.desired.document import write
+from shaper.line import Delay, Distribution, GilbertElliott, LineOptions
 from shaper.model import Options, Queue, Spec
 from shaper.network import Network
 
@@ -18,6 +19,16 @@ NETWORK = parse_network(
     rules=["priority 5 from all fwmark 0x7/0xff lookup 7"],
 )
 
+LINE = LineOptions(
+    Delay(20_000_000, 5_000_000, Distribution.PARETO, 250_000_000),
+    GilbertElliott(10_000_000, 250_000_000),
+    duplicate=1_000_000,
+    corrupt=1,
+    reorder=10_000_000,
+    reorder_gap=5,
+    seed=7,
+)
+
 
 @pytest.mark.parametrize(
     "specs",
@@ -27,6 +38,7 @@ NETWORK = parse_network(
         [Spec("shaper0", "eth1", Options(64_000)), Spec("wan.1", "eth1.7")],
         [Spec("shaper0", "eth1", Options(8, 3000, Queue.FIFO, 10, 100, has_own_hz=True), NETWORK)],
         [Spec("shaper0", "eth1", Options(8, queue=Queue.CLASSIC))],
+        [Spec("shaper0", "eth1", Options(8, line=LINE))],
         [Spec("shaper0", network=Network(is_up=False))],
         [Spec('s"h\\a', 'e"th\\1')],
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shaper.control.events import BATCH_EVENTS, HEARTBEAT_SECONDS, RING_EVENTS, Ring
+from shaper.control.events import BATCH_EVENTS, HEARTBEAT_SECONDS, MOST_EVENTS, LatestEvents
 from shaper.control.service import MAX_STREAMS_OF_ONE
 from shaper.events import Event, Kind, tell
 from tests.unit.instantly import instantly
@@ -20,9 +20,9 @@ FIRST = 1000
 
 
 @pytest.fixture
-def ring() -> Iterator[Ring]:
-    """Return a ring that takes in events."""
-    made = Ring(FIRST)
+def latest() -> Iterator[LatestEvents]:
+    """Return what takes in events."""
+    made = LatestEvents(FIRST)
     made.open()
     yield made
     made.close()
@@ -47,28 +47,28 @@ async def sentences(client: Client) -> list[str]:
     return [each["sentence"] for each in answer["parameters"]["events"]]
 
 
-def test_events_are_numbered_and_counted(ring: Ring) -> None:
+def test_events_are_numbered_and_counted(latest: LatestEvents) -> None:
     """A reader goes on from the number it was given, in batches, and misses nothing."""
     happen(BATCH_EVENTS + 3)
-    first = ring.batch(FIRST)
-    second = ring.batch(first["serial"])
+    first = latest.batch(FIRST)
+    second = latest.batch(first["serial"])
     numbers = [each["serial"] for each in first["events"] + second["events"]]
     assert numbers == list(range(FIRST + 1, FIRST + BATCH_EVENTS + 4))
     assert not first["gap"]
     assert not second["gap"]
-    assert ring.batch(second["serial"]) == {"events": [], "serial": ring.serial, "gap": False}
-    assert ring.counts()["state"] == BATCH_EVENTS + 3
-    assert ring.counts()["alarm"] == 0
+    assert latest.batch(second["serial"]) == {"events": [], "serial": latest.serial, "gap": False}
+    assert latest.counts()["state"] == BATCH_EVENTS + 3
+    assert latest.counts()["alarm"] == 0
 
 
-@pytest.mark.parametrize("after", [FIRST, FIRST + 10 * RING_EVENTS, 0, -5])
-def test_what_was_missed_is_told(ring: Ring, after: int) -> None:
-    """A number that is no longer in the ring, or of another daemon, is a gap, and told once."""
-    happen(RING_EVENTS + 1)
-    batch = ring.batch(after)
+@pytest.mark.parametrize("after", [FIRST, FIRST + 10 * MOST_EVENTS, 0, -5])
+def test_what_was_missed_is_told(latest: LatestEvents, after: int) -> None:
+    """A number that is no longer held, or of another daemon, is a gap, and told once."""
+    happen(MOST_EVENTS + 1)
+    batch = latest.batch(after)
     assert batch["gap"]
     assert batch["events"][0]["serial"] == FIRST + 2
-    assert not ring.batch(batch["serial"])["gap"]
+    assert not latest.batch(batch["serial"])["gap"]
 
 
 @instantly

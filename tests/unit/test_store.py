@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from shaper.desired.store import Store, decode, encode, sole_owner
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
+from tests.unit.test_document import LINE
 
 SPECS = [
     Spec("shaper0", "eth1", Options(rate_bits=64_000)),
     Spec("shaper1", None, Options(0, 3000, Queue.FIFO, 20, 100, has_own_hz=True)),
+    Spec("shaper2", "eth1", Options(rate_bits=64_000, line=LINE)),
 ]
 
 
@@ -60,7 +62,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 def test_what_changed_is_written_anew(tmp_path: Path) -> None:
     """One shaper of several changes, goes, comes back or bears another's name: all is as saved."""
     store = Store(tmp_path)
-    one, other = SPECS
+    one, other, _ = SPECS
     swapped = [replace(one, ifname=other.ifname), replace(other, ifname=one.ifname)]
     for specs in (SPECS, [replace(one, master="eth2"), other], [other], SPECS, swapped):
         store.save(specs)
