@@ -17,6 +17,7 @@ MOST_MS = 2.0  # specified: beyond the machine's own
 PROBING_S = 1.0
 OTHER = "shaper7"
 CLIENTS = 60
+MOST_OF_THEM = 90  # of 100 frames
 SIEGE_S = 1.5
 
 
@@ -60,13 +61,16 @@ def test_what_is_done_to_one_shaper_delays_no_frame_of_another(
 
 
 def test_clients_without_rights_delay_no_frame() -> None:
-    """99 of 100 frames wait no longer than beside the same clients at another daemon."""
+    """Nine of ten frames wait no longer than beside the same clients at another daemon.
+
+    So few frames say nothing about the last hundredth; `make ordeal` looks at that.
+    """
     with two_daemons() as (pair, daemon, decoy):
 
         def attempt() -> list[str]:
             otherwise_ms, _ = waits_beside(pair, decoy, CLIENTS, SIEGE_S)
             besieged_ms, seen = waits_beside(pair, daemon, CLIENTS, SIEGE_S)
             faults = [] if seen.dealt_with > 100 else [f"{seen.dealt_with} messages only"]
-            return faults + delayed(besieged_ms, otherwise_ms)
+            return faults + delayed(besieged_ms, otherwise_ms, MOST_OF_THEM)
 
         hold(attempt)

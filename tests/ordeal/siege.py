@@ -18,7 +18,7 @@ from bench.lab.topology import MASTER, Pair, make_pair
 from tests.kernel.latency import probe
 from tests.kernel.steps import SHAPER, shape, wait_carrier
 from tests.ordeal.campaign import Trial, campaign
-from tests.ordeal.control import Seen, attack
+from tests.ordeal.control import Seen, attack, percentile
 
 CLIENTS = 300
 ROUND_S = 20
@@ -27,7 +27,8 @@ RATE = "10mbit"
 DECOY = "shaper1"
 
 # Specified.
-MOST_TIMES = 1.1  # of what frames wait otherwise, 99 of 100
+PERCENT = 99  # of the frames
+MOST_TIMES = 1.1  # of what they wait otherwise
 CLOCK_MS = 0.1  # chosen: less is no difference between two runs of the same
 
 
@@ -62,17 +63,14 @@ def waits_beside(
         return waits.waits_ms, attacking.result()
 
 
-def late(waits_ms: list[float]) -> float:
-    """Return what 99 of 100 frames waited at most, in milliseconds."""
-    return sorted(waits_ms)[(len(waits_ms) - 1) * 99 // 100]
-
-
-def delayed(besieged_ms: list[float], otherwise_ms: list[float]) -> list[str]:
-    """Return a sentence if frames waited for longer because of the siege."""
-    besieged, otherwise = late(besieged_ms), late(otherwise_ms)
+def delayed(
+    besieged_ms: list[float], otherwise_ms: list[float], percent: int = PERCENT
+) -> list[str]:
+    """Return a sentence if so many percent of the frames waited for longer in the siege."""
+    besieged, otherwise = percentile(besieged_ms, percent), percentile(otherwise_ms, percent)
     if besieged <= MOST_TIMES * otherwise + CLOCK_MS:
         return []
-    return [f"99 of 100 frames waited up to {besieged:.2f} ms, otherwise {otherwise:.2f}"]
+    return [f"{percent} of 100 frames waited up to {besieged:.2f} ms, otherwise {otherwise:.2f}"]
 
 
 @campaign("control siege seconds", count=300)
@@ -92,8 +90,9 @@ def besiege_frames(trial: Trial) -> None:
             trial.stalled(round(max(waits_ms) * 1e6))
             trial.memory(seen.rss_kib)
             print(
-                f"  99 of 100 frames waited up to {late(besieged_ms):.2f} ms, beside the decoy "
-                f"{late(otherwise_ms):.2f}; root {max(seen.root_s):.3f} s at most"
+                f"  {PERCENT} of 100 frames waited up to {percentile(besieged_ms, PERCENT):.2f} "
+                f"ms, beside the decoy {percentile(otherwise_ms, PERCENT):.2f}; "
+                f"root {max(seen.root_s):.3f} s at most"
             )
             faults = seen.faults()
             if number + 1 >= ENOUGH_ROUNDS:
