@@ -1,6 +1,6 @@
-"""The control socket: identifies clients, takes calls in turn, and drops misbehaving clients.
+"""The control socket: takes calls in turn, answers them, and drops misbehaving clients.
 
-What a client without rights can do is bounded: the places it has (`places.py`), the message and
+What a client without rights can do is bounded: the places it has (`door.py`), the message and
 the answer it makes us hold (`connection.py`), the time it makes us spend (`turns.py`: a quarter of
 one processor for all of them, taken in turn between users) and the lines it makes us log
 (`complaints.py`: one a minute). Root is served first and may always connect. No frame passes
@@ -22,9 +22,8 @@ from typing import Any
 from asyncvarlink import VarlinkErrorReply
 
 from shaper.control import calls, interface
-from shaper.control.access import ROOT, Peer, gid_of, may_change, peer_of, uid_of
+from shaper.control.access import Peer, gid_of, may_change
 from shaper.control.calls import Call, Calls, NotVarlink
-from shaper.control.closer import Closer
 from shaper.control.complaints import Complaints
 from shaper.control.connection import (
     MAX_MESSAGE_BYTES,
@@ -32,25 +31,19 @@ from shaper.control.connection import (
     Answering,
     Connection,
 )
+from shaper.control.door import Door
 from shaper.control.events import LatestEvents
-from shaper.control.listener import Listener, is_short_of_descriptors
-from shaper.control.places import Pace, Places, Unread
+from shaper.control.places import Unread
 from shaper.control.turns import Share, Turns
 from shaper.control.work import Work
 from shaper.errors import Busy, KernelRefused, NotPermitted, ShaperError
-
-# Specified: docs/protocol.md.
-PRIVILEGED_SUFFIX = ".admin"
 
 # Chosen.
 _READING_SHARE = 0.25  # of a processor, for all callers but root together
 _SAVED_NS = 4_000_000
 MAX_STREAMS_OF_ONE = 16  # of one user other than root
 _TURNS_A_ROUND = 16  # then the event loop looks at everything else
-_CLIENTS_A_ROUND = 64
 _SHARED_SECONDS = 0.2  # how old an answer may be that several callers are given
-_LOOK_SECONDS = 1.0  # how often clients that keep us waiting are looked for
-_PAUSE_SECONDS = 0.1  # after a client could not be accepted
 
 _log = logging.getLogger(__name__)
 
@@ -82,41 +75,31 @@ class Service:
         self._latest.open()
         self._calls = Calls(shapers, self._latest)
         self._is_forwarder = is_forwarder
-        self._listeners: list[Listener] = []
-        self._places: Places[Connection] = Places()
-        self._pace = Pace()
-        self._closer = Closer()
+        self._door = Door(path, self._serve, self._complain)
         self._unread: Unread[Connection] = Unread()
         self._turns: Turns[Connection] = Turns()
         self._reading_share = Share(_READING_SHARE, _SAVED_NS)
         self._complaints = Complaints()
         self._shared: dict[str, tuple[float, bytes]] = {}
         self._round: asyncio.Handle | None = None  # the next one, once it is due
-        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        return len(self._door)
 
     def listen(self) -> None:
         """Bind; calls wait until `accept`.
 
         Raises Busy when another daemon answers there, and KernelRefused.
         """
-        self._listeners.append(Listener(self.path))
-        own = self.path.with_name(self.path.name + PRIVILEGED_SUFFIX)
-        try:
-            self._listeners.append(Listener(own, self._own_gid()))
-        except ShaperError as error:
-            _log.warning("no socket for those who may change things alone: %s", error)
+        self._door.listen(self._own_gid())
 
     def change_group(self, group: str) -> None:
         """Let members of another group change things from now on, and no others."""
-        if group == self.group:
-            return
-        self.group = group
-        for listener in self._listeners:
-            if listener.is_privileged:
-                try:
-                    listener.let_in(self._own_gid())
-                except ShaperError as error:
-                    _log.warning("members of group %s use the common socket: %s", group, error)
+        if group != self.group:
+            self.group = group
+            self._door.let_in(self._own_gid())
 
     def _own_gid(self) -> int:
         gid = gid_of(self.group)
@@ -124,116 +107,29 @@ class Service:
 
     def accept(self) -> None:
         """Answer calls from now on."""
-        for listener in self._listeners:
-            self._watch(listener)
-
-    def _watch(self, listener: Listener) -> None:
-        asyncio.get_running_loop().add_reader(listener, self._on_clients, listener)
+        self._door.open()
 
     def close(self) -> None:
         """Stop accepting, end the connections, remove the socket."""
-        for listener in self._listeners:
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
-        self._listeners.clear()
+        self._door.close()
         self._latest.close()
-        for connection in self._places:
+        for connection in self._door:
             connection.end()
-        for handle in (self._round, self._look):
-            if handle is not None:
-                handle.cancel()
+        if self._round is not None:
+            self._round.cancel()
 
-    # Clients that come and go.
+    # Connections.
 
-    def _on_clients(self, listener: Listener) -> None:
-        """Take those that wait, and pause when that has taken too long."""
-        began_ns = time.thread_time_ns()
-        is_paused = False
-        try:
-            for _ in range(_CLIENTS_A_ROUND):
-                if self._closer.is_crowded and not listener.is_privileged:
-                    is_paused = True
-                    break
-                sock = self._take(listener)
-                if sock is None:
-                    break
-                self._admit(sock)
-        except OSError as error:
-            self._complain(ROOT, f"cannot accept a client: {error.strerror}")
-            is_paused = True
-        share = listener.share
-        share.spend(time.thread_time_ns() - began_ns)
-        loop = asyncio.get_running_loop()
-        seconds = _PAUSE_SECONDS if is_paused else share.wait(loop.time())
-        if seconds > 0:
-            loop.remove_reader(listener)
-            loop.call_later(seconds, self._accept_again, listener)
-
-    def _accept_again(self, listener: Listener) -> None:
-        if listener in self._listeners:
-            listener.restore_reserve()
-            self._watch(listener)
-
-    def _take(self, listener: Listener) -> socket.socket | None:
-        """Return the next client; where descriptors are short, at the cost of another."""
-        try:
-            return listener.take()
-        except OSError as error:
-            if not is_short_of_descriptors(error):
-                raise
-        victim = next(iter(self._places.largest_crowd()), None)
-        if victim is not None:
-            victim.drop("had to make room: descriptors are short")
-            return listener.take()
-        sock = listener.take_with_reserve()
-        if sock is not None and not peer_of(sock).is_root:
-            self._closer.close(sock)
-            listener.restore_reserve()
-            raise OSError(errno.EMFILE, "descriptors are short")
-        return sock
-
-    def _admit(self, sock: socket.socket) -> None:
-        try:
-            if self._pace.is_too_often(uid_of(sock), asyncio.get_running_loop().time()):
-                self._closer.close(sock)
-                return
-            peer = peer_of(sock)
-        except OSError:
-            self._closer.close(sock)
-            return
-        if self._places.is_full_for(peer):
-            victim = self._places.to_make_room_for(peer)
-            if victim is None:
-                self._complain(peer.uid, "refused a client: too many are connected")
-                self._closer.close(sock)
-                return
-            victim.drop("had to make room for another")
-            if self._places.is_full_for(peer) and not peer.is_root:  # it is still being closed
-                self._closer.close(sock)
-                return
-        self._places.add(Connection(sock, peer, self))
-        if self._look is None:
-            self._look_later()
-
-    def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._expire)
-
-    def _expire(self) -> None:
-        """Drop clients that keep us waiting."""
-        now = asyncio.get_running_loop().time()
-        for connection in self._places:
-            connection.expire(now)
-        self._look = None
-        if len(self._places):
-            self._look_later()
+    def _serve(self, sock: socket.socket, peer: Peer) -> Connection:
+        return Connection(sock, peer, self)
 
     def close_socket(self, sock: socket.socket, then: Callable[[], None]) -> None:
         """Close a socket without delay for others, and call back."""
-        self._closer.close(sock, then)
+        self._door.closer.close(sock, then)
 
     def ended(self, connection: Connection) -> None:
         """Let go of a connection."""
-        self._places.remove(connection)
+        self._door.remove(connection)
         self._turns.discard(connection.peer.uid, connection)
 
     def dropped(self, connection: Connection, reason: str) -> None:
@@ -335,7 +231,7 @@ class Service:
     def _refuse_crowd_of_streams(self, connection: Connection) -> None:
         """Raise Busy where a user other than root has too many streams already."""
         uid = connection.peer.uid
-        count = sum(each.is_streaming and each.peer.uid == uid for each in self._places)
+        count = sum(each.is_streaming and each.peer.uid == uid for each in self._door)
         if count >= MAX_STREAMS_OF_ONE and not connection.peer.is_root:
             raise Busy(f"uid {uid} has {count} monitors already (end one of them)")
 

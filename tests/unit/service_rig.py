@@ -112,6 +112,6 @@ class Rig:
 def make_rig(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Return a service that does not listen yet."""
     rig = Rig(directory)
-    monkeypatch.setattr("shaper.control.service.peer_of", lambda _: rig.peer)
-    monkeypatch.setattr("shaper.control.service.uid_of", lambda _: rig.peer.uid)
+    monkeypatch.setattr("shaper.control.door.peer_of", lambda _: rig.peer)
+    monkeypatch.setattr("shaper.control.door.uid_of", lambda _: rig.peer.uid)
     return rig

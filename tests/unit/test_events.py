@@ -133,7 +133,7 @@ async def test_a_reader_that_does_not_read_is_dropped(rig: Rig) -> None:
             happen(BATCH_EVENTS)
             assert len(await sentences(client)) == BATCH_EVENTS
         await asyncio.sleep(10)
-        assert len(rig.service._places) == 1
+        assert rig.service.clients == 1
 
 
 @instantly
