@@ -6,7 +6,6 @@ put into a spec; making it true is the supervisor's.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -14,38 +13,22 @@ from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
 from shaper.desired.config import initial_specs, parse, with_hz
 from shaper.desired.document import write
-from shaper.desired.findings import Finding, Severity
 from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.errors import (
     Busy,
     InvalidValue,
     NoSuchMaster,
-    NoSuchShaper,
     NotAttached,
 )
-from shaper.kernel import counters
 from shaper.kernel.cgroup import check as check_group
 from shaper.kernel.sysctl import Sysctls
-from shaper.model import Capture, Link, Options, Spec, State
+from shaper.model import Capture, Link, Options, Spec
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
-from shaper.supervisor.absent import Absent
 from shaper.supervisor.change import change
-from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import (
-    finding_object,
-    may_lack_route,
-    report,
-    report_absent,
-    route_warning,
-)
-from shaper.supervisor.truth import Truth
-
-# Chosen.
-_MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
-_LOOKUPS_NS = 10_000_000  # ... and there are no more once they took so long: tables may be large
+from shaper.supervisor.view import View, find_device
 
 
 class Commands:
@@ -57,64 +40,18 @@ class Commands:
 
     Attributes:
         inventory: returns what concerns each shaper in the kernel; nothing until there is one.
-        truth: returns what a shaper achieved lately, and its alarms; None until that is looked at.
+        view: what is shown of shapers.
     """
 
     def __init__(self, supervisor: Supervisor, hz: int) -> None:
         self.hz = hz
         self.inventory: Callable[[], dict[str, Network]] = dict
-        self.truth: Callable[[Device, dict[str, int]], Truth | None] = _not_known
+        self.view = View(supervisor)
         self._supervisor = supervisor
 
     def show(self, ifname: str | None) -> list[ShaperObject]:
-        """Return one shaper, or all of them: what is known, and whether the kernel has routes."""
-        absent = self._supervisor.absent
-        if ifname is not None and ifname in absent:
-            return [report_absent(absent[ifname])]
-        chosen = self._supervisor.devices.values() if ifname is None else [self._device(ifname)]
-        devices = sorted(chosen, key=lambda each: each.ifindex)
-        shown = self.snapshot(devices)
-        until_ns = time.monotonic_ns() + _LOOKUPS_NS
-        for each in [each for each in shown if may_lack_route(each)][:_MAX_ROUTE_LOOKUPS]:
-            if not self._supervisor.netlink.has_route_through(each["ifindex"]):
-                each["warnings"].append(route_warning(each["ifname"]))
-            if time.monotonic_ns() > until_ns:
-                break
-        return shown + [report_absent(each) for each in absent.values() if ifname is None]
-
-    def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
-        """Return counters, states and settings of shapers; no question to the kernel each."""
-        drops = counters.tx_dropped()
-        settings = Sysctls()
-        shown = []
-        unsaved = _unsaved_findings(self._supervisor.store.obstacle())
-        for device in devices:
-            own = self._supervisor.links.index(device.ifindex)
-            if own is None:  # it went just now, and what became of it is found out in a moment
-                ifname = device.spec.ifname
-                shown.append(
-                    report_absent(Absent(device.spec, State.AWAY, f"{ifname} is not here"))
-                )
-                continue
-            if device.plan is None:
-                continue
-            counted = self._supervisor.counters(device)
-            findings = self._supervisor.inspector.findings(device, settings)
-            shown.append(
-                report(
-                    device.spec,
-                    device.plan,
-                    own,
-                    device.master_name or device.spec.master_now or device.spec.master,
-                    counted,
-                    ring_drops=drops.get(device.spec.ifname, 0),
-                    findings=[*findings, *_capture_findings(device)],
-                    is_stalled=self._supervisor.is_stalled(device),
-                    truth=self.truth(device, counted),
-                )
-            )
-            shown[-1]["findings"] += map(finding_object, unsaved)
-        return shown
+        """Return one shaper, or all of them."""
+        return self.view.show(ifname)
 
     async def attach(
         self,
@@ -320,14 +257,7 @@ class Commands:
     def _spec(self, ifname: str) -> Spec:
         """Return what a shaper should be. Raises NoSuchShaper."""
         absent = self._supervisor.absent.get(ifname)
-        return absent.spec if absent is not None else self._device(ifname).spec
-
-    def _device(self, ifname: str) -> Device:
-        device = self._supervisor.devices.get(ifname)
-        if device is None:
-            known = ", ".join(sorted(self._supervisor.specs())) or "none"
-            raise NoSuchShaper(f"{ifname}: no such shaper (there are: {known})")
-        return device
+        return absent.spec if absent is not None else find_device(self._supervisor, ifname).spec
 
     def _free_name(self) -> str:
         taken = {*self._supervisor.specs(), *self._supervisor.links.names()}
@@ -337,28 +267,6 @@ class Commands:
         return name
 
 
-def _capture_findings(device: Device) -> list[Finding]:
-    plan, spec = device.plan, device.spec
-    if plan is None or plan.state is not State.ACTIVE or not plan.is_capturing:
-        return []
-    if device.intake.is_in_force:
-        return []
-    reason = device.last_refusal or "it is being set up"
-    sentence = f"the {spec.capture} of {spec.master} does not pass {spec.ifname}: {reason}"
-    return [Finding("capture-not-in-force", Severity.FAULT, sentence)]
-
-
-def _unsaved_findings(reason: str | None) -> list[Finding]:
-    if reason is None:
-        return []
-    sentence = f"what is set does not survive a restart: {reason}"
-    return [Finding("state-unwritable", Severity.WARNING, sentence)]
-
-
 def _serving_warnings(options: Options) -> list[str]:
     warning = bounds.classic_warning(options)
     return [*([warning] if warning else []), *bounds.slips(options)]
-
-
-def _not_known(_: Device, __: dict[str, int]) -> Truth | None:
-    return None

@@ -142,7 +142,7 @@ class Daemon:
 
         bypasses = Bypasses(glance, supervisor.netlink, name_of, shapers)
         observer = Observer(supervisor, self._pool.board.snapshot, bypasses)
-        commands.truth = observer.truth
+        commands.view.truth = observer.truth
         return observer
 
     async def _serve(self, supervisor: Supervisor, observer: Observer) -> None:

@@ -148,8 +148,9 @@ class Machine:
         patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
         patch.setattr("shaper.supervisor.inspector.Sysctls", MemorySettings)
         patch.setattr("shaper.supervisor.commands.Sysctls", MemorySettings)
+        patch.setattr("shaper.supervisor.view.Sysctls", MemorySettings)
         patch.setattr("shaper.supervisor.inspector.reverse_path_rules", tuple)
-        patch.setattr("shaper.supervisor.commands.counters.tx_dropped", lambda: {"shaper0": 7})
+        patch.setattr("shaper.supervisor.view.counters.tx_dropped", lambda: {"shaper0": 7})
 
     def again(self) -> Machine:
         """Put a new daemon, which has not started, in the place of the last one."""

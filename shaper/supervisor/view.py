@@ -1,0 +1,128 @@
+"""What is shown of shapers: their settings, counters and findings, as far as they are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from shaper.control.interface import ShaperObject
+from shaper.desired.findings import Finding, Severity
+from shaper.errors import NoSuchShaper
+from shaper.kernel import counters
+from shaper.kernel.sysctl import Sysctls
+from shaper.model import State
+from shaper.supervisor.absent import Absent
+from shaper.supervisor.device import Device
+from shaper.supervisor.reconciler import Supervisor
+from shaper.supervisor.report import (
+    finding_object,
+    may_lack_route,
+    report,
+    report_absent,
+    route_warning,
+)
+from shaper.supervisor.truth import Truth
+
+# Chosen.
+_MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
+_LOOKUPS_NS = 10_000_000  # ... and there are no more once they took so long: tables may be large
+
+
+class View:
+    """Shapers as they are shown.
+
+    Args:
+        supervisor: knows them.
+
+    Attributes:
+        truth: returns what a shaper achieved lately, and its alarms; None until that is looked at.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.truth: Callable[[Device, dict[str, int]], Truth | None] = _not_known
+        self._supervisor = supervisor
+
+    def show(self, ifname: str | None) -> list[ShaperObject]:
+        """Return one shaper, or all of them: what is known, and whether the kernel has routes."""
+        absent = self._supervisor.absent
+        if ifname is not None and ifname in absent:
+            return [report_absent(absent[ifname])]
+        chosen = (
+            self._supervisor.devices.values()
+            if ifname is None
+            else [find_device(self._supervisor, ifname)]
+        )
+        devices = sorted(chosen, key=lambda each: each.ifindex)
+        shown = self.snapshot(devices)
+        until_ns = time.monotonic_ns() + _LOOKUPS_NS
+        for each in [each for each in shown if may_lack_route(each)][:_MAX_ROUTE_LOOKUPS]:
+            if not self._supervisor.netlink.has_route_through(each["ifindex"]):
+                each["warnings"].append(route_warning(each["ifname"]))
+            if time.monotonic_ns() > until_ns:
+                break
+        return shown + [report_absent(each) for each in absent.values() if ifname is None]
+
+    def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
+        """Return counters, states and settings of shapers; no question to the kernel each."""
+        drops = counters.tx_dropped()
+        settings = Sysctls()
+        shown = []
+        unsaved = _unsaved_findings(self._supervisor.store.obstacle())
+        for device in devices:
+            own = self._supervisor.links.index(device.ifindex)
+            if own is None:  # it went just now, and what became of it is found out in a moment
+                ifname = device.spec.ifname
+                shown.append(
+                    report_absent(Absent(device.spec, State.AWAY, f"{ifname} is not here"))
+                )
+                continue
+            if device.plan is None:
+                continue
+            counted = self._supervisor.counters(device)
+            findings = self._supervisor.inspector.findings(device, settings)
+            shown.append(
+                report(
+                    device.spec,
+                    device.plan,
+                    own,
+                    device.master_name or device.spec.master_now or device.spec.master,
+                    counted,
+                    ring_drops=drops.get(device.spec.ifname, 0),
+                    findings=[*findings, *_capture_findings(device)],
+                    is_stalled=self._supervisor.is_stalled(device),
+                    truth=self.truth(device, counted),
+                )
+            )
+            shown[-1]["findings"] += map(finding_object, unsaved)
+        return shown
+
+
+def find_device(supervisor: Supervisor, ifname: str) -> Device:
+    """Return the device of a shaper. Raises NoSuchShaper."""
+    device = supervisor.devices.get(ifname)
+    if device is None:
+        known = ", ".join(sorted(supervisor.specs())) or "none"
+        raise NoSuchShaper(f"{ifname}: no such shaper (there are: {known})")
+    return device
+
+
+def _capture_findings(device: Device) -> list[Finding]:
+    plan, spec = device.plan, device.spec
+    if plan is None or plan.state is not State.ACTIVE or not plan.is_capturing:
+        return []
+    if device.intake.is_in_force:
+        return []
+    reason = device.last_refusal or "it is being set up"
+    sentence = f"the {spec.capture} of {spec.master} does not pass {spec.ifname}: {reason}"
+    return [Finding("capture-not-in-force", Severity.FAULT, sentence)]
+
+
+def _unsaved_findings(reason: str | None) -> list[Finding]:
+    if reason is None:
+        return []
+    sentence = f"what is set does not survive a restart: {reason}"
+    return [Finding("state-unwritable", Severity.WARNING, sentence)]
+
+
+def _not_known(_: Device, __: dict[str, int]) -> Truth | None:
+    return None
