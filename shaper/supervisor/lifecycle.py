@@ -32,6 +32,7 @@ from shaper.supervisor.observer import Observer
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.report import in_alarm
+from shaper.supervisor.view import summary
 
 _NANOSECONDS = 1_000_000_000
 
@@ -74,7 +75,7 @@ class Daemon:
             supervisor = Supervisor(store, self._pool, netlink, keepsakes)
             commands = Commands(supervisor, self._config.hz)
             service = Service(
-                self._command_line.socket, self._config.group, commands, supervisor.is_forwarder
+                self._command_line.socket, self._config.group, commands, self._pool.is_forwarder
             )
             service.listen()
             self._catch_signals(supervisor, commands, service)
@@ -149,7 +150,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         watching = loop.create_task(observer.run(lambda: self._tell_status(supervisor, observer)))
         watchdog = loop.create_task(self._feed_watchdog(supervisor))
-        self._notifier.ready(supervisor.summary())
+        self._notifier.ready(summary(supervisor))
         self._has_started.set()
         with contextlib.suppress(OSError):  # a standard output that is full or closed
             print(f"shaperd {__version__} listens on {self._command_line.socket}", flush=True)
@@ -179,7 +180,7 @@ class Daemon:
             _log.error("configuration refused, the old one stays: %s", error)
         except Exception:
             _log.exception("configuration refused, the old one stays")
-        self._notifier.ready(supervisor.summary())
+        self._notifier.ready(summary(supervisor))
 
     async def _configure(self, commands: Commands, service: Service) -> None:
         """Read the configuration again. Raises ShaperError; the old one is then kept."""
@@ -194,7 +195,7 @@ class Daemon:
         tell(Event(Kind.CONFIGURED), "configuration read again")
 
     def _tell_status(self, supervisor: Supervisor, observer: Observer) -> None:
-        self._notifier.status(supervisor.summary() + in_alarm(observer.alarmed()))
+        self._notifier.status(summary(supervisor) + in_alarm(observer.alarmed()))
 
     async def _feed_watchdog(self, supervisor: Supervisor) -> None:
         """Ask every forwarder whether it lives, and tell the service manager if all do.

@@ -8,13 +8,11 @@ changes a shaper holds it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 
-from shaper.channel import messages
 from shaper.desired.plan import make_plan
 from shaper.desired.store import Store
 from shaper.errors import Busy, ShaperError
@@ -30,10 +28,8 @@ from shaper.supervisor.inspector import Inspector
 from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
-from shaper.supervisor.process import Forwarder
-from shaper.supervisor.read_faults import ReadFaults
-from shaper.supervisor.report import summary
 from shaper.supervisor.sockets import MasterSockets
+from shaper.supervisor.successions import Successions
 from shaper.supervisor.taps import Taps
 from shaper.supervisor.together import together
 from shaper.supervisor.watcher import Watcher
@@ -71,7 +67,6 @@ class Supervisor:
         self.is_kept = keepsakes.is_kept
         self._taps = Taps(keepsakes)
         self._sockets = MasterSockets()
-        self._faults = ReadFaults()
         self.store = store
         self._pool = pool
         self._watcher = Watcher(netlink, self._links_changed)
@@ -81,6 +76,7 @@ class Supervisor:
         self.absent = Absentees(self)
         self._by_index: dict[int, Device] = {}
         self.masters = Masters(self.links, self._by_index)
+        self._successions = Successions(self, pool, self._watcher.mark)
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = lambda: None
         self._has_started = False
@@ -100,7 +96,7 @@ class Supervisor:
             inherited: names whose TAPs only a dying forwarder of our own can still hold; those
                 are waited for, `_RELEASE_SECONDS` for all of them together.
         """
-        await self._pool.start(self._forwarder_replaced, self._forwarder_reported)
+        await self._pool.start(self._successions.replaced, self._successions.reported)
         await self._watcher.start()
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         self._expected = set(inherited)
@@ -185,14 +181,6 @@ class Supervisor:
         if self.absent:  # no event tells what becomes of a device in another namespace
             async with self.lock:
                 await self.absent.take_up()
-
-    def summary(self) -> str:
-        """Return how many shapers there are, and how many of them pass traffic."""
-        active = sum(
-            each.plan is not None and each.plan.state is State.ACTIVE and not self.is_stalled(each)
-            for each in self.devices.values()
-        )
-        return summary(len(self.devices) + len(self.absent), active)
 
     async def create(self, spec: Spec, release: float = 0) -> Device:
         """Make a TAP, or adopt the one that an earlier daemon left behind.
@@ -308,18 +296,14 @@ class Supervisor:
         """Take over what an administrator changed with `ip link`: names and txqueuelen."""
         before = [device.spec for device in concerned]
         for device in concerned:
-            self._follow(device)
+            if (own := self.links.index(device.ifindex)) is not None:
+                device.follow(own)
+            self.masters.follow(device)
         if [device.spec for device in concerned] == before:
             return
         # All at once, because two shapers may have swapped their names.
         self.devices = {device.spec.ifname: device for device in self.devices.values()}
         self.save()
-
-    def _follow(self, device: Device) -> None:
-        own = self.links.index(device.ifindex)
-        if own is not None:
-            device.follow(own)
-        self.masters.follow(device)
 
     def look_again(self, ifindex: int = 0) -> None:
         """Have a device looked at again soon, and with it those that are absent."""
@@ -329,51 +313,18 @@ class Supervisor:
         try:
             await self.reconcile(device)
         except ShaperError as error:
-            self._try_again(device, str(error), is_expected=True)
+            self.try_again(device, str(error), is_expected=True)
         except Exception as error:  # a defect: the others still have their turn
-            self._try_again(device, repr(error), is_expected=False)
+            self.try_again(device, repr(error), is_expected=False)
 
-    def _try_again(self, device: Device, refusal: str, *, is_expected: bool) -> None:
+    def try_again(self, device: Device, refusal: str, *, is_expected: bool) -> None:
+        """Look at a device again soon, after what it should be was refused."""
         if refusal != device.last_refusal:
             _log.warning(
                 "%s: %s; trying again", device.spec.ifname, refusal, exc_info=not is_expected
             )
         device.last_refusal = refusal
         self.look_again(device.ifindex)
-
-    async def _forwarder_replaced(self, position: int, forwarder: Forwarder) -> None:
-        async with self.lock:
-            await together(
-                self._hand_over(device, forwarder)
-                for device in tuple(self.devices.values())
-                if self._pool.position_of(device.slot) == position
-            )
-
-    async def _hand_over(self, device: Device, forwarder: Forwarder) -> None:
-        try:
-            await device.hand_over(forwarder)
-        except ShaperError as error:
-            if error.errno != errno.EPIPE:  # it died as well: another is on its way
-                self._try_again(device, str(error), is_expected=True)
-        except Exception as error:
-            self._try_again(device, repr(error), is_expected=False)
-        # A change that the death, or this refusal, interrupted is still to be finished.
-        self._watcher.mark(device.ifindex)
-
-    def is_forwarder(self, pid: int) -> bool:
-        """Whether a process is a forwarder of ours, or was started by one."""
-        return self._pool.is_forwarder(pid)
-
-    def _forwarder_reported(self, event: messages.Event) -> None:
-        """Look at a device whose TAP cannot be read, as it may be gone, or whose frames return."""
-        device = next((each for each in self.devices.values() if each.slot == event.slot), None)
-        if device is None:
-            return
-        if isinstance(event, messages.LoopFound):
-            self.inspector.note_loop(device)
-            return
-        self._watcher.mark(device.ifindex)
-        self._faults.tell(device, event, asyncio.get_running_loop().time())
 
     def is_stalled(self, device: Device) -> bool:
         """Whether its forwarder does not answer, or is being replaced."""
@@ -386,7 +337,7 @@ class Supervisor:
     def forget(self, device: Device) -> None:
         """Delete a shaper after its device was removed."""
         del self.devices[device.spec.ifname], self._by_index[device.ifindex]
-        self._faults.forget(device)
+        self._successions.forget(device)
         self._pool.free_slot(device.slot)
         self._groups.forget(device.ifindex)
         self.inspector.forget(device.ifindex)

@@ -67,11 +67,6 @@ def report(
     )
 
 
-def summary(number: int, active: int) -> str:
-    """Return how many shapers there are, and how many of them pass traffic."""
-    return f"{number} shaper{'' if number == 1 else 's'}, {active} active"
-
-
 def in_alarm(ifnames: list[str]) -> str:
     """Return what the summary ends with where shapers are in alarm."""
     if not ifnames:

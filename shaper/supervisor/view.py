@@ -97,6 +97,15 @@ class View:
         return shown
 
 
+def summary(supervisor: Supervisor) -> str:
+    """Return how many shapers there are, and how many of them pass traffic."""
+    devices = supervisor.devices.values()
+    planned = [each for each in devices if each.plan and each.plan.state is State.ACTIVE]
+    active = sum(not supervisor.is_stalled(each) for each in planned)
+    number = len(devices) + len(supervisor.absent)
+    return f"{number} shaper{'' if number == 1 else 's'}, {active} active"
+
+
 def find_device(supervisor: Supervisor, ifname: str) -> Device:
     """Return the device of a shaper. Raises NoSuchShaper."""
     device = supervisor.devices.get(ifname)

@@ -1,0 +1,81 @@
+"""Forwarders that follow one another, and what each reports of the devices it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import Protocol
+
+from shaper.channel import messages
+from shaper.errors import ShaperError
+from shaper.supervisor.device import Device
+from shaper.supervisor.inspector import Inspector
+from shaper.supervisor.pool import Pool
+from shaper.supervisor.process import Forwarder
+from shaper.supervisor.read_faults import ReadFaults
+from shaper.supervisor.together import together
+
+
+class Keeper(Protocol):
+    """What a succession asks of the supervisor."""
+
+    devices: dict[str, Device]
+    inspector: Inspector
+    lock: asyncio.Lock
+
+    def try_again(self, device: Device, refusal: str, *, is_expected: bool) -> None:
+        """Look at a device again soon, after what it should be was refused."""
+        ...
+
+
+class Successions:
+    """Hands devices to the next forwarder, and acts on what forwarders report.
+
+    Args:
+        keeper: which has the devices.
+        pool: the forwarders.
+        mark: has a device looked at soon.
+    """
+
+    def __init__(self, keeper: Keeper, pool: Pool, mark: Callable[[int], None]) -> None:
+        self._keeper = keeper
+        self._pool = pool
+        self._mark = mark
+        self._faults = ReadFaults()
+
+    async def replaced(self, position: int, forwarder: Forwarder) -> None:
+        """Hand the devices of a forwarder that died to its successor."""
+        async with self._keeper.lock:
+            await together(
+                self._hand_over(device, forwarder)
+                for device in tuple(self._keeper.devices.values())
+                if self._pool.position_of(device.slot) == position
+            )
+
+    async def _hand_over(self, device: Device, forwarder: Forwarder) -> None:
+        try:
+            await device.hand_over(forwarder)
+        except ShaperError as error:
+            if error.errno != errno.EPIPE:  # it died as well: another is on its way
+                self._keeper.try_again(device, str(error), is_expected=True)
+        except Exception as error:
+            self._keeper.try_again(device, repr(error), is_expected=False)
+        # A change that the death, or this refusal, interrupted is still to be finished.
+        self._mark(device.ifindex)
+
+    def reported(self, event: messages.Event) -> None:
+        """Look at a device whose TAP cannot be read, as it may be gone, or whose frames return."""
+        devices = self._keeper.devices.values()
+        device = next((each for each in devices if each.slot == event.slot), None)
+        if device is None:
+            return
+        if isinstance(event, messages.LoopFound):
+            self._keeper.inspector.note_loop(device)
+            return
+        self._mark(device.ifindex)
+        self._faults.tell(device, event, asyncio.get_running_loop().time())
+
+    def forget(self, device: Device) -> None:
+        """Forget a device that is gone."""
+        self._faults.forget(device)
