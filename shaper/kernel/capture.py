@@ -14,21 +14,19 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from shaper.errors import KernelRefused, NotPermitted, ShaperError
+from shaper.errors import KernelRefused
 from shaper.kernel import bpf, programs
 from shaper.kernel.bpf import Hook
+from shaper.kernel.bpf_refusals import bpf_refusals
 from shaper.kernel.clsact import FIRST_PRIORITY, Filter
 from shaper.kernel.wire import Wire
 from shaper.model import Capture
 
-# Specified: asm-generic/socket.h, linux/capability.h.
+# Specified: asm-generic/socket.h.
 _SO_COOKIE = 57
-_CAP_BPF = 39
-_CAP_SYS_ADMIN = 21
 _PLACE = bytes(4)  # the only one of an array
 _INDEX = struct.Struct("=I")
 _COOKIE_BYTES = 8
@@ -115,7 +113,7 @@ class Captor:
 
     def check(self) -> None:
         """Raise NotPermitted or KernelRefused, saying why, when nothing can be taken here."""
-        with _refusals():
+        with bpf_refusals():
             self._open_sockets()
 
     def take(self, wanted: Wanted) -> Taken:
@@ -124,7 +122,7 @@ class Captor:
         Raises NotPermitted or KernelRefused, and nothing is then left behind.
         """
         taken = Taken()
-        with contextlib.ExitStack() as undoing, _refusals():
+        with contextlib.ExitStack() as undoing, bpf_refusals():
             undoing.callback(taken.close)
             self._take(wanted, taken)
             undoing.pop_all()
@@ -333,37 +331,3 @@ class FilterHeld:
 
 def _array(kind: bpf.Map) -> int:
     return bpf.create_map(kind, "shaper_place", key_bytes=4, value_bytes=4, entries=1)
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn what bpf(2) answers into a sentence that says which of its conditions is missing."""
-    try:
-        yield
-    except ShaperError:
-        raise
-    except PermissionError as error:
-        raise NotPermitted(f"cannot take traffic by device: {_missing()} {_ROUTES}") from error
-    except OSError as error:
-        number = error.errno or errno.EIO
-        if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
-            reason = f"this kernel ({os.uname().release}) is too old for it"
-        else:
-            reason = error.strerror or os.strerror(number)
-        raise KernelRefused(
-            f"cannot take traffic by device: {reason} {_ROUTES}", number
-        ) from error
-
-
-_ROUTES = "(shapers that are used by route still work)"
-
-
-def _missing() -> str:
-    if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]:
-        return "bpf(2) is refused in a user namespace"
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (line,) = [line for line in status.splitlines() if line.startswith("CapEff:")]
-    held = int(line.split()[1], 16)
-    if not held & (1 << _CAP_BPF | 1 << _CAP_SYS_ADMIN):
-        return "CAP_BPF is needed"
-    return "bpf(2) is refused (by a filter of system calls, or lockdown)"

@@ -14,7 +14,8 @@ from shaper.supervisor.capture import Intake
 from shaper.supervisor.device import Device
 from shaper.supervisor.sockets import MasterSockets
 from shaper.testing.captor import MemoryCaptor
-from shaper.testing.kernel import MemoryNetlink, MemoryTap
+from shaper.testing.kernel import MemoryNetlink
+from shaper.testing.tap import MemoryTap
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
 

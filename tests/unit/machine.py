@@ -23,7 +23,8 @@ from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.sockets import MasterSockets
 from shaper.testing.captor import MemoryCaptor
-from shaper.testing.kernel import MemoryNetlink, MemoryTap
+from shaper.testing.kernel import MemoryNetlink
+from shaper.testing.tap import MemoryTap
 
 ETH1 = Link(
     ifindex=2,

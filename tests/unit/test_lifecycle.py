@@ -18,7 +18,7 @@ from shaper.errors import Busy
 from shaper.model import Options, Queue, Spec
 from shaper.network import Network
 from shaper.supervisor.lifecycle import Daemon
-from shaper.testing.kernel import MemoryTap
+from shaper.testing.tap import MemoryTap
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import Machine, MemorySettings
 

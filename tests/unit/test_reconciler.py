@@ -13,7 +13,7 @@ import pytest
 from shaper.errors import Busy, KernelRefused
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.change import change
-from shaper.testing.kernel import MemoryTap
+from shaper.testing.tap import MemoryTap
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1, SPEC, Machine
 
