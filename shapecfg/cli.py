@@ -48,7 +48,11 @@ loss       P [correlation P], or gemodel P R [1-H [1-K]]: 1%
 duplicate  P: frames that arrive twice
 corrupt    P: frames with a bit of their payload wrong
 reorder    P [gap N]: frames that overtake those under way
-seed       the same traffic meets the same fate again"""
+seed       the same traffic meets the same fate again
+
+\b
+trace      FILE [loop|once], or none: the rate follows a file, of lines
+           SECONDS,RATE or as mahimahi has them"""
 
 _ATTACH_HELP = """Bind DEV to MASTER: what is routed to DEV leaves by MASTER.
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 
-from shapecfg.reply import Shaper, Statistics
+from shapecfg.reply import FollowedTrace, Shaper, Statistics
 from shaper.model import Queue
 from shaper.units import format_measured_rate, format_rate, format_size
 
@@ -88,6 +88,7 @@ def _summary(shaper: Shaper, paint: Paint) -> str:
         f"rate {rate(shaper)}"
         f" burst {burst} queue {options['queue']}"
         f" limit {limit} hz {options['hz']}{_line(options.get('line') or {})}"
+        f"{_trace(options.get('trace'))}"
         f" state {paint(shaper['state'], _state_color(shaper))}"
     )
 
@@ -95,6 +96,17 @@ def _summary(shaper: Shaper, paint: Paint) -> str:
 def _line(line: dict[str, str]) -> str:
     """Return the emulated link as `set` takes it; nothing where there is none."""
     return "".join(f" {key} {value}" for key, value in line.items())
+
+
+def _trace(trace: FollowedTrace | None) -> str:
+    """Return what the rate follows, how far that is, and what it is now."""
+    if trace is None:
+        return ""
+    length_s, at_s = trace["length_us"] / 1e6, trace["at_us"] / 1e6
+    if trace["mode"] == "loop":
+        at_s %= length_s
+    now = format_rate(trace["rate_bits"]) if trace["rate_bits"] else "0bit"
+    return f" trace {trace['mode']} {length_s:g}s at {at_s:.1f}s now {now}"
 
 
 def _capture(shaper: Shaper) -> str:

@@ -13,6 +13,16 @@ class ReplyError(ValueError):
     """The answer is not one that this version knows."""
 
 
+class FollowedTrace(TypedDict):
+    """What a rate follows; `rate_bits` is what it offers now."""
+
+    mode: str
+    steps: int
+    length_us: int
+    at_us: int
+    rate_bits: int
+
+
 class ShownOptions(TypedDict):
     """What is set on a shaper, as it takes effect; `rate_bits` is 0 without a speed."""
 
@@ -22,6 +32,7 @@ class ShownOptions(TypedDict):
     limit_packets: int
     hz: int
     line: dict[str, str]
+    trace: FollowedTrace | None
 
 
 class Statistics(TypedDict):
@@ -163,8 +174,9 @@ def fitted(value: object, wanted: Any) -> Any:
     for kind in (list[Alarm], list[Found]):  # an older daemon tells of none
         if wanted == kind | None:
             return [] if value is None else fitted(value, kind)
-    if wanted == dict[str, int] | None:
-        return None if value is None else fitted(value, dict[str, int])
+    for optional in (dict[str, int], FollowedTrace):
+        if wanted == optional | None:
+            return None if value is None else fitted(value, optional)
     if is_typeddict(wanted) and isinstance(value, dict):
         types = wanted.__annotations__.items()
         return {key: fitted(value.get(key), kind) for key, kind in types}

@@ -18,7 +18,11 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
 # Keys of the emulated link. Their values are the daemon's to read, up to the next key.
 LINE_KEYS = ("delay", "loss", "duplicate", "corrupt", "reorder", "seed")
 
-KEYS = (*_SETTINGS, *LINE_KEYS)
+TRACE, NO_TRACE = "trace", "none"
+_TRACE_MODES = ("loop", "once")
+_MOST_TRACE_BYTES = 3 << 20  # chosen: what the daemon takes in one message, with room to spare
+
+KEYS = (*_SETTINGS, *LINE_KEYS, TRACE)
 
 
 def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
@@ -38,7 +42,11 @@ def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
             raise InvalidValue(f"{key!r} has no value: write {key} VALUE")
         if key in line or (key in _SETTINGS and _SETTINGS[key][0] in options):
             raise InvalidValue(f"{key!r} is set twice: write it once")
-        if key in LINE_KEYS:
+        if key == TRACE:
+            if TRACE in options:
+                raise InvalidValue(f"{key!r} is set twice: write it once")
+            options[TRACE] = _read_trace(words[index + 1 : end])
+        elif key in LINE_KEYS:
             line[key] = " ".join(words[index + 1 : end])
         else:
             parameter, value_of = _SETTINGS[key]
@@ -47,9 +55,29 @@ def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
     return {**options, "line": line} if line else options
 
 
+def _read_trace(words: tuple[str, ...]) -> str:
+    """Return the text of a trace behind its mode, or that there is to be none."""
+    name, *mode = words
+    if name in (NO_TRACE, "default") and not mode:
+        return NO_TRACE
+    if len(mode) > 1 or (mode and mode[0] not in _TRACE_MODES):
+        raise InvalidValue(f"trace {' '.join(words)}: write trace FILE [loop|once]")
+    try:
+        with open(name, "rb") as file:
+            data = file.read(_MOST_TRACE_BYTES + 1)
+        text = data.decode()
+    except OSError as error:
+        raise InvalidValue(f"cannot read the trace {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"the trace {name} is no text: {error.reason}") from error
+    if len(data) > _MOST_TRACE_BYTES:
+        raise InvalidValue(f"the trace {name} is larger than {_MOST_TRACE_BYTES >> 20} MiB")
+    return f"{mode[0] if mode else _TRACE_MODES[0]}\n{text}"
+
+
 def _end(words: tuple[str, ...], index: int) -> int:
     """Return where the value of the key at `index` ends."""
-    if words[index] not in LINE_KEYS:
+    if words[index] not in (*LINE_KEYS, TRACE):
         return min(index + 2, len(words))
     end = index + 1
     while end < len(words) and words[end] not in KEYS:

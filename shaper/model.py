@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from shaper.line import LineOptions
 from shaper.network import Network
+from shaper.trace import Playback
 
 # Specified by the interface.
 DEFAULT_HZ = 1000
@@ -83,11 +84,27 @@ class Options:
     hz: int = 0  # 0: chosen from the rate, see `clock_hz`
     has_own_hz: bool = False  # it was set for this shaper; else hz is the daemon's and follows it
     line: LineOptions = field(default_factory=LineOptions)
+    playback: Playback | None = None  # of a trace, which the rate follows; None: it is constant
+
+    @property
+    def mean_bits(self) -> int:
+        """The rate, or the mean of a trace."""
+        return self.rate_bits if self.playback is None else self.playback.trace.mean_bits
+
+    @property
+    def least_bits(self) -> int:
+        """The rate, or the lowest one of a trace at which anything leaves."""
+        return self.rate_bits if self.playback is None else self.playback.trace.least_bits
+
+    @property
+    def peak_bits(self) -> int:
+        """The rate, or the highest one of a trace."""
+        return self.rate_bits if self.playback is None else self.playback.trace.peak_bits
 
     @property
     def clock_hz(self) -> int:
         """Jiffies a second: as set, or as fine as smooth departures at this rate need."""
-        is_fast = self.rate_bits >= FAST_RATE_BITS and self.queue is not Queue.CLASSIC
+        is_fast = self.mean_bits >= FAST_RATE_BITS and self.queue is not Queue.CLASSIC
         return self.hz or (FAST_HZ if is_fast else DEFAULT_HZ)
 
 
@@ -104,6 +121,12 @@ class Settings:
     jiffy_ns: int = 1_000_000  # departures fall on quarters of it, unless the clock is coarser
     idle_bytes: int = 0  # of the bucket, what may be saved while nothing waits
     line: LineOptions = field(default_factory=LineOptions)  # what frames meet behind the bucket
+    playback: Playback | None = None  # of a trace; rate_bits is its mean then
+
+    @property
+    def peak_bits(self) -> int:
+        """The rate, or the highest one of a trace."""
+        return self.rate_bits if self.playback is None else self.playback.trace.peak_bits
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,13 @@ End of file means that the other side is gone.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
-from dataclasses import asdict, dataclass
+from array import array
+from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 from shaper.line import (
@@ -28,6 +32,7 @@ from shaper.line import (
     RandomLoss,
 )
 from shaper.model import Framing, Queue, Settings
+from shaper.trace import Playback, Trace
 
 MESSAGE_BYTES = 4096  # the longest is a configure, of about 250
 _FAILURE_CHARACTERS = 500  # chosen: of what a forwarder says of a failure, so much is passed on
@@ -49,7 +54,10 @@ class Open:
 
 @dataclass(frozen=True)
 class Configure:
-    """Take a new rate, queue, limit, bucket or HZ; None: no speed."""
+    """Take a new rate, queue, limit, bucket or HZ; None: no speed.
+
+    The steps of a trace are in the descriptor beside it.
+    """
 
     slot: int
     settings: Settings | None
@@ -154,11 +162,47 @@ def send_order(
 ) -> None:
     """Send an order. Raises OSError (EPIPE, EAGAIN) when the other side is gone or full."""
     fields = {"order": type(order).__name__, "serial": serial, **vars(order)}
-    payload = json.dumps(fields, default=asdict).encode()  # settings are fields of their own
+    payload = json.dumps(fields, default=_fields).encode()  # settings are fields of their own
     if descriptor is None:
         end.send(payload)
     else:
         socket.send_fds(end, [payload], [descriptor])
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return what is in a message of something that is no plain value; a trace's steps are not."""
+    if isinstance(value, Playback):
+        trace = value.trace
+        return {
+            "began_us": value.began_us,
+            "length_us": trace.length_us,
+            "repeats": trace.repeats,
+            "steps": len(trace.starts_us),
+        }
+    return {each.name: getattr(value, each.name) for each in dataclass_fields(value)}
+
+
+def pack_steps(trace: Trace) -> int:
+    """Return a descriptor of memory with a trace's steps, which is the caller's to close."""
+    descriptor = os.memfd_create("trace", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(array("Q", trace.starts_us).tobytes())
+        file.write(array("Q", trace.rates_bits).tobytes())
+    return descriptor
+
+
+def with_steps(settings: Settings, descriptor: int) -> Settings:
+    """Return settings with the steps of their trace, which are in a descriptor. Raises OSError."""
+    playback = settings.playback
+    assert playback is not None
+    steps = len(playback.trace.starts_us)
+    starts, rates = array("Q"), array("Q")
+    starts.frombytes(os.pread(descriptor, 8 * steps, 0))
+    rates.frombytes(os.pread(descriptor, 8 * steps, 8 * steps))
+    if len(starts) != steps or len(rates) != steps:
+        raise OSError(errno.EIO, f"{len(rates)} steps of a trace, and {steps} were said")
+    trace = replace(playback.trace, starts_us=starts, rates_bits=rates)
+    return replace(settings, playback=replace(playback, trace=trace))
 
 
 def receive_order(end: socket.socket) -> Received | None:
@@ -211,8 +255,22 @@ def _report(fields: dict[str, Any]) -> Report:
 def _settings(packed: dict[str, Any] | None) -> Settings | None:
     if packed is None:
         return None
-    line = _line(packed["line"])
-    return Settings(**{**packed, "queue": Queue(packed["queue"]), "line": line})
+    line, playback = _line(packed["line"]), packed["playback"]
+    return Settings(
+        **{
+            **packed,
+            "queue": Queue(packed["queue"]),
+            "line": line,
+            "playback": None if playback is None else _playback(playback),
+        }
+    )
+
+
+def _playback(packed: dict[str, Any]) -> Playback:
+    """Return a trace of which the number of steps is known alone, until `with_steps`."""
+    unknown = range(packed["steps"])
+    trace = Trace(unknown, unknown, packed["length_us"], packed["repeats"])
+    return Playback(trace, packed["began_us"])
 
 
 def _line(packed: dict[str, Any]) -> LineOptions:

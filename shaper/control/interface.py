@@ -16,6 +16,16 @@ from shaper.events import Kind
 INTERFACE = "org.shaper"
 
 
+class TraceObject(TypedDict):
+    """What a rate follows: how, how long it is, how far it is, and what it offers now."""
+
+    mode: str
+    steps: int
+    length_us: int
+    at_us: int
+    rate_bits: int
+
+
 class OptionsObject(TypedDict):
     """The settings in force, defaults filled in."""
 
@@ -25,6 +35,7 @@ class OptionsObject(TypedDict):
     limit_packets: int
     hz: int
     line: dict[str, str]
+    trace: TraceObject | None
 
 
 class StatsObject(TypedDict):
@@ -152,6 +163,7 @@ class Shapers(Protocol):
         burst_bytes: int | None,
         hz: int | None,
         line: dict[str, str] | None,
+        trace: str | None,
     ) -> list[str]:
         """Change what is not None, 0 meaning the default; return warnings."""
         ...
@@ -307,6 +319,7 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         burst_bytes: int | None = None,
         hz: int | None = None,
         line: dict[str, str] | None = None,
+        trace: str | None = None,
     ) -> list[str]:
         """Change what is given, live. 0 puts limit_packets or burst_bytes back to the default."""
         return await self._shapers.set_options(
@@ -316,6 +329,7 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
             burst_bytes=burst_bytes,
             hz=hz,
             line=line,
+            trace=trace,
         )
 
     @varlinkmethod(return_parameter="configuration")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from shaper.desired import line_syntax
+from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
 from shaper.model import (
     MAX_HZ,
@@ -16,7 +17,10 @@ from shaper.model import (
     Options,
     Queue,
 )
+from shaper.trace import Playback
 from shaper.units import format_rate, format_size
+
+NO_TRACE = "none"
 
 # Chosen.
 _FULL_FRAME_BYTES = 1514
@@ -46,8 +50,11 @@ def change(
     burst_bytes: int | None = None,
     hz: int | None = None,
     line: Mapping[str, str] | None = None,
+    trace: str | None = None,
 ) -> Options:
     """Return options with these changed; None keeps a value, 0 puts back its default.
+
+    `trace` is the text of one, which has not begun, or `none`.
 
     Raises InvalidValue for an unknown queue or a number out of bounds.
     """
@@ -63,7 +70,11 @@ def change(
         options = replace(options, hz=hz and check_hz(hz), has_own_hz=bool(hz))
     if line is not None:
         options = replace(options, line=line_syntax.change(options.line, line))
+    if trace is not None:
+        options = replace(options, playback=_playback(trace))
     check_line(options)
+    if options.queue is Queue.CLASSIC and options.playback is not None:
+        raise InvalidValue("the classic queue follows no trace: choose another queue")
     if options.queue is Queue.CLASSIC and (options.limit_packets or options.burst_bytes):
         raise InvalidValue(
             "the classic queue has no limit or burst to set "
@@ -78,13 +89,19 @@ def check_line(options: Options) -> None:
         return
     if options.queue is Queue.CLASSIC:
         raise InvalidValue("the classic queue has no link behind it: choose another queue")
-    needed_bytes = options.line.limit_bytes(options.rate_bits)
+    needed_bytes = options.line.limit_bytes(options.peak_bits)
     if needed_bytes > _MOST_LINE_BYTES:
         link = " ".join(" ".join(pair) for pair in line_syntax.write(options.line).items())
         raise InvalidValue(
-            f"{link} at {format_rate(options.rate_bits)} would take "
+            f"{link} at {format_rate(options.peak_bits)} would take "
             f"{needed_bytes >> 20} MiB of memory ({_MOST_LINE_BYTES >> 20} is the most)"
         )
+
+
+def _playback(text: str) -> Playback | None:
+    if text == NO_TRACE:
+        return None
+    return Playback(parse_trace(text))
 
 
 def _queue(name: str) -> Queue:

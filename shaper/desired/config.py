@@ -36,6 +36,7 @@ from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.tables import table_names
+from shaper.desired.trace import LOOP, MODES
 from shaper.errors import InvalidValue
 from shaper.model import Options, Spec
 from shaper.names import check_master_name, check_name
@@ -58,6 +59,7 @@ _DEVICE = {
     "burst": (str, int),
     "hz": int,
     **dict.fromkeys(line_syntax.KEYS, (str, int)),
+    "trace": str,
     "up": bool,
     "addresses": (str, list),
     "routes": list,
@@ -171,7 +173,7 @@ def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:
     """Return the shapers to start with: N of them, those saved, and those configured over them."""
     specs = {spec.ifname: spec for spec in _first(0, config.shapers)}
     for spec in (*saved, *config.devices):
-        specs[spec.ifname] = spec
+        specs[spec.ifname] = going_on(spec, specs.get(spec.ifname))
     return [with_hz(spec, config.hz) for spec in specs.values()]
 
 
@@ -193,6 +195,23 @@ def with_hz(spec: Spec, hz: int) -> Spec:
     if options.has_own_hz or options.hz == hz:
         return spec
     return replace(spec, options=replace(options, hz=hz))
+
+
+def going_on(spec: Spec, before: Spec | None) -> Spec:
+    """Return a shaper whose trace goes on, if it is the one that it had before."""
+    playback, known = spec.options.playback, before.options.playback if before else None
+    if playback is None or known is None or playback.began_us or known.trace != playback.trace:
+        return spec
+    return replace(spec, options=replace(spec.options, playback=known))
+
+
+def begun(spec: Spec, now_us: int) -> Spec:
+    """Return a shaper whose trace has begun: now, if it had not."""
+    playback = spec.options.playback
+    if playback is None or playback.began_us:
+        return spec
+    options = replace(spec.options, playback=replace(playback, began_us=now_us))
+    return replace(spec, options=options)
 
 
 def _check_shapers(number: int) -> int:
@@ -260,10 +279,28 @@ def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]
         burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
         hz=device.get("hz"),
         line={key: str(device[key]) for key in line_syntax.KEYS if key in device},
+        trace=_trace(device["trace"]) if "trace" in device else None,
     )
     if not options.has_own_hz:
         options = replace(options, hz=hz)
     return options, [speed.warning, bounds.classic_warning(options)]
+
+
+def _trace(value: str) -> str:
+    """Return the text of a trace: it stands there, or in a file that is named there."""
+    if "\n" in value or "," in value or value == bounds.NO_TRACE:
+        return value
+    path, mode = value, LOOP
+    if (words := value.rsplit(maxsplit=1))[-1:] and words[-1] in MODES:
+        path, mode = words[0], words[-1]
+    if not path.startswith("/"):
+        raise InvalidValue(f"trace {bounds.shown(value)} is no absolute path (/DIRECTORY/FILE)")
+    try:
+        return f"{mode}\n{read_text(Path(path))}"
+    except OSError as error:
+        raise InvalidValue(f"cannot read the trace {path}: {error.strerror}") from error
+    except InvalidValue as error:
+        raise InvalidValue(f"cannot read the trace {path}: it {error}") from error
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:

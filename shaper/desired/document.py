@@ -9,6 +9,7 @@ import tomli_w
 
 from shaper.desired import line_syntax
 from shaper.desired.declared import write_network
+from shaper.desired.trace import write_trace
 from shaper.line import LineOptions
 from shaper.model import Capture, Queue, Spec
 
@@ -23,7 +24,7 @@ def write(specs: Iterable[Spec]) -> str:
     document: dict[str, Any] = {"shapers": 0}
     if devices:
         document["device"] = devices
-    return tomli_w.dumps(document)
+    return tomli_w.dumps(document, multiline_strings=True)
 
 
 def _device(spec: Spec) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def _device(spec: Spec) -> dict[str, Any]:
         "burst": options.burst_bytes,
         "hz": options.hz if options.has_own_hz else None,
         **_line(options.line),
+        "trace": write_trace(options.playback.trace) if options.playback else None,
         **{key: value for key, value in network.items() if value != []},
     }
     return {key: value for key, value in values.items() if value is not None}

@@ -12,10 +12,13 @@ import errno
 import os
 import secrets
 import stat
+from functools import cache
 from pathlib import Path
 
 from shaper.errors import InvalidValue
 
+# Specified: proc_sys_kernel(5).
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Specified: /dev/null, Documentation/admin-guide/devices.txt.
 _NULL_DEVICE = os.makedev(1, 3)
 
@@ -46,6 +49,15 @@ def read_text(path: Path) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise InvalidValue(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     return _decoded(data)
+
+
+@cache
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; its clock begins with it."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _is_readable_kind(status: os.stat_result) -> bool:

@@ -78,7 +78,7 @@ _FRAMINGS = {
 # change of what is wanted or seen does, and docs/design.md, which is held to this, says which.
 _STATES: dict[State, Callable[[Spec, Link | None, Link | None, Group | None], bool]] = {
     State.DETACHED: lambda spec, own, master, group: spec.master is None,
-    State.NO_SPEED: lambda spec, own, master, group: not spec.options.rate_bits,
+    State.NO_SPEED: lambda spec, own, master, group: not spec.options.mean_bits,
     State.MASTER_MISSING: lambda spec, own, master, group: master is None,
     State.MASTER_DOWN: lambda spec, own, master, group: master is not None and not _is_up(master),
     State.ADMIN_DOWN: lambda spec, own, master, group: own is None or not own.is_up,
@@ -136,7 +136,7 @@ def make_plan(
         is_tunnel: the master is one, or leads to one.
     """
     options = spec.options
-    has_carrier = options.rate_bits > 0 and master is not None and _is_up(master)
+    has_carrier = options.mean_bits > 0 and master is not None and _is_up(master)
     mtu = _mtu(own, master, before)
     framing = _framing(spec, master, before)
     settings = make_settings(options, mtu, framing)
@@ -153,7 +153,7 @@ def make_plan(
         framing=framing,
         is_tunnel=is_tunnel,
         alias=_alias(spec, master),
-        speed_mbit=options.rate_bits // _MEGABIT if options.rate_bits else None,
+        speed_mbit=options.mean_bits // _MEGABIT if options.mean_bits else None,
         offload_bytes=offload_bytes(options, mtu, framing) if settings else 0,
         ring_frames=_ring_frames(settings),
         settings=settings,
@@ -161,7 +161,7 @@ def make_plan(
         # Without a speed nothing is taken: whoever attaches by way of this device would be shut
         # out before a speed is set.
         is_capturing=(
-            spec.capture is not Capture.ROUTE and options.rate_bits > 0 and master is not None
+            spec.capture is not Capture.ROUTE and options.mean_bits > 0 and master is not None
         ),
         group=group,
     )
@@ -176,22 +176,23 @@ def make_settings(
     (of one full frame at the least), and is never less than the largest frame, whose length a
     change of the MTU may have raised.
     """
-    if not options.rate_bits:
+    if not options.mean_bits:
         return None
     frame_bytes = mtu + (ETHERNET_HEADER_BYTES if framing is Framing.ETHERNET else 0)
     unit_bytes = max(frame_bytes, _offload_wire_bytes(options, mtu, framing))
-    lateness_bytes = int(_LATENESS_SECONDS * options.rate_bits) // 8
+    lateness_bytes = int(_LATENESS_SECONDS * options.mean_bits) // 8
     default_bytes = unit_bytes + max(lateness_bytes, frame_bytes)
     return Settings(
-        rate_bits=options.rate_bits,
+        rate_bits=options.mean_bits,
         unit_bytes=unit_bytes,
         burst_bytes=max(options.burst_bytes or default_bytes, unit_bytes),
         queue=options.queue,
         limit_packets=options.limit_packets or _default_limit(options, frame_bytes),
         ticks_per_second=options.clock_hz if options.queue is Queue.CLASSIC else _TICKS_PER_SECOND,
         jiffy_ns=10**9 // options.clock_hz,
-        idle_bytes=int(options.rate_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
+        idle_bytes=int(options.mean_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
         line=options.line,
+        playback=options.playback,
     )
 
 
@@ -211,9 +212,9 @@ def offload_bytes(options: Options, mtu: int, framing: Framing = Framing.ETHERNE
     half a jiffy later; and never more than half of a bucket that was set. A cooked packet has no
     virtio-net header to say that it is one.
     """
-    if framing is Framing.COOKED or options.queue is Queue.CLASSIC or not options.rate_bits:
+    if framing is Framing.COOKED or options.queue is Queue.CLASSIC or not options.mean_bits:
         return 0
-    unit_bytes = options.rate_bits // (8 * options.clock_hz * _OFFLOAD_FRAMES_A_JIFFY)
+    unit_bytes = options.least_bits // (8 * options.clock_hz * _OFFLOAD_FRAMES_A_JIFFY)
     if options.burst_bytes is not None:
         unit_bytes = min(unit_bytes, options.burst_bytes // 2)
     segments = unit_bytes // (mtu + ETHERNET_HEADER_BYTES)
@@ -236,7 +237,7 @@ def _default_limit(options: Options, frame_bytes: int) -> int:
     if options.queue is Queue.CLASSIC:
         return _CLASSIC_LIMIT_PACKETS
     seconds, least_packets = _DEFAULT_QUEUES[options.queue]
-    frames = int(seconds * options.rate_bits) // (8 * frame_bytes)
+    frames = int(seconds * options.mean_bits) // (8 * frame_bytes)
     return min(max(frames, least_packets), _MAX_DEFAULT_LIMIT_PACKETS)
 
 
@@ -294,6 +295,6 @@ def _alias(spec: Spec, master: Link | None) -> str:
     if spec.master is None:
         return f"{ALIAS_PREFIX}, detached"
     name = master.ifname if master is not None else spec.master_now or spec.master
-    if not spec.options.rate_bits:
+    if not spec.options.mean_bits:
         return f"{ALIAS_PREFIX} of {name}, no speed set"
-    return f"{ALIAS_PREFIX} of {name} at {format_rate(spec.options.rate_bits)}"
+    return f"{ALIAS_PREFIX} of {name} at {format_rate(spec.options.mean_bits)}"

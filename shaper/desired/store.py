@@ -14,12 +14,14 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.declared import read_network, write_network
-from shaper.desired.files import make_directory, read_text, replace_text
+from shaper.desired.files import boot_id, make_directory, read_text, replace_text
+from shaper.desired.trace import write_trace
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Options, Spec
 from shaper.names import check_master_name, check_name
@@ -166,6 +168,9 @@ def _encode_one(spec: Spec) -> str:
         optional |= {"capture": spec.capture, "cgroup": spec.cgroup}
     if line := line_syntax.write(spec.options.line):
         optional["line"] = line
+    if (playback := spec.options.playback) is not None:
+        optional["trace"] = write_trace(playback.trace)
+        optional["trace_began"] = {"boot": boot_id(), "us": playback.began_us}
     return json.dumps(
         {
             "ifname": spec.ifname,
@@ -224,11 +229,22 @@ def _spec(shaper: dict[str, Any]) -> Spec:
             burst_bytes=_whole_or_none(shaper["burst_bytes"]),
             hz=_whole_or_none(shaper["hz"]),
             line=_texts(shaper.get("line", {})),
+            trace=shaper.get("trace"),
         ),
         network=read_network(shaper["ifname"], shaper.get("network", {})),
         master_now=None if master_now is None else check_master_name(master_now),
     )
+    spec = _going_on(spec, shaper.get("trace_began", {}))
     return captures.parse(spec, shaper.get("capture"), shaper.get("cgroup"))
+
+
+def _going_on(spec: Spec, began: Any) -> Spec:
+    """Return a shaper whose trace goes on where it was, unless the machine was started since."""
+    playback = spec.options.playback
+    if playback is None or began.get("boot") != boot_id():
+        return spec
+    playback = replace(playback, began_us=_whole(began["us"]))
+    return replace(spec, options=replace(spec.options, playback=playback))
 
 
 def _texts(value: Any) -> dict[str, str]:

@@ -1,27 +1,31 @@
-"""Rates that change over time, read from a file: what a trace offers, and when.
+"""How a trace is written: rates that change over time, in a file.
 
 Two formats are read. That of mahimahi (Netravali et al., USENIX ATC 2015): a millisecond a line,
 each an opportunity to deliver 1500 bytes; several lines of one millisecond are several. And CSV:
-`seconds,rate`, the rate as `tc` writes it, in force from that second on; 0 is a gap.
+`seconds,rate`, the rate as `tc` writes it, in force from that second on; 0 is a gap. A last line
+`seconds,end` says when it ends; without one the last step is as long as the one before it.
 
-A trace is steps: from when, how many bits a second. It repeats after `length_us`, or goes on with
-its last rate. Mahimahi's opportunities are put together as one step for each millisecond, so a
-window of the trace offers the same bytes as its lines, to within one millisecond of the rate.
+Mahimahi's opportunities are put together as one step for each millisecond, so a window of the
+trace offers the same bytes as its lines, to within one millisecond of the rate. `write_trace` has
+one format for both: CSV, behind a line that says whether it repeats.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
 from shaper.errors import InvalidValue
-from shaper.model import MAX_RATE_BITS
+from shaper.model import MAX_RATE_BITS, MIN_RATE_BITS
+from shaper.trace import Trace
 from shaper.units import parse_rate
 
 # Specified by mahimahi: the bytes of one opportunity.
 OPPORTUNITY_BYTES = 1500
+
+LOOP, ONCE = "loop", "once"
+MODES = (LOOP, ONCE)
+_END = "end"
 
 _BITS = 8
 _MICROSECONDS = 1_000_000
@@ -32,64 +36,37 @@ MOST_STEPS = 1_000_000  # a quarter of an hour of milliseconds
 _MOST_SECONDS = 366 * 24 * 3600
 
 
-@dataclass(frozen=True)
-class Trace:
-    """A rate for every moment.
-
-    Attributes:
-        starts_us: when each step begins, increasing, the first at 0.
-        rates_bits: bits a second in each step; 0: nothing leaves.
-        length_us: when the trace ends.
-        repeats: whether it begins again then; else its last rate stays.
-    """
-
-    starts_us: tuple[int, ...]
-    rates_bits: tuple[int, ...]
-    length_us: int
-    repeats: bool = True
-
-    def rate_at(self, time_us: int) -> int:
-        """Return the rate in bits a second at a time since the trace began."""
-        return self.rates_bits[self._step(self._within(time_us))]
-
-    def next_change_us(self, time_us: int) -> int | None:
-        """Return the next time after `time_us` at which a step begins; None: there is none."""
-        if not self.repeats and time_us >= self.starts_us[-1]:
-            return None
-        within_us = self._within(time_us)
-        following = self._step(within_us) + 1
-        is_last = following == len(self.starts_us)
-        then_us = self.length_us if is_last else self.starts_us[following]
-        return time_us + then_us - within_us
-
-    def offered_bits(self, start_us: int, end_us: int) -> int:
-        """Return what the trace offers between two times, in bits, rounded down."""
-        offered = 0
-        time_us = start_us
-        while time_us < end_us:
-            change_us = self.next_change_us(time_us)
-            until_us = end_us if change_us is None else min(change_us, end_us)
-            offered += self.rate_at(time_us) * (until_us - time_us)
-            time_us = until_us
-        return offered // _MICROSECONDS
-
-    def _within(self, time_us: int) -> int:
-        return time_us % self.length_us if self.repeats else min(time_us, self.length_us - 1)
-
-    def _step(self, within_us: int) -> int:
-        return bisect_right(self.starts_us, within_us) - 1
-
-
-def parse_trace(text: str, *, repeats: bool) -> Trace:
+def parse_trace(text: str, *, repeats: bool = True) -> Trace:
     """Return the trace in a text of either format. Raises InvalidValue, naming line and value.
 
-    A text with a comma in its first line of content is CSV.
+    A text with a comma in its first line of content is CSV. A line `loop` or `once` before the
+    first one says whether it repeats, whatever the argument does.
     """
+    first, _, rest = text.partition("\n")
+    if first.strip() in MODES:
+        text, repeats = rest, first.strip() == LOOP
     lines = [
         (number, content)
         for number, line in enumerate(text.splitlines(), 1)
         if (content := line.partition("#")[0].strip())
     ]
+    trace = _parse(lines, repeats=repeats)
+    if trace.mean_bits < MIN_RATE_BITS:
+        raise InvalidValue(
+            f"the trace offers {trace.mean_bits} bit/s in the mean (at least {MIN_RATE_BITS})"
+        )
+    return trace
+
+
+def write_trace(trace: Trace) -> str:
+    """Return a text that `parse_trace` reads as this trace."""
+    lines = [LOOP if trace.repeats else ONCE]
+    steps = zip(trace.starts_us, trace.rates_bits, strict=True)
+    lines += [f"{_write_seconds(start_us)},{rate_bits}bit" for start_us, rate_bits in steps]
+    return "\n".join([*lines, f"{_write_seconds(trace.length_us)},{_END}", ""])
+
+
+def _parse(lines: list[tuple[int, str]], *, repeats: bool) -> Trace:
     if not lines:
         raise InvalidValue("the trace has no lines")
     if len(lines) > MOST_STEPS:
@@ -129,6 +106,7 @@ def _parse_csv(lines: list[tuple[int, str]], *, repeats: bool) -> Trace:
     before_us = -1
     if not _starts_with_number(lines[0][1]):
         lines = lines[1:]  # the names of the columns
+    end_us = None
     for number, content in lines:
         seconds, comma, rate = content.partition(",")
         if not comma:
@@ -136,11 +114,18 @@ def _parse_csv(lines: list[tuple[int, str]], *, repeats: bool) -> Trace:
         start_us = _microseconds(number, seconds.strip())
         if start_us <= before_us:
             raise InvalidValue(f"line {number}: {seconds.strip()} s is not after the line above")
-        rates[start_us] = _rate(number, rate.strip())
+        if end_us is not None:
+            raise InvalidValue(f"line {number}: {content!r} is behind the end of the trace")
+        if rate.strip() == _END:
+            end_us = start_us
+        else:
+            rates[start_us] = _rate(number, rate.strip())
         before_us = start_us
     if not rates:
         raise InvalidValue("the trace has no lines")
     rates.setdefault(0, 0)
+    if end_us is not None:
+        return _made(rates, end_us, repeats=repeats)
     starts = sorted(rates)
     # The last step is as long as the one before it: the file says when it begins, no more.
     last_us = starts[-1] - starts[-2] if len(starts) > 1 else _MICROSECONDS
@@ -166,6 +151,11 @@ def _microseconds(number: int, text: str) -> int:
     if len(whole) > len(str(_MOST_SECONDS)) or int(whole or 0) > _MOST_SECONDS:
         raise InvalidValue(f"line {number}: {text} s is more than a year")
     return int(whole or 0) * _MICROSECONDS + int((fraction + "000000")[:6])
+
+
+def _write_seconds(microseconds: int) -> str:
+    whole, fraction = divmod(microseconds, _MICROSECONDS)
+    return f"{whole}.{fraction:06}".rstrip("0").rstrip(".")
 
 
 def _rate(number: int, text: str) -> int:

@@ -11,8 +11,8 @@ queue and in most tests.
 Where other stages go. A stage that holds frames after they were paid for (delay, loss,
 duplication) is a `Discipline` that wraps another, as `linked` does: it takes what that one hands
 out, answers `deadline` with the earlier of both, counts what it holds as backlog, and never
-admits. What changes the rate in the course of time (a trace, a quota) calls `Gate.pace`. Neither
-is seen by a queue.
+admits. What changes the rate in the course of time is another bucket (`traced`). Neither is seen
+by a queue.
 """
 
 from __future__ import annotations

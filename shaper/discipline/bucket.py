@@ -25,6 +25,8 @@ with payment in advance.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from shaper.discipline.ticks import NANOSECONDS
 from shaper.model import Settings
 
@@ -186,15 +188,17 @@ class Bucket:
             return self._accrued_at
         return self._accrued_at - self._balance // self.rate_bits
 
-    def successor(self, settings: Settings, *, now: int) -> Bucket:
+    def successor(
+        self, settings: Settings, *, now: int, make: Callable[..., Bucket] | None = None
+    ) -> Bucket:
         """Return the bucket that takes over with other settings at tick `now` of their clock.
 
         Debts move along and credit does not: a change grants no burst. The caller has let
-        this bucket accrue up to the moment of the change.
+        this bucket accrue up to the moment of the change. `make` is `Bucket.make`, or the like.
         """
         # It may have accrued beyond `now`, for frames that left late in the same round.
         accrued_at = -(-self._accrued_at * settings.ticks_per_second // self.ticks_per_second)
-        bucket = Bucket.make(settings, now=max(now, accrued_at))
+        bucket = (make or Bucket.make)(settings, now=max(now, accrued_at))
         bucket._balance = (
             min(self._balance, 0) * settings.ticks_per_second // self.ticks_per_second
         )

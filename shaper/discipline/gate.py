@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from shaper.discipline import ticks
 from shaper.discipline.base import PacketQueue
-from shaper.discipline.bucket import Bucket
+from shaper.discipline.traced import make_bucket
 from shaper.model import Settings
 from shaper.packet.frame import Frame
 
@@ -43,7 +43,7 @@ class Gate:
         self.overlimits = 0
         self.step_ns = _step_ns(settings)
         self._settings = settings
-        self._bucket = Bucket.make(settings, now=now, opens_at=opens_at)
+        self._bucket = make_bucket(settings, now=now, opens_at=opens_at)
 
     @property
     def backlog_bytes(self) -> int:
@@ -169,7 +169,7 @@ class Gate:
         else:
             self._bucket.rest(now)
         new_now = ticks.convert(now, self._settings.ticks_per_second, settings.ticks_per_second)
-        self._bucket = self._bucket.successor(settings, now=new_now)
+        self._bucket = self._bucket.successor(settings, now=new_now, make=make_bucket)
         self.step_ns = _step_ns(settings)
         self._settings = settings
 

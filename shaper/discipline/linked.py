@@ -30,7 +30,7 @@ class Linked:
     def __init__(self, inner: Discipline, settings: Settings) -> None:
         self.inner = inner
         self._settings = settings
-        self._line = Line(settings.line, settings.line.limit_bytes(settings.rate_bits))
+        self._line = Line(settings.line, settings.line.limit_bytes(settings.peak_bits))
         self._ready: deque[Frame] = deque()
         self._dropped: dict[str, int] = {}  # by the line, by flushes and by earlier disciplines
         self._overlimits = self._ecn_marks = 0
@@ -196,8 +196,8 @@ class Linked:
             self._disown(self.inner, 1)
             self._disown(inner, -1)
             self.inner = inner
-        if settings.line != self._settings.line or settings.rate_bits != self._settings.rate_bits:
-            self._line.configure(settings.line, settings.line.limit_bytes(settings.rate_bits))
+        if settings.line != self._settings.line or settings.peak_bits != self._settings.peak_bits:
+            self._line.configure(settings.line, settings.line.limit_bytes(settings.peak_bits))
         self._settings = settings
 
     def _take_under_way(self) -> list[Frame]:

@@ -42,7 +42,7 @@ from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSo
 from shaper.forwarder.path import Path, Wants
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
-from shaper.model import Framing
+from shaper.model import Framing, Settings
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
@@ -290,6 +290,8 @@ class Loop:
         path = self._paths[order.slot]
         match order:
             case Configure(_, settings):
+                if settings is not None and settings.playback is not None:
+                    settings = self._with_steps(settings, descriptor)
                 path.configure(settings, now_ns)
             case Absorb():
                 path.absorb()
@@ -303,6 +305,13 @@ class Loop:
                 self._forget(path)
                 path.bind(None)
         self._run(path, now_ns)
+
+    def _with_steps(self, settings: Settings, descriptor: int | None) -> Settings:
+        if descriptor is None:
+            raise OSError("no room for another descriptor (ulimit -n), of a trace")
+        settings = messages.with_steps(settings, descriptor)
+        os.close(descriptor)
+        return settings
 
     def _forget(self, path: Path) -> None:
         """Stop watching a path's descriptors, before any of them is closed."""

@@ -6,12 +6,13 @@ put into a spec; making it true is the supervisor's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
-from shaper.desired.config import initial_specs, parse, with_hz
+from shaper.desired.config import begun, going_on, initial_specs, parse, with_hz
 from shaper.desired.document import write
 from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
@@ -101,7 +102,7 @@ class Commands:
             options = replace(spec.options, rate_bits=rate_bits)
             bounds.check_line(options)
             saving = await change(self._supervisor, replace(spec, options=options))
-            return saving + _serving_warnings(options)
+            return saving + _serving_warnings(options) + _traced_warnings(ifname, options)
 
     async def set_options(
         self,
@@ -112,8 +113,12 @@ class Commands:
         burst_bytes: int | None,
         hz: int | None,
         line: Mapping[str, str] | None = None,
+        trace: str | None = None,
     ) -> list[str]:
-        """Change what is not None, 0 meaning the default; return warnings."""
+        """Change what is not None, 0 meaning the default; return warnings.
+
+        A trace begins when this is called, `none` ends it.
+        """
         async with self._supervisor.changing():
             spec = self._spec(ifname)
             options = bounds.change(
@@ -123,12 +128,14 @@ class Commands:
                 burst_bytes=burst_bytes,
                 hz=hz,
                 line=line,
+                trace=trace,
             )
-            options = with_hz(replace(spec, options=options), self.hz).options
+            wanted = begun(with_hz(replace(spec, options=options), self.hz), _now_us())
+            options = wanted.options
             device = self._supervisor.devices.get(ifname)
             if device is not None and device.plan is not None:
                 check_burst(options, device.plan.mtu)
-            saving = await change(self._supervisor, replace(spec, options=options))
+            saving = await change(self._supervisor, wanted)
             return saving + _serving_warnings(options)
 
     async def add(self, ifname: str | None) -> AddedObject:
@@ -190,7 +197,7 @@ class Commands:
             wanted |= {spec.ifname: spec for spec in specs}
             if hz is not None:
                 wanted = {name: with_hz(spec, hz) for name, spec in wanted.items()}
-            same_masters = (self._with_master_now(spec) for spec in wanted.values())
+            same_masters = (self._as_before(spec) for spec in wanted.values())
             changed = [spec for spec in same_masters if spec != known.get(spec.ifname)]
             gone = tuple(without)
             for ifname in gone:
@@ -213,9 +220,10 @@ class Commands:
         ]
         return list(dict.fromkeys(findings))
 
-    def _with_master_now(self, spec: Spec) -> Spec:
-        """Return a spec of the same master as before with what that is called now."""
+    def _as_before(self, spec: Spec) -> Spec:
+        """Return a spec whose trace goes on, and of the same master with its name of now."""
         before = self._supervisor.specs().get(spec.ifname)
+        spec = begun(going_on(spec, before), _now_us())
         if before is None or before.master != spec.master:
             return spec
         return replace(spec, master_now=before.master_now)
@@ -265,6 +273,16 @@ class Commands:
         while (name := f"shaper{number}") in taken:
             number += 1
         return name
+
+
+def _traced_warnings(ifname: str, options: Options) -> list[str]:
+    if options.playback is None:
+        return []
+    return [f"{ifname} follows a trace: its speed counts from `set {ifname} trace none` on"]
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def _serving_warnings(options: Options) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import socket
 from dataclasses import fields, replace
 
@@ -316,7 +317,15 @@ class Device:
         if plan.settings is None and not self._is_configured:
             return
         self._is_configured = True
-        await self._tell(messages.Configure(self.slot, plan.settings))
+        order = messages.Configure(self.slot, plan.settings)
+        if plan.settings is None or plan.settings.playback is None:
+            await self._tell(order)
+            return
+        steps = messages.pack_steps(plan.settings.playback.trace)
+        try:
+            await self._tell(order, steps)
+        finally:
+            os.close(steps)
 
     async def _bind(self, plan: Plan, master: Link | None) -> None:
         """Lend the master's socket to the forwarder, or take it away."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from shaper import __version__
 from shaper.control.service import Service
-from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
+from shaper.desired.config import CommandLine, Config, begun, further_specs, initial_specs
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.events import Event, Kind, tell
@@ -117,7 +117,9 @@ class Daemon:
         saved = store.load()
         # The state directory is ours alone: a process that still holds one of these has no daemon.
         inherited = {spec.ifname for spec in saved}
-        await supervisor.start(initial_specs(self._config, saved), inherited)
+        now_us = time.monotonic_ns() // 1000
+        specs = [begun(spec, now_us) for spec in initial_specs(self._config, saved)]
+        await supervisor.start(specs, inherited)
 
     def _catch_signals(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
         """Let signals wait from now on; one that comes during start-up is obeyed after it.

@@ -164,7 +164,7 @@ class Observer:
                 track.alarms.observe(replace(track.seen, now_ns=self._looked_ns))
             track.awake_until_ns = now_ns + _AWAKE_NS
         sample = Sample(now_ns, busy_ns, busy_bytes, counters["sent_packets"])
-        rate_bits = device.spec.options.rate_bits
+        rate_bits = device.spec.options.mean_bits
         if track.sums.has_restarted or rate_bits != track.rate_bits:
             track.rate_bits, track.first, track.since = rate_bits, sample, int(time.time())
             track.history.restart(sample)
@@ -240,7 +240,7 @@ def tell(device: Device, change: Change) -> None:
 
 def _begin(device: Device, counters: dict[str, int], now_ns: int) -> Track:
     first = Sample(now_ns, counters["busy_ns"], counters["busy_bytes"], counters["sent_packets"])
-    rate_bits = device.spec.options.rate_bits
+    rate_bits = device.spec.options.mean_bits
     seen = Observation(now_ns, 0, 0, 0)
     return Track(History(first), first, seen, rate_bits, int(time.time()))
 
@@ -256,6 +256,6 @@ def _may_be_passed_by(device: Device) -> bool:
 def _judged_rate(options: Options) -> int:
     """Return the rate that a shaper is held to: `classic` rounds down to whole bytes a jiffy."""
     if options.queue is not Queue.CLASSIC:
-        return options.rate_bits
+        return options.mean_bits
     step = _BITS * options.clock_hz
-    return options.rate_bits // step * step
+    return options.mean_bits // step * step

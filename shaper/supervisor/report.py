@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import (
     AlarmObject,
@@ -9,13 +11,16 @@ from shaper.control.interface import (
     OptionsObject,
     ShaperObject,
     StatsObject,
+    TraceObject,
 )
 from shaper.desired import line_syntax
 from shaper.desired.findings import Finding
 from shaper.desired.plan import Plan
+from shaper.desired.trace import LOOP, ONCE
 from shaper.model import Capture, Link, Queue, Settings, Spec, State
 from shaper.supervisor.absent import Absent
 from shaper.supervisor.truth import Truth
+from shaper.trace import Playback
 
 # Chosen.
 _NAMED = 3  # shapers in alarm that the summary names
@@ -120,12 +125,26 @@ def finding_object(finding: Finding) -> FindingObject:
 
 def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
     return OptionsObject(
-        rate_bits=spec.options.rate_bits,
+        rate_bits=spec.options.mean_bits,
         burst_bytes=settings.burst_bytes if settings else spec.options.burst_bytes or 0,
         queue=spec.options.queue,
         limit_packets=settings.limit_packets if settings else spec.options.limit_packets or 0,
         hz=spec.options.clock_hz,
         line=line_syntax.write(spec.options.line),
+        trace=_trace(spec.options.playback),
+    )
+
+
+def _trace(playback: Playback | None) -> TraceObject | None:
+    if playback is None:
+        return None
+    trace, at_us = playback.trace, playback.elapsed_us(time.monotonic_ns() // 1000)
+    return TraceObject(
+        mode=LOOP if trace.repeats else ONCE,
+        steps=len(trace.starts_us),
+        length_us=trace.length_us,
+        at_us=at_us,
+        rate_bits=trace.rate_at(at_us),
     )
 
 

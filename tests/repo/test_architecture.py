@@ -35,6 +35,7 @@ PURE = (
     "shaper.names",
     "shaper.network",
     "shaper.packet",
+    "shaper.trace",
     "shaper.units",
 )
 # What reads a clock, talks to the kernel or waits.
@@ -61,15 +62,16 @@ WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.network", "sha
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.errors": (set(), set()),
     "shaper.events": (set(), set()),
-    "shaper.model": ({"shaper.errors", "shaper.line", "shaper.network"}, set()),
+    "shaper.model": ({"shaper.errors", "shaper.line", "shaper.network", "shaper.trace"}, set()),
     "shaper.network": (set(), set()),
     "shaper.names": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.units": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.packet": (set(), set()),
-    "shaper.channel": ({"shaper.line", "shaper.model"}, set()),
+    "shaper.channel": ({"shaper.line", "shaper.model", "shaper.trace"}, set()),
     "shaper.line": (set(), set()),
+    "shaper.trace": (set(), set()),
     "shaper.discipline": (
-        {"shaper.packet", "shaper.errors", "shaper.line", "shaper.model"},
+        {"shaper.packet", "shaper.errors", "shaper.line", "shaper.model", "shaper.trace"},
         set(),
     ),
     "shaper.forwarder": (
@@ -94,10 +96,11 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
-    "shaper.desired": ({"shaper.line", *WORDS}, {"tomli_w"}),
+    "shaper.desired": ({"shaper.line", "shaper.trace", *WORDS}, {"tomli_w"}),
     "shaper.supervisor": (
         {
             "shaper",
+            "shaper.trace",
             "shaper.channel",
             "shaper.control",
             "shaper.desired",

@@ -24,6 +24,7 @@ from shaper.errors import InvalidValue
 from shaper.forwarder.states import TRANSITIONS, PathState
 from shaper.line import Delay, LineOptions, RandomLoss
 from shaper.model import Capture, Group, Link, Options, Queue, Spec, State
+from shaper.trace import Playback, Trace
 from shaper.units import format_size, parse_rate
 from tests.repo.examples import read_blocks
 from tests.repo.sources import ROOT, modules
@@ -221,8 +222,12 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
         reorder_gap=5,
         seed=7,
     )
+    trace = Trace((0, 5_000_000), (10_000_000, 2_000_000), 10_000_000)
     taken = Spec(
-        "shaper1", "eth1", Options(10_000_000, hz=1000, line=line), capture=Capture.CGROUP
+        "shaper1",
+        "eth1",
+        Options(10_000_000, hz=1000, line=line, playback=Playback(trace)),
+        capture=Capture.CGROUP,
     )
     assert other == replace(taken, cgroup="backup.service")
     assert device.network.follows_master

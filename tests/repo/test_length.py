@@ -10,7 +10,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_WORDS_OF_ALL = 16_000
 MOST_WORDS = {
     "README.md": 1900,
-    "administration.md": 5800,
+    "administration.md": 6200,
     "benchmarks.md": 1600,
     "design.md": 5500,
 }

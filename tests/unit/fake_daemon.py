@@ -31,6 +31,7 @@ SHAPER: dict[str, Any] = {
         "limit_packets": 10,
         "hz": 1000,
         "line": {},
+        "trace": None,
     },
     "stats": {
         "sent_bytes": 123456,
