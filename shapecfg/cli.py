@@ -52,7 +52,9 @@ seed       the same traffic meets the same fate again
 
 \b
 trace      FILE [loop|once], or none: the rate follows a file, of lines
-           SECONDS,RATE or as mahimahi has them"""
+           SECONDS,RATE or as mahimahi has them
+profile    NAME [down|up]: a whole link, its rate included: modem-56k, edge,
+           3g, 4g, dsl, cable, fibre, satellite, lossy-wifi"""
 
 _ATTACH_HELP = """Bind DEV to MASTER: what is routed to DEV leaves by MASTER.
 

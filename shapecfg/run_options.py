@@ -27,7 +27,7 @@ and nothing stays when it has ended. The exit status is the command's.
 @click.option("--delay", metavar="TIME", help="There and back together, or DOWN/UP.")
 @click.option("--loss", metavar="P", help="Of each direction, or DOWN/UP.")
 @click.option("--seed", type=int, help="Lose the same frames again.  [default: drawn]")
-@click.option("--profile", hidden=True)
+@click.option("--profile", metavar="NAME", help="A common link, such as 3g; see set.")
 @click.option("--host-loopback", is_flag=True, help="The gateway is 127.0.0.1 of the machine.")
 @click.option("--json", "json_file", metavar="FILE", help="Write what the link did to FILE.")
 @click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print no summary.")
@@ -47,12 +47,15 @@ def run(
     """Run a command behind a link of its own."""
     from shapecfg.run import behind_link
     from shapecfg.run.plan import Direction, Wishes, speed_bits
+    from shapecfg.run.profiles import profile_values
     from shapecfg.run.words import read_lines
 
     if not command:
         raise InvalidValue("run needs a command: write shapecfg run --down 8mbit -- COMMAND")
     if profile is not None:
-        raise InvalidValue(f"--profile {profile}: this version has no profiles: write its values")
+        known = profile_values(profile)
+        down, up = down or known.down, up or known.up
+        delay, loss = delay or known.delay, loss or known.loss
     rates = _rate(down), _rate(up)
     speeds = speed_bits(rates[0], is_linked=True), speed_bits(rates[1], is_linked=True)
     seed = random.getrandbits(31) if seed is None else seed

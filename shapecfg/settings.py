@@ -19,10 +19,11 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
 LINE_KEYS = ("delay", "loss", "duplicate", "corrupt", "reorder", "seed")
 
 TRACE, NO_TRACE = "trace", "none"
+PROFILE = "profile"
 _TRACE_MODES = ("loop", "once")
 _MOST_TRACE_BYTES = 3 << 20  # chosen: what the daemon takes in one message, with room to spare
 
-KEYS = (*_SETTINGS, *LINE_KEYS, TRACE)
+KEYS = (*_SETTINGS, *LINE_KEYS, TRACE, PROFILE)
 
 
 def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
@@ -42,10 +43,11 @@ def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
             raise InvalidValue(f"{key!r} has no value: write {key} VALUE")
         if key in line or (key in _SETTINGS and _SETTINGS[key][0] in options):
             raise InvalidValue(f"{key!r} is set twice: write it once")
-        if key == TRACE:
-            if TRACE in options:
+        if key in (TRACE, PROFILE):
+            if key in options:
                 raise InvalidValue(f"{key!r} is set twice: write it once")
-            options[TRACE] = _read_trace(words[index + 1 : end])
+            value = words[index + 1 : end]
+            options[key] = _read_trace(value) if key == TRACE else " ".join(value)
         elif key in LINE_KEYS:
             line[key] = " ".join(words[index + 1 : end])
         else:
@@ -77,7 +79,7 @@ def _read_trace(words: tuple[str, ...]) -> str:
 
 def _end(words: tuple[str, ...], index: int) -> int:
     """Return where the value of the key at `index` ends."""
-    if words[index] not in (*LINE_KEYS, TRACE):
+    if words[index] not in (*LINE_KEYS, TRACE, PROFILE):
         return min(index + 2, len(words))
     end = index + 1
     while end < len(words) and words[end] not in KEYS:

@@ -164,6 +164,7 @@ class Shapers(Protocol):
         hz: int | None,
         line: dict[str, str] | None,
         trace: str | None,
+        profile: str | None,
     ) -> list[str]:
         """Change what is not None, 0 meaning the default; return warnings."""
         ...
@@ -320,6 +321,7 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         hz: int | None = None,
         line: dict[str, str] | None = None,
         trace: str | None = None,
+        profile: str | None = None,
     ) -> list[str]:
         """Change what is given, live. 0 puts limit_packets or burst_bytes back to the default."""
         return await self._shapers.set_options(
@@ -330,6 +332,7 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
             hz=hz,
             line=line,
             trace=trace,
+            profile=profile,
         )
 
     @varlinkmethod(return_parameter="configuration")

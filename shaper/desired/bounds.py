@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from shaper.desired import line_syntax
+from shaper.desired.profiles import Profiles, find
 from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
 from shaper.model import (
@@ -51,13 +53,18 @@ def change(
     hz: int | None = None,
     line: Mapping[str, str] | None = None,
     trace: str | None = None,
+    profile: str | None = None,
+    profiles: Profiles = MappingProxyType({}),
 ) -> Options:
     """Return options with these changed; None keeps a value, 0 puts back its default.
 
-    `trace` is the text of one, which has not begun, or `none`.
+    `trace` is the text of one, which has not begun, or `none`. `profile` is a whole link, its rate
+    included, to which what else is given is added; `profiles` are the configured ones.
 
     Raises InvalidValue for an unknown queue or a number out of bounds.
     """
+    if profile is not None:
+        options = _with_profile(options, profile, profiles)
     if queue is not None:
         options = replace(options, queue=_queue(queue))
     if limit_packets is not None:
@@ -96,6 +103,12 @@ def check_line(options: Options) -> None:
             f"{link} at {format_rate(options.peak_bits)} would take "
             f"{needed_bytes >> 20} MiB of memory ({_MOST_LINE_BYTES >> 20} is the most)"
         )
+
+
+def _with_profile(options: Options, text: str, profiles: Profiles) -> Options:
+    profile, direction = find(text, profiles)
+    line = replace(profile.line, seed=options.line.seed)
+    return replace(options, rate_bits=profile.rate_bits(direction), line=line, playback=None)
 
 
 def _playback(text: str) -> Playback | None:

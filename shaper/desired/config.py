@@ -28,13 +28,15 @@ over the state that earlier commands left:
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
+from shaper.desired.line_syntax import parse_percent, parse_time
+from shaper.desired.profiles import DOWN, UP, Profile, Profiles
 from shaper.desired.tables import table_names
 from shaper.desired.trace import LOOP, MODES
 from shaper.errors import InvalidValue
@@ -48,7 +50,15 @@ MAX_FORWARDERS = 64  # more than the cores a machine would give to shaping
 MAX_INITIAL_SHAPERS = 1024
 _MAX_NUMBER = 1 << 63  # of any value; TOML 1.0, "Integer"
 
-_TOP = {"hz": int, "shapers": int, "forwarders": int, "group": str, "device": dict}
+_TOP = {
+    "hz": int,
+    "shapers": int,
+    "forwarders": int,
+    "group": str,
+    "profile": dict,
+    "device": dict,
+}
+_PROFILE = {"down": (str, int), "up": (str, int), "delay": str, "loss": str}
 _DEVICE = {
     "master": str,
     "capture": str,
@@ -60,6 +70,7 @@ _DEVICE = {
     "hz": int,
     **dict.fromkeys(line_syntax.KEYS, (str, int)),
     "trace": str,
+    "profile": str,
     "up": bool,
     "addresses": (str, list),
     "routes": list,
@@ -76,6 +87,7 @@ class Config:
         shapers: how many there are at the start, at least.
         forwarders: how many processes.
         group: whose members may change things.
+        profiles: links that `profile` can name beside those that are known.
         devices: shapers that are to be so.
         warnings: what may have been meant otherwise.
     """
@@ -84,6 +96,7 @@ class Config:
     shapers: int = 1
     forwarders: int = 1
     group: str = "shaper"
+    profiles: Profiles = field(default_factory=dict)
     devices: tuple[Spec, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -143,8 +156,11 @@ def parse(text: str) -> Config:
     _check_keys("", document, _TOP)
     hz = bounds.check_hz(document["hz"]) if "hz" in document else 0
     warnings: list[str] = []
+    profiles = {
+        name: _profile(name, values) for name, values in document.get("profile", {}).items()
+    }
     devices = tuple(
-        _spec(ifname, device, hz, warnings)
+        _spec(ifname, device, hz, profiles, warnings)
         for ifname, device in document.get("device", {}).items()
     )
     captures.refuse_doubles(devices)
@@ -153,6 +169,7 @@ def parse(text: str) -> Config:
         shapers=_check_shapers(document.get("shapers", 1)),
         forwarders=_check_forwarders(document.get("forwarders", 1)),
         group=_check_group(document.get("group", "shaper")),
+        profiles=profiles,
         devices=devices,
         warnings=tuple(warnings),
     )
@@ -228,13 +245,34 @@ def _check_forwarders(number: int) -> int:
     return bounds.check_within("forwarders", number, 1, MAX_FORWARDERS, "processes")
 
 
-def _spec(ifname: str, device: Any, hz: int, warnings: list[str]) -> Spec:
+def _profile(name: str, values: Any) -> Profile:
+    where = f"profile.{bounds.shortened(name)}"
+    if not isinstance(values, dict):
+        raise InvalidValue(f"{where} = {bounds.shown(values)} is not a table of settings")
+    if name.split() != [name]:
+        raise InvalidValue(f"profile {bounds.shown(name)} is no word")
+    _check_keys(f"{where}.", values, _PROFILE)
+    try:
+        down, up = (parse_rate(str(values[key])).rate_bits for key in (DOWN, UP))
+        return Profile(
+            bounds.check_rate(down),
+            bounds.check_rate(up),
+            parse_time("delay", values["delay"]) if "delay" in values else 0,
+            parse_percent("loss", values["loss"]) if "loss" in values else 0,
+        )
+    except KeyError as error:
+        raise InvalidValue(f"{where} has no {error.args[0]} = RATE") from error
+    except InvalidValue as error:
+        raise InvalidValue(f"{where}: {error}") from error
+
+
+def _spec(ifname: str, device: Any, hz: int, profiles: Profiles, warnings: list[str]) -> Spec:
     where = f"device.{check_name(ifname)}"
     if not isinstance(device, dict):
         raise InvalidValue(f"{where} = {bounds.shown(device)} is not a table of settings")
     _check_keys(f"{where}.", device, _DEVICE)
     try:
-        options, doubts = _options(device, hz)
+        options, doubts = _options(device, hz, profiles)
     except InvalidValue as error:
         raise InvalidValue(f"{where}: {error}") from error
     warnings += [f"{where}: {doubt}" for doubt in doubts if doubt]
@@ -269,7 +307,9 @@ def _network(where: str, ifname: str, device: dict[str, Any]) -> Network:
         raise InvalidValue(f"{where}: {error}") from error
 
 
-def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]]:
+def _options(
+    device: dict[str, Any], hz: int, profiles: Profiles
+) -> tuple[Options, list[str | None]]:
     """Return the options of a table, and what there is to warn of."""
     speed = parse_rate(str(device["speed"])) if "speed" in device else ParsedRate(0, None)
     options = bounds.change(
@@ -280,7 +320,12 @@ def _options(device: dict[str, Any], hz: int) -> tuple[Options, list[str | None]
         hz=device.get("hz"),
         line={key: str(device[key]) for key in line_syntax.KEYS if key in device},
         trace=_trace(device["trace"]) if "trace" in device else None,
+        profile=device.get("profile"),
+        profiles=profiles,
     )
+    if speed.rate_bits:  # it goes before that of a profile
+        options = replace(options, rate_bits=speed.rate_bits)
+        bounds.check_line(options)
     if not options.has_own_hz:
         options = replace(options, hz=hz)
     return options, [speed.warning, bounds.classic_warning(options)]

@@ -26,7 +26,7 @@ from shaper.line import (
 DEFAULT = "default"
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-_PERCENT = PER_BILLION // 100
+PERCENT = PER_BILLION // 100
 
 # Chosen.
 _MOST_NS = 3600 * _UNITS_NS["s"]
@@ -89,7 +89,7 @@ def parse_percent(what: str, text: str) -> int:
     percent = _number(what, text, text[:-1])
     if percent > 100:
         raise InvalidValue(f"{what} {text} is more than 100%")
-    return round(percent * _PERCENT)
+    return round(percent * PERCENT)
 
 
 def _read_delay(words: list[str]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _write_time(nanoseconds: int) -> str:
 
 
 def _write_percent(billionths: int) -> str:
-    return _decimal(Fraction(billionths, _PERCENT)) + "%"
+    return _decimal(Fraction(billionths, PERCENT)) + "%"
 
 
 def _decimal(value: Fraction) -> str:

@@ -16,6 +16,7 @@ from shaper.desired.config import begun, going_on, initial_specs, parse, with_hz
 from shaper.desired.document import write
 from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
+from shaper.desired.profiles import Profiles
 from shaper.errors import (
     Busy,
     InvalidValue,
@@ -41,12 +42,14 @@ class Commands:
 
     Attributes:
         inventory: returns what concerns each shaper in the kernel; nothing until there is one.
+        profiles: links that the configuration has names for.
         view: what is shown of shapers.
     """
 
     def __init__(self, supervisor: Supervisor, hz: int) -> None:
         self.hz = hz
         self.inventory: Callable[[], dict[str, Network]] = dict
+        self.profiles: Profiles = {}
         self.view = View(supervisor)
         self._supervisor = supervisor
 
@@ -114,10 +117,11 @@ class Commands:
         hz: int | None,
         line: Mapping[str, str] | None = None,
         trace: str | None = None,
+        profile: str | None = None,
     ) -> list[str]:
         """Change what is not None, 0 meaning the default; return warnings.
 
-        A trace begins when this is called, `none` ends it.
+        A trace begins when this is called, `none` ends it. A profile is a whole link.
         """
         async with self._supervisor.changing():
             spec = self._spec(ifname)
@@ -129,6 +133,8 @@ class Commands:
                 hz=hz,
                 line=line,
                 trace=trace,
+                profile=profile,
+                profiles=self.profiles,
             )
             wanted = begun(with_hz(replace(spec, options=options), self.hz), _now_us())
             options = wanted.options

@@ -74,6 +74,7 @@ class Daemon:
             self._pool = Pool(self._config.forwarders, keepsakes)
             supervisor = Supervisor(store, self._pool, netlink, keepsakes)
             commands = Commands(supervisor, self._config.hz)
+            commands.profiles = self._config.profiles
             service = Service(
                 self._command_line.socket, self._config.group, commands, self._pool.is_forwarder
             )
@@ -192,6 +193,7 @@ class Daemon:
             _log.warning("%s", warning)
         if config.forwarders != self._config.forwarders:
             _log.warning("a new number of forwarders needs a restart")
+        commands.profiles = config.profiles
         service.change_group(config.group)
         self._config = replace(config, forwarders=self._config.forwarders)
         tell(Event(Kind.CONFIGURED), "configuration read again")

@@ -23,6 +23,7 @@ PURE = (
     "shaper.desired.ip_words",
     "shaper.desired.line_syntax",
     "shaper.desired.plan",
+    "shaper.desired.profiles",
     "shaper.desired.topology",
     "shaper.desired.trace",
     "shaper.discipline",

@@ -20,6 +20,7 @@ from shaper.desired.config import Config, parse
 from shaper.desired.diagnosis.firewall import HOOKS
 from shaper.desired.findings import REVERSE_PATH_RULE
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
+from shaper.desired.profiles import Profile
 from shaper.errors import InvalidValue
 from shaper.forwarder.states import TRANSITIONS, PathState
 from shaper.line import Delay, LineOptions, RandomLoss
@@ -232,7 +233,8 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
     assert other == replace(taken, cgroup="backup.service")
     assert device.network.follows_master
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)
-    assert replace(parse(sample), devices=()) == Config(hz=1000)
+    profiles = {"village": Profile(2_000_000, 256_000, 60_000_000, 5_000_000)}
+    assert replace(parse(sample), devices=()) == Config(hz=1000, profiles=profiles)
     document = tomllib.loads(sample)
     assert set(document) == known_keys("")
     given = {key for each in document["device"].values() for key in each}

@@ -58,7 +58,7 @@ def test_document_has_the_end_and_both_shapers() -> None:
         ("run --down 10gbit --delay 3600s -- true", "4291653 MiB of memory"),
         ("run --loss 101% -- true", "loss 101% is more than 100%"),
         ("run --loss 0.5 -- true", "loss '0.5' is no percentage"),
-        ("run --profile 3g -- true", "--profile 3g: this version has no profiles"),
+        ("run --profile 9g -- true", "profile '9g' is unknown: write modem-56k, edge"),
         ("run --json", "requires an argument"),
         ("run --faster -- true", "no such option"),
     ],

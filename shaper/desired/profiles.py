@@ -1,0 +1,87 @@
+"""Common links in one word: rates, delay and loss, each figure with its source. Pure.
+
+modem-56k edge 3g 4g dsl cable fibre   the connectivity profiles of WebPageTest, under the names
+Dial, Edge, 3G, 4G, DSL, Cable and FIOS
+(docs.webpagetest.org, "Test Location & Connection")
+satellite    the delay of a geostationary one: RFC 2488, section 2; the rates by which the FCC
+has defined broadband (2015 Broadband Progress Report)
+lossy-wifi   the cable behind a radio link; its loss is what TCP in the United States sent
+again in the mean (Langley et al., The QUIC Transport Protocol, SIGCOMM 2017)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shaper.desired.line_syntax import PERCENT, write
+from shaper.errors import InvalidValue
+from shaper.line import Delay, LineOptions, RandomLoss
+
+DOWN, UP = "down", "up"
+
+_KBIT, _MBIT = 1_000, 1_000_000
+_MS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A link, both ways.
+
+    Attributes:
+        down_bits: towards the user, in bits per second.
+        up_bits: away from the user.
+        delay_ns: there and back together.
+        loss: of each direction, in billionths.
+    """
+
+    down_bits: int
+    up_bits: int
+    delay_ns: int
+    loss: int = 0
+
+    def rate_bits(self, direction: str) -> int:
+        """Return the rate of a direction."""
+        return self.down_bits if direction == DOWN else self.up_bits
+
+    @property
+    def line(self) -> LineOptions:
+        """What frames meet in either direction: half of the delay, and the loss."""
+        return LineOptions(Delay(self.delay_ns // 2), RandomLoss(self.loss) if self.loss else None)
+
+    def settings(self) -> dict[str, str]:
+        """Return the keys of a link in either direction, as `set` takes them."""
+        return write(self.line)
+
+
+Profiles = Mapping[str, Profile]
+
+PROFILES: Profiles = {
+    "modem-56k": Profile(49 * _KBIT, 30 * _KBIT, 120 * _MS),
+    "edge": Profile(240 * _KBIT, 200 * _KBIT, 840 * _MS),
+    "3g": Profile(1600 * _KBIT, 768 * _KBIT, 300 * _MS),
+    "4g": Profile(9 * _MBIT, 9 * _MBIT, 170 * _MS),
+    "dsl": Profile(1500 * _KBIT, 384 * _KBIT, 50 * _MS),
+    "cable": Profile(5 * _MBIT, 1 * _MBIT, 28 * _MS),
+    "fibre": Profile(20 * _MBIT, 5 * _MBIT, 4 * _MS),
+    "satellite": Profile(25 * _MBIT, 3 * _MBIT, 558 * _MS),
+    "lossy-wifi": Profile(5 * _MBIT, 1 * _MBIT, 28 * _MS, 2 * PERCENT),
+}
+
+
+def find(text: str, own: Profiles) -> tuple[Profile, str]:
+    """Return the profile and the direction that `NAME [down|up]` says; down if it says none.
+
+    Raises InvalidValue, naming what there is.
+
+    Args:
+        text: what was written.
+        own: profiles of the configuration, which go before those of the same name here.
+    """
+    name, *rest = text.split() or [""]
+    known = {**PROFILES, **own}
+    if name not in known:
+        raise InvalidValue(f"profile {name[:40]!r} is unknown: write {', '.join(known)}")
+    if len(rest) > 1 or (rest and rest[0] not in (DOWN, UP)):
+        raise InvalidValue(f"profile {text[:40]!r}: write profile {name} [{DOWN}|{UP}]")
+    return known[name], rest[0] if rest else DOWN

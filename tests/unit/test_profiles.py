@@ -1,0 +1,109 @@
+"""A link in one word is that link, wherever it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shapecfg import settings
+from shapecfg.run.profiles import profile_values
+from shapecfg.run.words import read_lines
+from shaper.desired.config import parse
+from shaper.desired.profiles import PROFILES, Profile, find
+from shaper.errors import InvalidValue
+from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.model import Options
+from tests.repo.tables import rows
+from tests.unit.instantly import instantly
+from tests.unit.machine import SPEC, Machine
+from tests.unit.test_commands import NOTHING
+
+MS = 1_000_000
+OWN = "[profile.village]\ndown = '2mbit'\nup = 256000\ndelay = '60ms'\nloss = '0.5%'\n"
+VILLAGE = Profile(2_000_000, 256_000, 60 * MS, 5_000_000)
+
+
+def test_the_guide_has_each_with_its_figures() -> None:
+    """The table of the guide is the table of the code."""
+    found = rows("docs/administration.md", "profile", "down", "up", "there and back", "loss")
+    listed = {row[0].strip("`"): [figure.split(" ")[0] for figure in row[1:]] for row in found}
+    assert listed == {name: figures_of(profile) for name, profile in PROFILES.items()}
+
+
+def figures_of(profile: Profile) -> list[str]:
+    """Return the figures of a profile as the guide has them."""
+    rates = [
+        str(bits // 1000 if bits < 9_000_000 and bits % 1_000_000 else bits // 1_000_000)
+        for bits in (profile.down_bits, profile.up_bits)
+    ]
+    return [
+        *rates,
+        str(profile.delay_ns // MS),
+        str(profile.loss // 10**7) if profile.loss else "",
+    ]
+
+
+def test_one_is_found_with_its_direction() -> None:
+    """Down if none is given; one's own goes before a known one."""
+    assert find("3g", {}) == (PROFILES["3g"], "down")
+    assert find("3g up", {"3g": VILLAGE}) == (VILLAGE, "up")
+    for text, named in (("9g", "'9g' is unknown"), ("3g left", r"3g \[down\|up\]"), ("", "''")):
+        with pytest.raises(InvalidValue, match=named):
+            find(text, {})
+
+
+def test_a_configuration_names_them() -> None:
+    """What else is set goes before the profile's."""
+    text = f"{OWN}[device.shaper0]\nprofile = 'village up'\nloss = '2%'\n"
+    text += "[device.shaper1]\nprofile = 'village'\nspeed = '1mbit'\n"
+    config = parse(text)
+    assert config.profiles == {"village": VILLAGE}
+    up, down = (spec.options for spec in config.devices)
+    assert up == Options(256_000, line=LineOptions(Delay(30 * MS), RandomLoss(20_000_000)))
+    assert down == Options(1_000_000, line=LineOptions(Delay(30 * MS), RandomLoss(5_000_000)))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[profile.x]\ndown = '1mbit'", "profile.x has no up"),
+        ("[profile.x]\ndown = '1mbit'\nup = 'fast'", "profile.x: .*'fast'"),
+        ("[profile.x]\ndown = '1mbit'\nup = 8\nloss = '200%'", "profile.x: loss 200%"),
+        ("[profile.x]\ndown = '1mbit'\nup = 8\ndelay = '-1ms'", "profile.x: delay '-1ms'"),
+        ("[profile.x]\ndown = '1mbit'\nup = 8\njitter = '1ms'", "profile.x.jitter is unknown"),
+        ("[profile.'a b']\ndown = 8\nup = 8", "profile 'a b' is no word"),
+        ("[profile]\nx = 3", "profile.x = 3 is not a table"),
+        ("[device.shaper0]\nprofile = 'x'", "device.shaper0: profile 'x' is unknown"),
+    ],
+)
+def test_a_bad_one_is_refused_by_name_and_value(text: str, named: str) -> None:
+    """The old configuration then stays."""
+    with pytest.raises(InvalidValue, match=named):
+        parse(text)
+
+
+@instantly
+async def test_it_is_set_whole(machine: Machine) -> None:
+    """Rate and link; a delay that was there is not what a modem has."""
+    async with machine.running(SPEC) as commands:
+        commands.profiles = {"village": VILLAGE}
+        await commands.set_options("shaper0", **NOTHING | {"line": {"duplicate": "1%"}})
+        await commands.set_options("shaper0", **NOTHING | {"profile": "village up"})
+        options = commands.show("shaper0")[0]["options"]
+        assert options["rate_bits"] == 256_000
+        assert options["line"] == {"delay": "30ms", "loss": "0.5%"}
+        profile = {"profile": "dsl", "line": {"delay": "5ms"}}
+        await commands.set_options("shaper0", **NOTHING | profile)
+        assert commands.show("shaper0")[0]["options"]["line"] == {"delay": "5ms"}
+
+
+def test_commands_take_one(tmp_path: Path) -> None:
+    """`set` hands the words over, `run` has both directions from it."""
+    assert settings.read(("profile", "3g", "up", "hz", "100")) == {"profile": "3g up", "hz": 100}
+    path = tmp_path / "shaper.toml"
+    path.write_text(OWN)
+    values = profile_values("village", path)
+    assert (values.down, values.up) == ("2000000bit", "256000bit")
+    assert read_lines(values.delay, values.loss, 1, (10**6, 10**6))[0].delay == Delay(30 * MS)
+    assert profile_values("3g", tmp_path).delay == "300000000ns"  # a directory is no configuration
