@@ -81,7 +81,7 @@ install_documents() {
     mkdir -p "$root$documents/docs"
     cp "$checkout"/README.md "$checkout"/CHANGELOG.md "$checkout"/LICENSE "$root$documents"
     cp -R "$checkout"/docs/*.md "$checkout"/docs/*.svg "$checkout"/docs/*.yml "$checkout"/docs/*.json \
-        "$checkout"/docs/*.varlink \
+        "$checkout"/docs/*.varlink "$checkout"/docs/*.csv \
         "$checkout"/docs/benchmarks "$root$documents/docs"
 }
 

@@ -39,9 +39,12 @@ limit  frames that may wait: 100, 100p, or default
 burst  bytes that may leave at once: 3028, 3028b, 10kb, or default
 hz     ticks of its clock in a second: 100 is the machine of 1996; or default
 
-A link behind it, to test on; each key takes default, too:
+A link behind it; each key takes default, too:
 
 \b
+overhead   bytes a frame takes beyond what MASTER shows, and atm or ptm;
+           or a word of tc-cake(8): docsis, pppoe-ptm, ethernet ether-vlan
+mpu        the fewest bytes that a frame takes
 delay      TIME [jitter TIME [distribution uniform|normal|pareto]
            [correlation P]]: 20ms jitter 5ms
 loss       P [correlation P], or gemodel P R [1-H [1-K]]: 1%

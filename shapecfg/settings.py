@@ -16,7 +16,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], str | int]]] = {
     "hz": ("hz", lambda text: 0 if text == "default" else parse_hz(text)),
 }
 # Keys of the emulated link. Their values are the daemon's to read, up to the next key.
-LINE_KEYS = ("delay", "loss", "duplicate", "corrupt", "reorder", "seed")
+LINE_KEYS = ("overhead", "mpu", "delay", "loss", "duplicate", "corrupt", "reorder", "seed")
 
 TRACE, NO_TRACE = "trace", "none"
 PROFILE = "profile"

@@ -6,10 +6,14 @@ what was set, and equality means the same link. Times are nanoseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 PER_BILLION = 1_000_000_000
+
+# Specified: ITU-T I.361 (ATM), IEEE 802.3, clause 61 (64/65-octet encapsulation).
+_CELL_BYTES, _CELL_PAYLOAD_BYTES = 53, 48
+_PTM_BYTES = 64
 
 _BITS = 8
 _NANOSECONDS = 1_000_000_000
@@ -98,6 +102,51 @@ class LossPattern:
 Loss = RandomLoss | GilbertElliott | LossPattern
 
 
+class Cells(StrEnum):
+    """What a link cuts frames into."""
+
+    NONE = "noatm"
+    ATM = "atm"  # cells of 53 bytes with 48 of payload
+    PTM = "ptm"  # a byte more for every 64
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a frame takes on a link that adds to it what the master does not show.
+
+    Attributes:
+        overhead: bytes more, or fewer.
+        mpu: the least that a frame takes, before it is cut into cells.
+        cells: what it is cut into.
+        is_of_packet: the overhead is counted from the IP packet on, without the master's header.
+    """
+
+    overhead: int = 0
+    mpu: int = 0
+    cells: Cells = Cells.NONE
+    is_of_packet: bool = False
+
+    @property
+    def is_none(self) -> bool:
+        """Whether a frame takes what the master shows."""
+        return not (self.overhead or self.mpu or self.is_of_packet) and self.cells is Cells.NONE
+
+    def behind(self, header_bytes: int) -> Cost:
+        """Return the same, counted from frames that have a header of this length."""
+        if not self.is_of_packet:
+            return self
+        return replace(self, overhead=self.overhead - header_bytes, is_of_packet=False)
+
+    def bytes_of(self, wire_bytes: int, packets: int = 1) -> int:
+        """Return what so many frames take, of so many bytes together as the master has them."""
+        if packets > 1:
+            return packets * self.bytes_of(-(-wire_bytes // packets))
+        size = max(wire_bytes + self.overhead, self.mpu, 1)
+        if self.cells is Cells.ATM:
+            return -(-size // _CELL_PAYLOAD_BYTES) * _CELL_BYTES
+        return size + -(-size // _PTM_BYTES) if self.cells is Cells.PTM else size
+
+
 @dataclass(frozen=True)
 class LineOptions:
     """A link. The default is none: frames go to the master as they leave the bucket.
@@ -108,6 +157,7 @@ class LineOptions:
         reorder: a frame overtakes all that are under way, in billionths.
         reorder_gap: only every so manieth frame may.
         seed: the same traffic meets the same fate again.
+        cost: what a frame takes of the rate; it concerns the bucket, not what is behind it.
     """
 
     delay: Delay = field(default_factory=Delay)
@@ -117,11 +167,12 @@ class LineOptions:
     reorder: int = 0
     reorder_gap: int = 1
     seed: int = 0
+    cost: Cost = field(default_factory=Cost)
 
     @property
     def is_default(self) -> bool:
         """Whether a frame is not changed, delayed or lost."""
-        return LineOptions(seed=self.seed) == self
+        return LineOptions(seed=self.seed, cost=self.cost) == self
 
     def limit_bytes(self, rate_bits: int) -> int:
         """Return how many bytes may be under way at a rate: rate times delay, and some more."""

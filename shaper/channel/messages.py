@@ -23,6 +23,8 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 from shaper.line import (
+    Cells,
+    Cost,
     Delay,
     Distribution,
     GilbertElliott,
@@ -279,6 +281,7 @@ def _line(packed: dict[str, Any]) -> LineOptions:
     return LineOptions(
         **{
             **packed,
+            "cost": Cost(**{**packed["cost"], "cells": Cells(packed["cost"]["cells"])}),
             "delay": Delay(**{**delay, "distribution": distribution, "table": table}),
             "loss": None if loss is None else _loss(loss),
         }

@@ -92,6 +92,8 @@ def change(
 
 def check_line(options: Options) -> None:
     """Raise InvalidValue for a link that the queue does not have, or that takes much memory."""
+    if options.queue is Queue.CLASSIC and not options.line.cost.is_none:
+        raise InvalidValue("the classic queue knows no overhead: choose another queue")
     if options.line.is_default:
         return
     if options.queue is Queue.CLASSIC:

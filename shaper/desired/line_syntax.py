@@ -12,6 +12,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from shaper.desired.cost_syntax import KEYS as COST_KEYS
+from shaper.desired.cost_syntax import change as change_cost
+from shaper.desired.cost_syntax import write as write_cost
 from shaper.errors import InvalidValue
 from shaper.line import (
     PER_BILLION,
@@ -40,19 +43,31 @@ def change(options: LineOptions, values: Mapping[str, str]) -> LineOptions:
 
     Raises InvalidValue, naming key and value.
     """
-    for key, text in values.items():
+    for key in sorted(values, key=_order):
+        text = values[key]
         if key not in KEYS:
             raise InvalidValue(f"{key!r} is no key of a link: write {', '.join(KEYS)}")
         words = text.split()
         if not words:
             raise InvalidValue(f"{key} has no value")
-        options = replace(options, **_READERS[key]([] if words == [DEFAULT] else words))
+        words = [] if words == [DEFAULT] else words
+        if key in COST_KEYS:
+            options = replace(options, cost=change_cost(options.cost, key, words))
+        else:
+            options = replace(options, **_READERS[key](words))
     return options
+
+
+def _order(key: str) -> int:
+    """Return when a key is read: `mpu` after a word for a whole link, which has one, too."""
+    return COST_KEYS.index(key) if key in COST_KEYS else 0
 
 
 def write(options: LineOptions) -> dict[str, str]:
     """Return what is not the default, as `change` reads it."""
     texts: dict[str, str] = {}
+    if not options.cost.is_none:
+        texts |= write_cost(options.cost)
     if options.delay != Delay():
         texts["delay"] = _write_delay(options.delay)
     if options.loss is not None:
@@ -148,7 +163,7 @@ _READERS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "reorder": _read_reorder,
     "seed": _read_seed,
 }
-KEYS = tuple(_READERS)
+KEYS = (*COST_KEYS, *_READERS)
 
 # Words that belong to the key before them, on a command line.
 INNER_WORDS = ("jitter", "distribution", "correlation", "gap")
@@ -156,9 +171,11 @@ INNER_WORDS = ("jitter", "distribution", "correlation", "gap")
 
 def _named(key: str, words: list[str], known: Sequence[str]) -> list[tuple[str, str]]:
     """Return pairs of a name and its value. Raises InvalidValue for a name that is not known."""
-    for name in words[::2]:
+    for index, name in enumerate(words[::2]):
         if name not in known:
-            raise InvalidValue(f"{key}: {name!r} is unknown: write {', '.join(known)}")
+            raise InvalidValue(f"{key}: {name[:40]!r} is unknown: write {', '.join(known)}")
+        if name in words[: 2 * index : 2]:
+            raise InvalidValue(f"{key}: {name} is set twice: write it once")
     if len(words) % 2:
         raise InvalidValue(f"{key}: {words[-1]!r} has no value")
     return list(zip(words[::2], words[1::2], strict=True))

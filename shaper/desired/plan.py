@@ -7,7 +7,7 @@ same plan twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from shaper.errors import InvalidValue
@@ -178,8 +178,12 @@ def make_settings(
     """
     if not options.mean_bits:
         return None
-    frame_bytes = mtu + (ETHERNET_HEADER_BYTES if framing is Framing.ETHERNET else 0)
-    unit_bytes = max(frame_bytes, _offload_wire_bytes(options, mtu, framing))
+    header_bytes = ETHERNET_HEADER_BYTES if framing is Framing.ETHERNET else 0
+    cost = options.line.cost.behind(header_bytes)
+    frame_bytes = mtu + header_bytes
+    unit_bytes = max(
+        frame_bytes, cost.bytes_of(frame_bytes), _offload_wire_bytes(options, mtu, framing)
+    )
     lateness_bytes = int(_LATENESS_SECONDS * options.mean_bits) // 8
     default_bytes = unit_bytes + max(lateness_bytes, frame_bytes)
     return Settings(
@@ -191,7 +195,7 @@ def make_settings(
         ticks_per_second=options.clock_hz if options.queue is Queue.CLASSIC else _TICKS_PER_SECOND,
         jiffy_ns=10**9 // options.clock_hz,
         idle_bytes=int(options.mean_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
-        line=options.line,
+        line=replace(options.line, cost=cost),
         playback=options.playback,
     )
 
@@ -213,6 +217,8 @@ def offload_bytes(options: Options, mtu: int, framing: Framing = Framing.ETHERNE
     virtio-net header to say that it is one.
     """
     if framing is Framing.COOKED or options.queue is Queue.CLASSIC or not options.mean_bits:
+        return 0
+    if not options.line.cost.is_none:  # each frame is charged for by itself
         return 0
     unit_bytes = options.least_bits // (8 * options.clock_hz * _OFFLOAD_FRAMES_A_JIFFY)
     if options.burst_bytes is not None:

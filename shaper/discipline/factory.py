@@ -10,6 +10,7 @@ from typing import assert_never
 from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
 from shaper.discipline.classic import Classic
+from shaper.discipline.costed import CostedGate
 from shaper.discipline.fifo import Fifo
 from shaper.discipline.fq_codel import FqCodel
 from shaper.discipline.gate import Gate
@@ -40,7 +41,7 @@ def _heir(
     old: Discipline | None, before: Settings | None, settings: Settings, now_ns: int, key: bytes
 ) -> Discipline:
     """Return what decides when frames leave, whatever is behind it."""
-    if isinstance(old, Gate) and before is not None and before.queue is settings.queue:
+    if isinstance(old, Gate) and before is not None and _is_same_kind(before, settings):
         old.configure(settings, now=ticks.from_ns(now_ns, before.ticks_per_second))
         return old
     now = ticks.from_ns(now_ns, settings.ticks_per_second)
@@ -55,17 +56,23 @@ def _heir(
     return heir
 
 
+def _is_same_kind(before: Settings, settings: Settings) -> bool:
+    is_costed = CostedGate.is_wanted
+    return before.queue is settings.queue and is_costed(before) == is_costed(settings)
+
+
 def _changes_only_rate(before: Settings, settings: Settings) -> bool:
     return before.queue is settings.queue and before.ticks_per_second == settings.ticks_per_second
 
 
 def _make(settings: Settings, now: int, opens_at: int, key: bytes) -> Discipline:
+    gate = CostedGate if CostedGate.is_wanted(settings) else Gate
     match settings.queue:
         case Queue.FIFO:
-            return Gate(Fifo(settings, now=now), settings, now=now, opens_at=opens_at)
+            return gate(Fifo(settings, now=now), settings, now=now, opens_at=opens_at)
         case Queue.FQ_CODEL:
             queue = FqCodel(settings, now=now, key=key)
-            return Gate(queue, settings, now=now, opens_at=opens_at)
+            return gate(queue, settings, now=now, opens_at=opens_at)
         case Queue.CLASSIC:
             return Classic(
                 rate_bits=settings.rate_bits,

@@ -76,11 +76,11 @@ def bulk(pair: Pair, connections: int, address: str = REMOTE) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def flood(pair: Pair, pace_bits: int) -> Iterator[None]:
+def flood(pair: Pair, pace_bits: int, *, frame_bytes: int = FLOOD_FRAME_BYTES) -> Iterator[None]:
     """Send datagrams that nobody asked for and no loss slows down."""
     target = (REMOTE, FLOOD_PORT)
     pit = Pit(pair.peer, target)
-    blaster = Blaster([Course(target, FLOOD_FRAME_BYTES, pace_bits)], BULK_S)
+    blaster = Blaster([Course(target, frame_bytes, pace_bits)], BULK_S)
     try:
         with Task(pair.host, blaster):
             yield

@@ -5,10 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 
+from bench.lab.capture import Capture
 from bench.lab.daemon import Shaperd
-from bench.lab.topology import Pair
+from bench.lab.filters import Wanted
+from bench.lab.topology import NIC, REMOTE, Pair
 from bench.lab.wait import wait_until
 from shapecfg.client import Client
+from tests.kernel.latency import FLOOD_PORT, flood
+from tests.kernel.shaping import hold
 from tests.kernel.steps import SHAPER, Listener, Stream, dropped, shape, show
 from tests.kernel.test_crash import kill_forwarder
 
@@ -35,6 +39,22 @@ def round_trips_ms(pair: Pair) -> list[float]:
     return [
         float(word.removeprefix("time=")) for word in answer.split() if word.startswith("time=")
     ]
+
+
+def test_a_frame_takes_what_its_link_adds(pair: Pair, shaperd: Shaperd) -> None:
+    """Frames of 242 bytes and 100 of overhead arrive at the rate of frames of 342."""
+    shape(shaperd, pair, "1mbit")
+    shaperd.configure("set", SHAPER, "overhead", "100")
+    with flood(pair, 3_000_000, frame_bytes=242):
+
+        def attempt() -> list[str]:
+            with Capture(pair.peer, NIC, Wanted(REMOTE, "udp", FLOOD_PORT)) as capture:
+                time.sleep(1.2)
+                times_ns = capture.stop().times_ns
+            taken_bits = (len(times_ns) - 1) * 342 * 8 * 10**9 / (times_ns[-1] - times_ns[0])
+            return [] if abs(taken_bits - 10**6) < 2000 else [f"{taken_bits:.0f} bit/s"]
+
+        hold(attempt)
 
 
 def test_jitter_keeps_order_and_loss_is_counted(pair: Pair, shaperd: Shaperd) -> None:

@@ -88,8 +88,10 @@ def follow(trial: Trial) -> None:
         path = Path(directory) / "trace"
         with Shaperd(pair.host) as daemon:
             shape(daemon, pair, "1mbit")
-            for number, _ in enumerate(trial):
-                if number % ROUNDS == 0:
+            text = ""
+            for _ in trial:
+                number = trial.row.repetitions // int(ROUND_S)
+                if not text or number % ROUNDS == 0:
                     text = texts[number // ROUNDS % 2]
                     path.write_text(text)
                     daemon.configure("set", SHAPER, "trace", str(path))

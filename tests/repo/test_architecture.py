@@ -13,6 +13,7 @@ PURE = (
     "shapecfg.run.words",
     "shaper.desired.alarms",
     "shaper.desired.bounds",
+    "shaper.desired.cost_syntax",
     "shaper.desired.declared",
     "shaper.desired.diagnosis",
     "shaper.desired.findings",

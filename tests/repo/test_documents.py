@@ -23,7 +23,7 @@ from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
 from shaper.desired.profiles import Profile
 from shaper.errors import InvalidValue
 from shaper.forwarder.states import TRANSITIONS, PathState
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line import Cells, Cost, Delay, LineOptions, RandomLoss
 from shaper.model import Capture, Group, Link, Options, Queue, Spec, State
 from shaper.trace import Playback, Trace
 from shaper.units import format_size, parse_rate
@@ -222,6 +222,7 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
         reorder=10_000_000,
         reorder_gap=5,
         seed=7,
+        cost=Cost(30, 64, Cells.PTM, is_of_packet=True),
     )
     trace = Trace((0, 5_000_000), (10_000_000, 2_000_000), 10_000_000)
     taken = Spec(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 
+from bench.lab.namespaces import ROOT
 from shapecfg import settings
 from shapecfg.run.profiles import profile_values
 from shapecfg.run.words import read_lines
 from shaper.desired.config import parse
+from shaper.desired.line_syntax import parse_percent, parse_time
 from shaper.desired.profiles import PROFILES, Profile, find
 from shaper.errors import InvalidValue
 from shaper.line import Delay, LineOptions, RandomLoss
 from shaper.model import Options
-from tests.repo.tables import rows
+from shaper.units import parse_rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import SPEC, Machine
 from tests.unit.test_commands import NOTHING
@@ -24,24 +27,22 @@ OWN = "[profile.village]\ndown = '2mbit'\nup = 256000\ndelay = '60ms'\nloss = '0
 VILLAGE = Profile(2_000_000, 256_000, 60 * MS, 5_000_000)
 
 
-def test_the_guide_has_each_with_its_figures() -> None:
-    """The table of the guide is the table of the code."""
-    found = rows("docs/administration.md", "profile", "down", "up", "there and back", "loss")
-    listed = {row[0].strip("`"): [figure.split(" ")[0] for figure in row[1:]] for row in found}
-    assert listed == {name: figures_of(profile) for name, profile in PROFILES.items()}
+def test_the_table_has_each_with_its_figures_and_sources() -> None:
+    """What is documented is what is set."""
+    with (ROOT / "docs/profiles.csv").open(encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert all(row["source"] for row in listed)
+    assert {row["profile"]: profile_of(row) for row in listed} == PROFILES
 
 
-def figures_of(profile: Profile) -> list[str]:
-    """Return the figures of a profile as the guide has them."""
-    rates = [
-        str(bits // 1000 if bits < 9_000_000 and bits % 1_000_000 else bits // 1_000_000)
-        for bits in (profile.down_bits, profile.up_bits)
-    ]
-    return [
-        *rates,
-        str(profile.delay_ns // MS),
-        str(profile.loss // 10**7) if profile.loss else "",
-    ]
+def profile_of(row: dict[str, str]) -> Profile:
+    """Return the profile of a row of the table."""
+    return Profile(
+        parse_rate(row["down"]).rate_bits,
+        parse_rate(row["up"]).rate_bits,
+        parse_time("delay", row["there and back"]),
+        parse_percent("loss", row["loss"]),
+    )
 
 
 def test_one_is_found_with_its_direction() -> None:

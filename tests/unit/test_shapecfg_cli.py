@@ -225,8 +225,8 @@ USAGE = "shapecfg [OPTIONS] [COMMAND] [ARGS]..."
         (["set", "shaper0", "colour", "red"], "'colour' is not a setting: write queue, limit, "),
         (
             ["set", "shaper0", "rate", "64kbit"],
-            "'rate' is not a setting: write queue, limit, burst, hz, delay, loss, duplicate, "
-            "corrupt, reorder, seed, trace, profile (the rate has a verb of its ",
+            "'rate' is not a setting: write queue, limit, burst, hz, overhead, mpu, delay, "
+            "loss, duplicate, corrupt, reorder, seed, trace, profile (the rate has a verb of its ",
         ),
         (["set", "shaper0", "limit"], "'limit' has no value: write limit VALUE"),
         (["set", "shaper0", "limit", "0"], "'0' is not a limit in frames: "),
