@@ -45,9 +45,9 @@ A link behind it; each key takes default, too:
 overhead   bytes a frame takes beyond what MASTER shows, and atm or ptm;
            or a word of tc-cake(8): docsis, pppoe-ptm, ethernet ether-vlan
 mpu        the fewest bytes that a frame takes
-delay      TIME [jitter TIME [distribution uniform|normal|pareto]
+delay      TIME [jitter TIME [distribution uniform|normal|pareto|table FILE]
            [correlation P]]: 20ms jitter 5ms
-loss       P [correlation P], or gemodel P R [1-H [1-K]]: 1%
+loss       P [correlation P], or gemodel P R [1-H [1-K]], or pattern FILE: 1%
 duplicate  P: frames that arrive twice
 corrupt    P: frames with a bit of their payload wrong
 reorder    P [gap N]: frames that overtake those under way

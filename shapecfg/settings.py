@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shaper.desired.line_files import inlined
 from shaper.errors import InvalidValue
 from shaper.units import parse_hz, parse_limit, parse_size
 
@@ -21,7 +22,7 @@ LINE_KEYS = ("overhead", "mpu", "delay", "loss", "duplicate", "corrupt", "reorde
 TRACE, NO_TRACE = "trace", "none"
 PROFILE = "profile"
 _TRACE_MODES = ("loop", "once")
-_MOST_TRACE_BYTES = 3 << 20  # chosen: what the daemon takes in one message, with room to spare
+_MOST_FILE_BYTES = 3 << 20  # chosen: what the daemon takes in one message, with room to spare
 
 KEYS = (*_SETTINGS, *LINE_KEYS, TRACE, PROFILE)
 
@@ -49,7 +50,7 @@ def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
             value = words[index + 1 : end]
             options[key] = _read_trace(value) if key == TRACE else " ".join(value)
         elif key in LINE_KEYS:
-            line[key] = " ".join(words[index + 1 : end])
+            line[key] = inlined(key, words[index + 1 : end], _read_file)
         else:
             parameter, value_of = _SETTINGS[key]
             options[parameter] = value_of(words[index + 1])
@@ -64,17 +65,21 @@ def _read_trace(words: tuple[str, ...]) -> str:
         return NO_TRACE
     if len(mode) > 1 or (mode and mode[0] not in _TRACE_MODES):
         raise InvalidValue(f"trace {' '.join(words)}: write trace FILE [loop|once]")
+    return f"{mode[0] if mode else _TRACE_MODES[0]}\n{_read_file(name)}"
+
+
+def _read_file(name: str) -> str:
     try:
         with open(name, "rb") as file:
-            data = file.read(_MOST_TRACE_BYTES + 1)
+            data = file.read(_MOST_FILE_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise InvalidValue(f"cannot read the trace {name}: {error.strerror}") from error
+        raise InvalidValue(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidValue(f"the trace {name} is no text: {error.reason}") from error
-    if len(data) > _MOST_TRACE_BYTES:
-        raise InvalidValue(f"the trace {name} is larger than {_MOST_TRACE_BYTES >> 20} MiB")
-    return f"{mode[0] if mode else _TRACE_MODES[0]}\n{text}"
+        raise InvalidValue(f"{name} is no text: {error.reason}") from error
+    if len(data) > _MOST_FILE_BYTES:
+        raise InvalidValue(f"{name} is larger than {_MOST_FILE_BYTES >> 20} MiB")
+    return text
 
 
 def _end(words: tuple[str, ...], index: int) -> int:

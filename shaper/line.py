@@ -45,7 +45,7 @@ class Delay:
         delay_ns: the mean.
         jitter_ns: the spread; 0: every frame takes `delay_ns`.
         correlation: of a frame's jitter with that of the one before, in billionths.
-        table: quantiles in units of `jitter_ns` / 8192, for `TABLE` (see tc-netem(8)).
+        table: quantiles in order, in units of `jitter_ns` / 8192, for `TABLE` (see tc-netem(8)).
     """
 
     delay_ns: int = 0
@@ -93,10 +93,10 @@ class LossPattern:
     """Frame by frame, from the beginning again when it ends.
 
     Attributes:
-        lost: whether each is.
+        lost: a byte for each frame, 1 for one that is lost.
     """
 
-    lost: tuple[bool, ...]
+    lost: bytes
 
 
 Loss = RandomLoss | GilbertElliott | LossPattern

@@ -13,12 +13,9 @@ End of file means that the other side is gone.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import socket
-from array import array
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
@@ -58,7 +55,7 @@ class Open:
 class Configure:
     """Take a new rate, queue, limit, bucket or HZ; None: no speed.
 
-    The steps of a trace are in the descriptor beside it.
+    What is too long is in the descriptor beside it (`bulk`).
     """
 
     slot: int
@@ -172,7 +169,14 @@ def send_order(
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """Return what is in a message of something that is no plain value; a trace's steps are not."""
+    """Return what is in a message of something that is no plain value.
+
+    Of what is too long for it that is how many there are.
+    """
+    if isinstance(value, LossPattern):
+        return {"frames": len(value.lost)}
+    if isinstance(value, Delay):
+        return {**vars(value), "table": len(value.table)}
     if isinstance(value, Playback):
         trace = value.trace
         return {
@@ -182,29 +186,6 @@ def _fields(value: Any) -> dict[str, Any]:
             "steps": len(trace.starts_us),
         }
     return {each.name: getattr(value, each.name) for each in dataclass_fields(value)}
-
-
-def pack_steps(trace: Trace) -> int:
-    """Return a descriptor of memory with a trace's steps, which is the caller's to close."""
-    descriptor = os.memfd_create("trace", os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "wb", closefd=False) as file:
-        file.write(array("Q", trace.starts_us).tobytes())
-        file.write(array("Q", trace.rates_bits).tobytes())
-    return descriptor
-
-
-def with_steps(settings: Settings, descriptor: int) -> Settings:
-    """Return settings with the steps of their trace, which are in a descriptor. Raises OSError."""
-    playback = settings.playback
-    assert playback is not None
-    steps = len(playback.trace.starts_us)
-    starts, rates = array("Q"), array("Q")
-    starts.frombytes(os.pread(descriptor, 8 * steps, 0))
-    rates.frombytes(os.pread(descriptor, 8 * steps, 8 * steps))
-    if len(starts) != steps or len(rates) != steps:
-        raise OSError(errno.EIO, f"{len(rates)} steps of a trace, and {steps} were said")
-    trace = replace(playback.trace, starts_us=starts, rates_bits=rates)
-    return replace(settings, playback=replace(playback, trace=trace))
 
 
 def receive_order(end: socket.socket) -> Received | None:
@@ -269,7 +250,7 @@ def _settings(packed: dict[str, Any] | None) -> Settings | None:
 
 
 def _playback(packed: dict[str, Any]) -> Playback:
-    """Return a trace of which the number of steps is known alone, until `with_steps`."""
+    """Return a trace of which the number of steps is known alone, until `bulk.unpack`."""
     unknown = range(packed["steps"])
     trace = Trace(unknown, unknown, packed["length_us"], packed["repeats"])
     return Playback(trace, packed["began_us"])
@@ -277,7 +258,7 @@ def _playback(packed: dict[str, Any]) -> Playback:
 
 def _line(packed: dict[str, Any]) -> LineOptions:
     delay, loss = packed["delay"], packed["loss"]
-    distribution, table = Distribution(delay["distribution"]), tuple(delay["table"])
+    distribution, table = Distribution(delay["distribution"]), (0,) * delay["table"]
     return LineOptions(
         **{
             **packed,
@@ -289,6 +270,6 @@ def _line(packed: dict[str, Any]) -> LineOptions:
 
 
 def _loss(packed: dict[str, Any]) -> Loss:
-    if "lost" in packed:
-        return LossPattern(tuple(packed["lost"]))
+    if "frames" in packed:
+        return LossPattern(bytes(packed["frames"]))
     return GilbertElliott(**packed) if "to_bad" in packed else RandomLoss(**packed)

@@ -100,7 +100,9 @@ def check_line(options: Options) -> None:
         raise InvalidValue("the classic queue has no link behind it: choose another queue")
     needed_bytes = options.line.limit_bytes(options.peak_bits)
     if needed_bytes > _MOST_LINE_BYTES:
-        link = " ".join(" ".join(pair) for pair in line_syntax.write(options.line).items())
+        link = " ".join(
+            " ".join(pair) for pair in line_syntax.write(options.line, is_brief=True).items()
+        )
         raise InvalidValue(
             f"{link} at {format_rate(options.peak_bits)} would take "
             f"{needed_bytes >> 20} MiB of memory ({_MOST_LINE_BYTES >> 20} is the most)"

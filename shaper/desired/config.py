@@ -32,8 +32,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from shaper.desired import bounds, captures, line_syntax
-from shaper.desired.continuing import going_on
+from shaper.desired import bounds, captures, line_files, line_syntax
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.line_syntax import parse_percent, parse_time
@@ -215,6 +214,23 @@ def with_hz(spec: Spec, hz: int) -> Spec:
     return replace(spec, options=replace(options, hz=hz))
 
 
+def going_on(spec: Spec, before: Spec | None) -> Spec:
+    """Return a shaper whose trace goes on, if it is the one that it had before."""
+    playback, known = spec.options.playback, before.options.playback if before else None
+    if playback is None or known is None or playback.began_us or known.trace != playback.trace:
+        return spec
+    return replace(spec, options=replace(spec.options, playback=known))
+
+
+def begun(spec: Spec, now_us: int) -> Spec:
+    """Return a shaper whose trace has begun: now, if it had not."""
+    playback = spec.options.playback
+    if playback is None or playback.began_us:
+        return spec
+    options = replace(spec.options, playback=replace(playback, began_us=now_us))
+    return replace(spec, options=options)
+
+
 def _check_shapers(number: int) -> int:
     return bounds.check_within("shapers", number, 0, MAX_INITIAL_SHAPERS, "devices")
 
@@ -302,7 +318,7 @@ def _options(
         limit_packets=device.get("limit"),
         burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
         hz=device.get("hz"),
-        line={key: str(device[key]) for key in line_syntax.KEYS if key in device},
+        line={key: _line(key, str(device[key])) for key in line_syntax.KEYS if key in device},
         trace=_trace(device["trace"]) if "trace" in device else None,
         profile=device.get("profile"),
         profiles=profiles,
@@ -315,6 +331,16 @@ def _options(
     return options, [speed.warning, bounds.classic_warning(options)]
 
 
+def _line(key: str, value: str) -> str:
+    """Return a value of a link, with the content of a file that it names."""
+
+    def read(name: str) -> str:
+        is_content = line_files.is_content(name)
+        return name if is_content else _read_named(f"file of {key}", name)
+
+    return line_files.inlined(key, value.split(), read)
+
+
 def _trace(value: str) -> str:
     """Return the text of a trace: it stands there, or in a file that is named there."""
     if "\n" in value or "," in value or value == bounds.NO_TRACE:
@@ -322,14 +348,19 @@ def _trace(value: str) -> str:
     path, mode = value, LOOP
     if (words := value.rsplit(maxsplit=1))[-1:] and words[-1] in MODES:
         path, mode = words[0], words[-1]
+    return f"{mode}\n{_read_named('trace', path)}"
+
+
+def _read_named(what: str, path: str) -> str:
+    """Return the text of a file that a value names. Raises InvalidValue, naming it."""
     if not path.startswith("/"):
-        raise InvalidValue(f"trace {bounds.shown(value)} is no absolute path (/DIRECTORY/FILE)")
+        raise InvalidValue(f"{what} {bounds.shown(path)} is no absolute path (/DIRECTORY/FILE)")
     try:
-        return f"{mode}\n{read_text(Path(path))}"
+        return read_text(Path(path))
     except OSError as error:
-        raise InvalidValue(f"cannot read the trace {path}: {error.strerror}") from error
+        raise InvalidValue(f"cannot read the {what} {path}: {error.strerror}") from error
     except InvalidValue as error:
-        raise InvalidValue(f"cannot read the trace {path}: it {error}") from error
+        raise InvalidValue(f"cannot read the {what} {path}: it {error}") from error
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:

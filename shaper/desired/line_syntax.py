@@ -10,11 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from shaper.desired.cost_syntax import KEYS as COST_KEYS
 from shaper.desired.cost_syntax import change as change_cost
 from shaper.desired.cost_syntax import write as write_cost
+from shaper.desired.line_files import (
+    PATTERN,
+    TABLE,
+    parse_pattern,
+    parse_table,
+    write_pattern,
+    write_table,
+)
 from shaper.errors import InvalidValue
 from shaper.line import (
     PER_BILLION,
@@ -23,8 +32,11 @@ from shaper.line import (
     GilbertElliott,
     LineOptions,
     Loss,
+    LossPattern,
     RandomLoss,
 )
+
+Content = TypeVar("Content")
 
 DEFAULT = "default"
 
@@ -35,7 +47,7 @@ PERCENT = PER_BILLION // 100
 _MOST_NS = 3600 * _UNITS_NS["s"]
 _MOST_GAP = 1_000_000
 _MOST_SEED = (1 << 63) - 1
-_DISTRIBUTIONS = (Distribution.UNIFORM, Distribution.NORMAL, Distribution.PARETO)
+_MAX_SHOWN = 60  # characters of a value that is refused
 
 
 def change(options: LineOptions, values: Mapping[str, str]) -> LineOptions:
@@ -63,15 +75,20 @@ def _order(key: str) -> int:
     return COST_KEYS.index(key) if key in COST_KEYS else 0
 
 
-def write(options: LineOptions) -> dict[str, str]:
-    """Return what is not the default, as `change` reads it."""
+def write(options: LineOptions, *, is_brief: bool = False) -> dict[str, str]:
+    """Return what is not the default, as `change` reads it.
+
+    Args:
+        options: the link.
+        is_brief: say how long tables and patterns are, which cannot be read, in place of them.
+    """
     texts: dict[str, str] = {}
     if not options.cost.is_none:
         texts |= write_cost(options.cost)
     if options.delay != Delay():
-        texts["delay"] = _write_delay(options.delay)
+        texts["delay"] = _write_delay(options.delay, is_brief=is_brief)
     if options.loss is not None:
-        texts["loss"] = _write_loss(options.loss)
+        texts["loss"] = _write_loss(options.loss, is_brief=is_brief)
     for key in ("duplicate", "corrupt"):
         if value := getattr(options, key):
             texts[key] = _write_percent(value)
@@ -112,6 +129,7 @@ def _read_delay(words: list[str]) -> dict[str, Any]:
         return {"delay": Delay()}
     delay_ns, jitter_ns = parse_time("delay", words[0]), 0
     distribution, correlation = Distribution.NORMAL, 0
+    words, table = _without_table(words)
     for name, value in _named("delay", words[1:], ("jitter", "distribution", "correlation")):
         if name == "jitter":
             jitter_ns = parse_time("jitter", value)
@@ -120,13 +138,27 @@ def _read_delay(words: list[str]) -> dict[str, Any]:
         else:
             correlation = parse_percent("correlation", value)
     if not jitter_ns and len(words) > 1:
-        raise InvalidValue(f"delay {' '.join(words)} has no jitter: write delay TIME jitter TIME")
-    return {"delay": Delay(delay_ns, jitter_ns, distribution, correlation)}
+        raise InvalidValue(f"delay {_shown(words)} has no jitter: write delay TIME jitter TIME")
+    return {"delay": Delay(delay_ns, jitter_ns, distribution, correlation, table)}
+
+
+def _without_table(words: list[str]) -> tuple[list[str], tuple[int, ...]]:
+    """Return the words but for the content of a table, and that."""
+    for index, pair in enumerate(pairwise(words)):
+        if pair == ("distribution", TABLE):
+            rest = words[index + 2 :]
+            if not rest:
+                raise InvalidValue("distribution table has no values")
+            return [*words[: index + 2], *rest[1:]], _content(TABLE, rest[0], parse_table)
+    return words, ()
 
 
 def _read_loss(words: list[str]) -> dict[str, Any]:
     if not words:
         return {"loss": None}
+    if words[0] == PATTERN:
+        pattern = _content(PATTERN, _only("loss pattern", words[1:]), parse_pattern)
+        return {"loss": LossPattern(pattern)}
     if words[0] != "gemodel":
         correlation = 0
         for _, value in _named("loss", words[1:], ("correlation",)):
@@ -134,7 +166,7 @@ def _read_loss(words: list[str]) -> dict[str, Any]:
         return {"loss": RandomLoss(parse_percent("loss", words[0]), correlation)}
     numbers = [parse_percent("loss gemodel", word) for word in words[1:]]
     if not 2 <= len(numbers) <= 4:
-        raise InvalidValue(f"loss {' '.join(words)}: write loss gemodel P R [1-H [1-K]]")
+        raise InvalidValue(f"loss {_shown(words)}: write loss gemodel P R [1-H [1-K]]")
     return {"loss": GilbertElliott(*numbers)}
 
 
@@ -182,9 +214,24 @@ def _named(key: str, words: list[str], known: Sequence[str]) -> list[tuple[str, 
 
 
 def _only(key: str, words: list[str]) -> str:
+    if not words:
+        raise InvalidValue(f"{key} has no value")
     if len(words) > 1:
-        raise InvalidValue(f"{key} {' '.join(words)}: one value is enough")
+        raise InvalidValue(f"{key} {_shown(words)}: one value is enough")
     return words[0]
+
+
+def _content(what: str, word: str, parse: Callable[[str], Content]) -> Content:
+    """Return what stands in a word in place of a file. Raises InvalidValue, naming it."""
+    try:
+        return parse(word)
+    except InvalidValue as error:
+        raise InvalidValue(f"{what} {_shown([word])}: {error}") from error
+
+
+def _shown(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _number(what: str, text: str, digits: str) -> Fraction:
@@ -201,30 +248,38 @@ def _whole(what: str, text: str, low: int, high: int) -> int:
 
 
 def _distribution(text: str) -> Distribution:
-    if text not in _DISTRIBUTIONS:
-        known = ", ".join(_DISTRIBUTIONS)
-        raise InvalidValue(f"distribution {text[:40]!r} is unknown: write one of {known}")
-    return Distribution(text)
+    try:
+        return Distribution(text)
+    except ValueError:
+        known = ", ".join(Distribution)
+        raise InvalidValue(
+            f"distribution {text[:40]!r} is unknown: write one of {known} FILE"
+        ) from None
 
 
-def _write_delay(delay: Delay) -> str:
+def _write_delay(delay: Delay, *, is_brief: bool) -> str:
     text = _write_time(delay.delay_ns)
     if delay.jitter_ns:
         text += f" jitter {_write_time(delay.jitter_ns)}"
         if delay.distribution is not Distribution.NORMAL:
             text += f" distribution {delay.distribution}"
+        if delay.distribution is Distribution.TABLE:
+            table = delay.table
+            text += f" of {len(table)} values" if is_brief else f" {write_table(table)}"
         if delay.correlation:
             text += f" correlation {_write_percent(delay.correlation)}"
     return text
 
 
-def _write_loss(loss: Loss) -> str:
+def _write_loss(loss: Loss, *, is_brief: bool) -> str:
+    if isinstance(loss, LossPattern):
+        lost = loss.lost
+        return f"{PATTERN} " + (f"of {len(lost)} frames" if is_brief else write_pattern(lost))
     if isinstance(loss, RandomLoss):
         correlation = (
             f" correlation {_write_percent(loss.correlation)}" if loss.correlation else ""
         )
         return _write_percent(loss.loss) + correlation
-    assert isinstance(loss, GilbertElliott)
     numbers = (loss.to_bad, loss.to_good, loss.bad_loss, loss.good_loss)
     return "gemodel " + " ".join(map(_write_percent, numbers))
 

@@ -9,6 +9,7 @@ directory cannot be written: what is asked for is then done, and does not surviv
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -20,7 +21,13 @@ from typing import Any
 
 from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.declared import read_network, write_network
-from shaper.desired.files import boot_id, make_directory, read_text, replace_text
+from shaper.desired.files import (
+    MAX_FILE_BYTES,
+    boot_id,
+    make_directory,
+    read_text,
+    replace_text,
+)
 from shaper.desired.trace import write_trace
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Options, Spec
@@ -78,8 +85,11 @@ class Store:
 
     def save(self, specs: Iterable[Spec]) -> None:
         """Replace the file. Raises OSError, and the old file is then untouched."""
+        text = _enclose(self._lines(specs))
+        if len(text) > MAX_FILE_BYTES:  # it is ASCII; `load` would not take it
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         make_directory(self.path.parent)
-        replace_text(self.path, _enclose(self._lines(specs)))
+        replace_text(self.path, text)
 
     def _lines(self, specs: Iterable[Spec]) -> Iterator[str]:
         before, self._written = self._written, {}

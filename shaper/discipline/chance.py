@@ -119,7 +119,7 @@ class PatternChance:
 
     def __call__(self) -> bool:
         """Whether the next frame is lost."""
-        is_lost = self._lost[self._next]
+        is_lost = bool(self._lost[self._next])
         self._next = (self._next + 1) % len(self._lost)
         return is_lost
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
 
-from shaper.channel import messages
+from shaper.channel import bulk, messages
 from shaper.channel.board import WORD_BYTES, Board
 from shaper.channel.messages import (
     Absorb,
@@ -290,8 +290,8 @@ class Loop:
         path = self._paths[order.slot]
         match order:
             case Configure(_, settings):
-                if settings is not None and settings.playback is not None:
-                    settings = self._with_steps(settings, descriptor)
+                if settings is not None and bulk.is_needed(settings):
+                    settings = _unpacked(settings, descriptor)
                 path.configure(settings, now_ns)
             case Absorb():
                 path.absorb()
@@ -306,18 +306,21 @@ class Loop:
                 path.bind(None)
         self._run(path, now_ns)
 
-    def _with_steps(self, settings: Settings, descriptor: int | None) -> Settings:
-        if descriptor is None:
-            raise OSError("no room for another descriptor (ulimit -n), of a trace")
-        settings = messages.with_steps(settings, descriptor)
-        os.close(descriptor)
-        return settings
-
     def _forget(self, path: Path) -> None:
         """Stop watching a path's descriptors, before any of them is closed."""
         self._set_interest(path.source.fileno(), 0, path)
         if path.sink is not None:
             self._set_interest(path.sink.fileno(), 0, path)
+
+
+def _unpacked(settings: Settings, descriptor: int | None) -> Settings:
+    """Return settings with what is in the descriptor beside them, which is closed."""
+    if descriptor is None:
+        raise OSError("no room for another descriptor (ulimit -n), of a trace, table or pattern")
+    try:
+        return bulk.unpack(settings, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink:

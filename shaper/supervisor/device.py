@@ -13,7 +13,7 @@ import os
 import socket
 from dataclasses import fields, replace
 
-from shaper.channel import messages
+from shaper.channel import bulk, messages
 from shaper.desired.plan import ALIAS_PREFIX, ETHERNET_HEADER_BYTES, Plan
 from shaper.errors import KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
@@ -318,14 +318,14 @@ class Device:
             return
         self._is_configured = True
         order = messages.Configure(self.slot, plan.settings)
-        if plan.settings is None or plan.settings.playback is None:
+        if plan.settings is None or not bulk.is_needed(plan.settings):
             await self._tell(order)
             return
-        steps = messages.pack_steps(plan.settings.playback.trace)
+        beside = bulk.pack(plan.settings)
         try:
-            await self._tell(order, steps)
+            await self._tell(order, beside)
         finally:
-            os.close(steps)
+            os.close(beside)
 
     async def _bind(self, plan: Plan, master: Link | None) -> None:
         """Lend the master's socket to the forwarder, or take it away."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from shaper.channel.board import ALTERATIONS, DROP_REASONS, FIELDS
+from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import (
     AlarmObject,
     FindingObject,
@@ -130,7 +130,7 @@ def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
         queue=spec.options.queue,
         limit_packets=settings.limit_packets if settings else spec.options.limit_packets or 0,
         hz=spec.options.clock_hz,
-        line=line_syntax.write(spec.options.line),
+        line=line_syntax.write(spec.options.line, is_brief=True),
         trace=_trace(spec.options.playback),
     )
 
@@ -174,5 +174,4 @@ def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) 
         lately_packets=truth.lately.packets,
         worst_bits=truth.worst_bits,
         achieved_since=truth.since,
-        altered={what: counters[what] for what in ALTERATIONS},
     )

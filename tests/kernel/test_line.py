@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from itertools import pairwise
+from pathlib import Path
 
 from bench.lab.capture import Capture
 from bench.lab.daemon import Shaperd
@@ -72,6 +74,33 @@ def test_jitter_keeps_order_and_loss_is_counted(pair: Pair, shaperd: Shaperd) ->
     assert numbers == sorted(numbers)
     assert sent * 0.08 < lost < sent * 0.35
     assert len(numbers) + lost >= sent
+
+
+def test_tables_and_patterns_are_followed_as_their_files_say(
+    pair: Pair, shaperd: Shaperd, tmp_path: Path
+) -> None:
+    """Two values are two delays, and one frame of four is missing, also after a kill."""
+    table, pattern = tmp_path / "two.dist", tmp_path / "fourth.loss"
+    table.write_text("-8192 8192\n")
+    pattern.write_text("0001\n")
+    shape(shaperd, pair, "100mbit")
+    base_ms = statistics.median(round_trips_ms(pair))
+    words = ("delay", "20ms", "jitter", "10ms", "distribution", "table", str(table))
+    shaperd.configure("set", SHAPER, *words)
+    kill_forwarder(shaperd)
+    wait_until(
+        lambda: {round((each - base_ms) / 10) for each in round_trips_ms(pair)} == {1, 3},
+        "nothing but the delays of the table",
+    )
+    words = ("delay", "default", "loss", "pattern", str(pattern))
+    shaperd.configure("set", SHAPER, *words)
+    assert show(shaperd)["options"]["line"] == {"loss": "pattern of 4 frames"}
+    with Listener(pair.peer) as listener, Stream(pair.host):
+        listener.wait_after(0)
+        wait_until(lambda: len(listener.arrivals()) > 60, "traffic")
+        numbers = [number for _, number in listener.arrivals()]
+    steps = "".join(str(after - before) for before, after in pairwise(numbers))
+    assert steps[:51] in "112" * 20
 
 
 def test_a_forwarder_that_is_killed_loses_what_is_under_way_counted(

@@ -22,6 +22,7 @@ PURE = (
     "shaper.desired.ip_route",
     "shaper.desired.ip_rule",
     "shaper.desired.ip_words",
+    "shaper.desired.line_files",
     "shaper.desired.line_syntax",
     "shaper.desired.plan",
     "shaper.desired.profiles",
@@ -118,7 +119,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shaper": (EVERYTHING, {"click"}),
     "shapecfg": (
-        {"shaper", *WORDS},
+        {"shaper", "shaper.desired", *WORDS},
         {"click"},
     ),
     "shapecfg.doctor": (

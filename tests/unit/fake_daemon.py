@@ -51,7 +51,6 @@ SHAPER: dict[str, Any] = {
         "lately_packets": 0,
         "worst_bits": None,
         "achieved_since": None,
-        "altered": {"duplicated": 0},
     },
     "warnings": [],
     "alarms": [],

@@ -194,7 +194,7 @@ def test_gilbert_elliott_with_losses_in_both_states() -> None:
 
 def test_a_pattern_is_followed_frame_by_frame() -> None:
     """And begun again."""
-    pattern = LossPattern((False, True, False))
+    pattern = LossPattern(b"\0\1\0")
     arrived = [number for number, _ in passed(LineOptions(loss=pattern), 9)]
     assert arrived == [0, 2, 3, 5, 6, 8]
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from shapecfg import settings
-from shaper.channel import messages
+from shaper.channel import bulk, messages
 from shaper.desired import store as store_module
-from shaper.desired.config import initial_specs, parse
-from shaper.desired.continuing import begun, going_on
+from shaper.desired.config import begun, going_on, initial_specs, parse
 from shaper.desired.document import write
 from shaper.desired.store import decode, encode
 from shaper.desired.trace import parse_trace, write_trace
@@ -96,7 +95,7 @@ def test_steps_go_beside_the_message() -> None:
     sent = Settings(10**6, 1514, 9000, Queue.FIFO, 1000, 10**6, playback=playback)
     ours, theirs = messages.pair()
     with ours, theirs:
-        descriptor = messages.pack_steps(playback.trace)
+        descriptor = bulk.pack(sent)
         messages.send_order(ours, 1, messages.Configure(3, sent), descriptor)
         os.close(descriptor)
         received = messages.receive_order(theirs)
@@ -104,10 +103,10 @@ def test_steps_go_beside_the_message() -> None:
     assert isinstance(received.order, messages.Configure)
     assert received.order.settings is not None
     assert received.descriptor is not None
-    taken = messages.with_steps(received.order.settings, received.descriptor).playback
+    taken = bulk.unpack(received.order.settings, received.descriptor).playback
     os.ftruncate(received.descriptor, 96)
-    with pytest.raises(OSError, match="steps of a trace"):
-        messages.with_steps(received.order.settings, received.descriptor)
+    with pytest.raises(OSError, match="values beside a message"):
+        bulk.unpack(received.order.settings, received.descriptor)
     os.close(received.descriptor)
     assert taken is not None
     assert tuple(taken.trace.starts_us) == starts
