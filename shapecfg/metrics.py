@@ -132,6 +132,9 @@ def _labelled(shapers: list[Shaper]) -> Iterator[Metric]:
     dropped = CounterMetricFamily(
         "shaper_dropped_packets", "Frames dropped, by reason.", labels=["device", "reason"]
     )
+    altered = CounterMetricFamily(
+        "shaper_altered_packets", "Frames that a link changed.", labels=["device", "how"]
+    )
     state = GaugeMetricFamily("shaper_state", "1 for the state.", labels=["device", "state"])
     alarm = GaugeMetricFamily("shaper_alarm", "1 in this alarm.", labels=["device", "alarm"])
     labels = ["device", "master", "capture", "queue"]
@@ -140,6 +143,8 @@ def _labelled(shapers: list[Shaper]) -> Iterator[Metric]:
         ifname = each["ifname"]
         for reason, count in each["stats"]["dropped"].items():
             dropped.add_metric([ifname, reason], count)
+        for how, count in (each["stats"]["altered"] or {}).items():
+            altered.add_metric([ifname, how], count)
         for name in dict.fromkeys([*_STATES, each["state"]]):
             state.add_metric([ifname, name], name == each["state"])
         raised = [alarm["alarm"] for alarm in each["alarms"] or ()]
@@ -147,7 +152,7 @@ def _labelled(shapers: list[Shaper]) -> Iterator[Metric]:
             alarm.add_metric([ifname, name], name in raised)
         queue = each["options"]["queue"]
         info.add_metric([ifname, each["link"] or "", each["capture"] or "route", queue], 1)
-    yield from (dropped, state, alarm, info)
+    yield from (dropped, altered, state, alarm, info)
 
 
 def registry(client: Client) -> CollectorRegistry:

@@ -136,6 +136,8 @@ def _statistics(shaper: Shaper) -> list[str]:
     if dropped:
         reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
         lines.append(f"dropped for: {reasons}")
+    if altered := {what: count for what, count in (stats["altered"] or {}).items() if count}:
+        lines.append(", ".join(f"{what} {count}" for what, count in altered.items()))
     delay_ns, delay_p99_ns = stats["delay_ns"], stats["delay_p99_ns"]
     if delay_ns is not None and delay_p99_ns is not None:
         has_flows = shaper["options"]["queue"] == Queue.FQ_CODEL

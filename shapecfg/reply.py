@@ -55,6 +55,7 @@ class Statistics(TypedDict):
     lately_packets: int | None
     worst_bits: int | None
     achieved_since: int | None
+    altered: dict[str, int] | None
 
 
 class Alarm(TypedDict):

@@ -38,6 +38,11 @@ DROP_REASONS = (
     "flush",  # waiting when the device was taken down, detached or removed
     "crash",  # in the hands of a forwarder that died
 )
+ALTERATIONS = (  # by an emulated link, as it was told to; none of them is a loss
+    "duplicated",
+    "corrupted",
+    "reordered",
+)
 FIELDS = (
     "sent_bytes",
     "sent_packets",
@@ -51,9 +56,11 @@ FIELDS = (
     "delay_ns",
     "delay_p99_ns",
     *DROP_REASONS,
+    *ALTERATIONS,
 )
 
 FIRST_DROP = FIELDS.index(DROP_REASONS[0])
+FIRST_ALTERATION = FIELDS.index(ALTERATIONS[0])
 ECN_MARKS = FIELDS.index("ecn_marks")
 BACKLOG_PACKETS = FIELDS.index("backlog_packets")
 

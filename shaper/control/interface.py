@@ -58,6 +58,7 @@ class StatsObject(TypedDict):
     lately_packets: int
     worst_bits: int | None
     achieved_since: int | None
+    altered: dict[str, int]
 
 
 class AlarmObject(TypedDict):

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.desired import bounds, captures, line_files, line_syntax
+from shaper.desired.continuing import going_on
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.line_syntax import parse_percent, parse_time
@@ -212,23 +213,6 @@ def with_hz(spec: Spec, hz: int) -> Spec:
     if options.has_own_hz or options.hz == hz:
         return spec
     return replace(spec, options=replace(options, hz=hz))
-
-
-def going_on(spec: Spec, before: Spec | None) -> Spec:
-    """Return a shaper whose trace goes on, if it is the one that it had before."""
-    playback, known = spec.options.playback, before.options.playback if before else None
-    if playback is None or known is None or playback.began_us or known.trace != playback.trace:
-        return spec
-    return replace(spec, options=replace(spec.options, playback=known))
-
-
-def begun(spec: Spec, now_us: int) -> Spec:
-    """Return a shaper whose trace has begun: now, if it had not."""
-    playback = spec.options.playback
-    if playback is None or playback.began_us:
-        return spec
-    options = replace(spec.options, playback=replace(playback, began_us=now_us))
-    return replace(spec, options=options)
 
 
 def _check_shapers(number: int) -> int:

@@ -17,6 +17,8 @@ by a queue.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from shaper.model import Settings
@@ -121,6 +123,11 @@ class Discipline(Backlog, Protocol):
         ...
 
     @property
+    def altered(self) -> Mapping[str, int]:
+        """Wire frames that are not as they were sent, by what a link did; empty without one."""
+        ...
+
+    @property
     def step_ns(self) -> int:
         """Departures are rounded up to multiples of it."""
         ...
@@ -197,6 +204,7 @@ class Discipline(Backlog, Protocol):
 class FirstComeFirstServed:
     """What a queue of one flow does not do: mark, and of itself tell delays."""
 
+    altered: Mapping[str, int] = MappingProxyType({})
     ecn_marks = 0
     flows = 0
     delay_now = 0

@@ -7,6 +7,9 @@ it allows. See `base` for where other stages are put in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from shaper.discipline import ticks
 from shaper.discipline.base import PacketQueue
 from shaper.discipline.traced import make_bucket
@@ -33,6 +36,7 @@ class Gate:
         step_ns: departures are rounded up to multiples of it.
     """
 
+    altered: Mapping[str, int] = MappingProxyType({})
     can_admit = True
     is_prompt = False
 

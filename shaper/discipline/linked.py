@@ -64,6 +64,16 @@ class Linked:
         return lost
 
     @property
+    def altered(self) -> dict[str, int]:
+        """Wire frames that are not as they were sent, by what became of them."""
+        line = self._line
+        return {
+            "duplicated": line.duplicated,
+            "corrupted": line.corrupted,
+            "reordered": line.reordered,
+        }
+
+    @property
     def overlimits(self) -> int:
         """How many times a frame had to wait."""
         return self._overlimits + self.inner.overlimits

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from shaper.channel.board import BACKLOG_PACKETS, DROP_REASONS, ECN_MARKS, FIELDS, FIRST_DROP
+from shaper.channel.board import (
+    ALTERATIONS,
+    BACKLOG_PACKETS,
+    DROP_REASONS,
+    ECN_MARKS,
+    FIELDS,
+    FIRST_ALTERATION,
+    FIRST_DROP,
+)
 from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
 from shaper.packet.frame import Frame
@@ -37,6 +45,7 @@ class Tally:
         self._dropped_packets = -1  # by the discipline, when its drops were last published
         self._since_bytes = self.sent_bytes  # when the rate was last set
         self._ecn_marks = row[ECN_MARKS]
+        self._altered = dict(zip(ALTERATIONS, row[FIRST_ALTERATION:], strict=False))
         self._percentile_at_ns = 0
         self._told_packets = self.sent_packets  # when the percentile was last published
         self.due_ns: int | None = None
@@ -57,6 +66,8 @@ class Tally:
         self._percentile_at_ns = 0
         self._overlimits += discipline.overlimits
         self._ecn_marks += discipline.ecn_marks
+        for what, packets in discipline.altered.items():
+            self._altered[what] += packets
         for reason, packets in discipline.dropped.items():
             self.lose(reason, packets)
 
@@ -103,6 +114,9 @@ class Tally:
         row[_DELAY] = ticks.to_ns(delay, ticks_per_second) if delay else 0
         if sum(queue.dropped.values()) != self._dropped_packets:
             self._publish_drops(queue.dropped)
+        if discipline.altered:
+            for index, (what, packets) in enumerate(self._altered.items(), FIRST_ALTERATION):
+                row[index] = packets + discipline.altered[what]
         if now_ns >= self._percentile_at_ns:
             self._publish_percentile(discipline, ticks_per_second, now_ns)
         elif queue.tells_delays and self.sent_packets != self._told_packets:

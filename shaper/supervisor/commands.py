@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
-from shaper.desired.config import begun, going_on, initial_specs, parse, with_hz
+from shaper.desired.config import initial_specs, parse, with_hz
+from shaper.desired.continuing import begun, drawn, going_on
 from shaper.desired.document import write
 from shaper.desired.masters import unusable_reason
 from shaper.desired.plan import check_burst
@@ -137,6 +138,7 @@ class Commands:
                 profiles=self.profiles,
             )
             wanted = begun(with_hz(replace(spec, options=options), self.hz), _now_us())
+            wanted = drawn(wanted, None)
             options = wanted.options
             device = self._supervisor.devices.get(ifname)
             if device is not None and device.plan is not None:
@@ -229,7 +231,7 @@ class Commands:
     def _as_before(self, spec: Spec) -> Spec:
         """Return a spec whose trace goes on, and of the same master with its name of now."""
         before = self._supervisor.specs().get(spec.ifname)
-        spec = begun(going_on(spec, before), _now_us())
+        spec = drawn(begun(going_on(spec, before), _now_us()), before)
         if before is None or before.master != spec.master:
             return spec
         return replace(spec, master_now=before.master_now)

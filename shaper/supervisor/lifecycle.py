@@ -16,7 +16,8 @@ from dataclasses import replace
 
 from shaper import __version__
 from shaper.control.service import Service
-from shaper.desired.config import CommandLine, Config, begun, further_specs, initial_specs
+from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
+from shaper.desired.continuing import begun, drawn
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.events import Event, Kind, tell
@@ -119,7 +120,11 @@ class Daemon:
         # The state directory is ours alone: a process that still holds one of these has no daemon.
         inherited = {spec.ifname for spec in saved}
         now_us = time.monotonic_ns() // 1000
-        specs = [begun(spec, now_us) for spec in initial_specs(self._config, saved)]
+        before = {spec.ifname: spec for spec in saved}
+        specs = [
+            drawn(begun(spec, now_us), before.get(spec.ifname))
+            for spec in initial_specs(self._config, saved)
+        ]
         await supervisor.start(specs, inherited)
 
     def _catch_signals(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:

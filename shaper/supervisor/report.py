@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from shaper.channel.board import DROP_REASONS, FIELDS
+from shaper.channel.board import ALTERATIONS, DROP_REASONS, FIELDS
 from shaper.control.interface import (
     AlarmObject,
     FindingObject,
@@ -174,4 +174,5 @@ def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) 
         lately_packets=truth.lately.packets,
         worst_bits=truth.worst_bits,
         achieved_since=truth.since,
+        altered={what: counters[what] for what in ALTERATIONS},
     )

@@ -51,6 +51,7 @@ SHAPER: dict[str, Any] = {
         "lately_packets": 0,
         "worst_bits": None,
         "achieved_since": None,
+        "altered": {"duplicated": 0},
     },
     "warnings": [],
     "alarms": [],

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.channel.board import ALTERATIONS
+from shaper.line import PER_BILLION, Delay, LineOptions, RandomLoss
 from shaper.model import Queue
 from tests.unit.path_rig import FRAME, MS, SETTINGS, Rig
 
@@ -86,3 +87,18 @@ def test_frames_are_read_as_they_come() -> None:
     rig.run(MS)
     rig.run(21 * MS - MS // 2)
     assert rig.wants.wants_frames
+
+
+def test_what_a_link_changes_is_counted_through_changes_and_a_successor() -> None:
+    """Frames that are doubled, damaged and reordered, each by itself."""
+    rig = Rig(replace(FAST, line=LineOptions(duplicate=PER_BILLION, corrupt=PER_BILLION)))
+    rig.source.frames += [FRAME] * 3
+    rig.run(MS)
+    run_out(rig, MS)
+    rig.path.configure(None, 2 * MS)
+    rig.path.configure(replace(FAST, line=LineOptions(reorder=PER_BILLION)), 3 * MS)
+    rig.source.frames += [FRAME]
+    rig.run(4 * MS)
+    counts = [rig.count(what) for what in ALTERATIONS]
+    assert counts == [3, 3, 1]
+    assert rig.count("sent_packets") == 7

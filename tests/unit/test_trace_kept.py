@@ -12,7 +12,8 @@ import pytest
 from shapecfg import settings
 from shaper.channel import bulk, messages
 from shaper.desired import store as store_module
-from shaper.desired.config import begun, going_on, initial_specs, parse
+from shaper.desired.config import initial_specs, parse
+from shaper.desired.continuing import begun, going_on
 from shaper.desired.document import write
 from shaper.desired.store import decode, encode
 from shaper.desired.trace import parse_trace, write_trace
