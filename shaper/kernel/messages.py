@@ -106,6 +106,8 @@ _NEIGHBOUR_ATTRIBUTES: dict[str, Attribute] = {
 _ADDRESS_ATTRIBUTES: dict[str, Attribute] = {
     "IFA_ADDRESS": ((1,), _ip_address),
     "IFA_LOCAL": ((2,), _ip_address),
+    "IFA_FLAGS": ((8,), _number),
+    "IFA_PROTO": ((11,), _number),  # unknown to pyroute2 before 0.9
 }
 
 
@@ -189,16 +191,15 @@ _READERS: dict[int, Callable[[int, bytes, int, int], Message]] = {
     RTM_NEWNEIGH: NeighbourMessage,
     RTM_DELNEIGH: NeighbourMessage,
     RTM_GETNEIGH: NeighbourMessage,
+    RTM_NEWADDR: AddressMessage,
+    RTM_DELADDR: AddressMessage,
 }
 
 
 def decode(data: bytes) -> Iterator[Message]:
     """Return the messages of a datagram that was not asked for: events."""
     for kind, _, start, end in split(data):
-        if kind in (RTM_NEWADDR, RTM_DELADDR):
-            yield AddressMessage(kind, data, start, end)
-        else:
-            yield from decode_one(kind, data, start, end)
+        yield from decode_one(kind, data, start, end)
 
 
 def decode_one(kind: int, data: bytes, start: int, end: int) -> list[Message]:

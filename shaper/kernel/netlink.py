@@ -28,7 +28,6 @@ from pyroute2.netlink.rtnl import (
     RTM_SETLINK,
     RTM_SETNEIGHTBL,
 )
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -36,6 +35,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.messages import Message, decode
 from shaper.kernel.requests import (
+    address_request,
     addresses_request,
     link_request,
     neighbour_table_request,
@@ -230,7 +230,7 @@ class Netlink:
 
     async def addresses(self) -> list[Message]:
         """Return a message for every address of every device."""
-        request = filled(ifaddrmsg(), family=socket.AF_UNSPEC)
+        request = addresses_request(socket.AF_UNSPEC, 0)
         return self._ask("list the addresses", RTM_GETADDR, DUMP, request)
 
     async def solicitation_source(self, ifindex: int, target: str) -> str | None:
@@ -253,13 +253,7 @@ class Netlink:
         for message in self._ipv6_addresses(ifindex):
             if message.get_attr("IFA_PROTO") == _IFAPROT_KERNEL_LL:
                 address = message.get_attr("IFA_ADDRESS")
-                request = filled(
-                    ifaddrmsg(),
-                    family=socket.AF_INET6,
-                    index=ifindex,
-                    prefixlen=message["prefixlen"],
-                    IFA_ADDRESS=address,
-                )
+                request = address_request(ifindex, address, message["prefixlen"])
                 what = f"remove {address} from device {ifindex}"
                 self._ask(what, RTM_DELADDR, REQUEST, request)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 from shaper.kernel.messages import ATTRIBUTE_HEADER, IFADDRMSG, IFINFOMSG, NDMSG, NLA_ALIGNMENT
 
-# Specified: include/uapi/linux/if_link.h, neighbour.h.
+# Specified: include/uapi/linux/if_link.h, neighbour.h, if_addr.h.
 _NDTMSG = struct.Struct("=Bxxx")  # family
 _NUMBER = struct.Struct("=I")
 _NDA_IFINDEX = 8
@@ -21,6 +22,7 @@ _NDTA_NAME = 1
 _NDTA_PARMS = 6
 _NDTPA_IFINDEX = 1
 _IFLA_AF_SPEC = 26
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _IFLA_INET6_ADDR_GEN_MODE = 8
 
 
@@ -41,6 +43,28 @@ def link_request(ifindex: int, *, flags: int = 0, change: int = 0, **attributes:
 def addresses_request(family: int, ifindex: int) -> bytes:
     """Return the body of RTM_GETADDR for the addresses of one family that a device has."""
     return IFADDRMSG.pack(family, 0, 0, 0, ifindex)
+
+
+def address_request(
+    ifindex: int, address: str, prefixlen: int, *, flags: int | None = None, protocol: int = 0
+) -> bytes:
+    """Return the body of RTM_NEWADDR or RTM_DELADDR for an address of a device.
+
+    Args:
+        ifindex: the device.
+        address: without its prefix length.
+        prefixlen: that.
+        flags: IFA_F_*, of RTM_NEWADDR.
+        protocol: of RTM_NEWADDR; 0: none. Kernels before 5.18 know of none.
+    """
+    own = ip_address(address)
+    family = socket.AF_INET if own.version == 4 else socket.AF_INET6
+    body = IFADDRMSG.pack(family, prefixlen, 0, 0, ifindex) + _attribute(_IFA_ADDRESS, own.packed)
+    if own.version == 4:
+        body += _attribute(_IFA_LOCAL, own.packed)
+    if flags is not None:
+        body += _number(_IFA_FLAGS, flags)
+    return body + (_attribute(_IFA_PROTO, bytes([protocol])) if protocol else b"")
 
 
 def neighbours_request(ifindex: int | None) -> bytes:

@@ -9,7 +9,6 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.kernel.messages import Message
@@ -81,18 +80,6 @@ class SeenRule:
 
     rule: Rule
     protocol: int
-
-
-def address_request(ifindex: int, address: IpInterface) -> Message:
-    """Return the request that names an address of a device."""
-    request = filled(
-        ifaddrmsg(),
-        family=FAMILIES[address.version],
-        index=ifindex,
-        prefixlen=address.network.prefixlen,
-        IFA_ADDRESS=str(address.ip),
-    )
-    return filled(request, IFA_LOCAL=str(address.ip)) if address.version == 4 else request
 
 
 def route_request(route: Route, ifindex: int | None) -> Message:

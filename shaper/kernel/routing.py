@@ -22,13 +22,13 @@ from pyroute2.netlink.rtnl import (
     RTM_SETLINK,
 )
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused
 from shaper.kernel.messages import Message
 from shaper.kernel.netlink import ask, filled
+from shaper.kernel.requests import address_request, addresses_request
 from shaper.kernel.route_messages import (
     FAMILIES,
     IFA_F_NODAD,
@@ -37,7 +37,6 @@ from shaper.kernel.route_messages import (
     SeenAddress,
     SeenRoute,
     SeenRule,
-    address_request,
     own_address,
     route_request,
     rule_request,
@@ -75,14 +74,14 @@ class Routing:
         """Return the addresses of a device, IPv4 first, in the kernel's order."""
         found = []
         for family in FAMILIES.values():
-            request = filled(ifaddrmsg(), family=family, index=ifindex)
+            request = addresses_request(family, ifindex)
             what = f"list the addresses of device {ifindex}"
             found += [seen_address(each) for each in self._dump(what, RTM_GETADDR, request)]
         return found
 
     def holders(self, address: IpAddress) -> set[int]:
         """Return the indices of the devices that have an address."""
-        request = filled(ifaddrmsg(), family=FAMILIES[address.version])
+        request = addresses_request(FAMILIES[address.version], 0)
         messages = self._dump(f"look for {address}", RTM_GETADDR, request)
         return {each["index"] for each in messages if own_address(each) == str(address)}
 
@@ -123,14 +122,15 @@ class Routing:
     def _add_address(self, ifindex: int, address: IpInterface, flags: int) -> None:
         # A shaper receives nothing, so it could not find a duplicate.
         flags |= IFA_F_NODAD if address.version == 6 else 0
-        request = address_request(ifindex, address)
-        request = filled(request, IFA_FLAGS=flags, IFA_PROTO=PROTOCOL)
+        request = address_request(
+            ifindex, str(address.ip), address.network.prefixlen, flags=flags, protocol=PROTOCOL
+        )
         kind = REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
         self._change(f"add {address}", RTM_NEWADDR, kind, request, {errno.EEXIST})
 
     def remove_address(self, ifindex: int, address: IpInterface) -> None:
         """Take an address from a device."""
-        request = address_request(ifindex, address)
+        request = address_request(ifindex, str(address.ip), address.network.prefixlen)
         self._change(f"remove {address}", RTM_DELADDR, REQUEST, request, _GONE)
 
     def add_route(self, route: Route, ifindex: int | None) -> None:
@@ -167,7 +167,7 @@ class Routing:
             found += [seen for each in messages if (seen := seen_route(each)) is not None]
         return found
 
-    def _dump(self, what: str, kind: int, request: Message) -> list[Message]:
+    def _dump(self, what: str, kind: int, request: Message | bytes) -> list[Message]:
         try:
             return ask(self._wire, what, kind, DUMP, request)
         except KernelRefused as error:
@@ -176,7 +176,7 @@ class Routing:
             raise
 
     def _change(
-        self, what: str, kind: int, flags: int, request: Message, harmless: Iterable[int]
+        self, what: str, kind: int, flags: int, request: Message | bytes, harmless: Iterable[int]
     ) -> None:
         try:
             ask(self._wire, what, kind, flags, request)

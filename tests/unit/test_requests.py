@@ -13,6 +13,7 @@ from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from shaper.kernel.netlink import filled
 from shaper.kernel.requests import (
+    address_request,
     addresses_request,
     link_request,
     neighbour_table_request,
@@ -82,3 +83,20 @@ def test_an_attribute_that_is_not_known_is_no_silence() -> None:
     """What could not be written is refused, and not left out."""
     with pytest.raises(KeyError):
         link_request(7, numtxqueues=4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.0.0.7", {"IFA_ADDRESS": "10.0.0.7", "IFA_LOCAL": "10.0.0.7"}),
+        ("fd00::7", {"IFA_ADDRESS": "fd00::7"}),
+    ],
+)
+def test_an_address_is_set_as_pyroute2_would(text: str, expected: dict[str, str]) -> None:
+    """With flags, and removed without; the protocol, which some of its versions lack, is last."""
+    version = socket.AF_INET6 if ":" in text else socket.AF_INET
+    fields = {"family": version, "index": 7, "prefixlen": 24, **expected}
+    assert address_request(7, text, 24) == body(filled(ifaddrmsg(), **fields))
+    expected_body = body(filled(ifaddrmsg(), **fields, IFA_FLAGS=0x202))
+    ours = address_request(7, text, 24, flags=0x202, protocol=171)
+    assert ours == expected_body + bytes.fromhex("05000b00ab000000")
