@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from shaper.daemon import shaperd
+from tests.runner import make_runner
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ def test_check_warns_of_what_may_have_been_meant_otherwise(
     """A file that is good all the same passes, with the warnings a start with it would give."""
     path = tmp_path / "shaper.toml"
     path.write_text(f"[device.shaper0]\nspeed = '{speed}'\n")
-    done = CliRunner().invoke(shaperd, ["--check", "--config", str(path)])
+    done = make_runner().invoke(shaperd, ["--check", "--config", str(path)])
     assert (done.exit_code, done.output) == (0, "")
     assert [warning in record.message for record in caplog.records] == [True] * bool(warning)
 
 
 def test_check_refuses_a_file_in_one_sentence(tmp_path: Path) -> None:
     """Status 1, the name of the program and the file, and no error number."""
-    done = CliRunner().invoke(shaperd, ["--check", "--config", str(tmp_path)])
+    done = make_runner().invoke(shaperd, ["--check", "--config", str(tmp_path)])
     assert done.exit_code == 1
-    assert done.output == f"shaperd: cannot read {tmp_path}: Is a directory\n"
+    assert done.stderr == f"shaperd: cannot read {tmp_path}: Is a directory\n"

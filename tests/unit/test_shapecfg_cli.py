@@ -8,13 +8,14 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from shapecfg import view
 from shapecfg.cli import cli
 from shapecfg.client import Client
 from shapecfg.reply import Shapers
 from shaper import __version__
+from tests.runner import make_runner
 from tests.unit.fake_daemon import SHAPER, FakeDaemon, answer, refusal, shaper
 
 LINE = "shaper0@eth1: <UP> rate 64Kbit burst 1514b queue fifo limit 10p hz 1000 state active\n"
@@ -24,7 +25,7 @@ DONE = answer(warnings=[])
 def run(path: str | Path, *arguments: str) -> Result:
     """Run the command against a socket."""
     environment = {"SHAPER_SOCKET": str(path)}
-    return CliRunner().invoke(cli, list(arguments), prog_name="shapecfg", env=environment)
+    return make_runner().invoke(cli, list(arguments), prog_name="shapecfg", env=environment)
 
 
 @pytest.mark.parametrize(

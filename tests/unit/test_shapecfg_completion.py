@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from shapecfg import completion
 from shapecfg.cli import cli
 from shapecfg.settings import KEYS
+from tests.runner import make_runner
 from tests.unit.fake_daemon import FakeDaemon, answer, shaper
 
 TWO = answer(shapers=[shaper(), shaper(ifname="shaper1"), shaper(ifname="uplink")])
@@ -23,7 +23,7 @@ def completed(words: str, path: str | Path) -> list[str]:
         "COMP_CWORD": str(len(words.split(" ")) - 1),
         "SHAPER_SOCKET": str(path),
     }
-    done = CliRunner().invoke(cli, [], prog_name="shapecfg", env=environment)
+    done = make_runner().invoke(cli, [], prog_name="shapecfg", env=environment)
     assert done.stderr == ""
     return [line.removeprefix("plain,") for line in done.stdout.split()]
 

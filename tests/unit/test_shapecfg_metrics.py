@@ -10,12 +10,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from shapecfg import metrics
 from shapecfg.cli import cli
 from shapecfg.client import Client
+from tests.runner import make_runner
 from tests.unit.fake_daemon import FakeDaemon, answer, shaper
 
 ALARM = {"alarm": "slow", "sentence": "it is busy", "since": 0}
@@ -65,7 +65,7 @@ def test_what_show_tells_is_told_in_base_units(tmp_path: Path) -> None:
 
 def test_without_a_daemon_it_is_down(tmp_path: Path) -> None:
     """A scrape succeeds and tells so, which is what alerts are made of."""
-    result = CliRunner().invoke(cli, ["--socket", str(tmp_path / "none"), "metrics"])
+    result = make_runner().invoke(cli, ["--socket", str(tmp_path / "none"), "metrics"])
     assert (result.exit_code, samples(result.stdout)) == (0, {("shaper_up", ()): 0})
 
 
@@ -76,7 +76,7 @@ def test_a_file_is_written_at_once(tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", SHOWN) as daemon:
         path = directory / "shaper.prom"
         arguments = ["--socket", daemon.path, "metrics", "--textfile", str(path)]
-        result = CliRunner().invoke(cli, arguments)
+        result = make_runner().invoke(cli, arguments)
     assert (result.exit_code, result.stdout) == (0, "")
     assert samples(path.read_text())["shaper_up", ()] == 1
     assert list(directory.iterdir()) == [path]
@@ -111,7 +111,7 @@ def scraped(url: str) -> str:
 @pytest.mark.parametrize("address", ["", "http", "localhost:", "0", "1:65536", "1:-1"])
 def test_an_address_has_a_port(tmp_path: Path, address: str) -> None:
     """Anything else is refused with what was typed."""
-    result = CliRunner().invoke(cli, ["metrics", "--listen", address])
+    result = make_runner().invoke(cli, ["metrics", "--listen", address])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"shapecfg: {address!r} is no [HOST:]PORT")
 
@@ -122,7 +122,7 @@ def test_an_address_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        result = CliRunner().invoke(cli, ["metrics", "--listen", address])
+        result = make_runner().invoke(cli, ["metrics", "--listen", address])
     assert result.exit_code == 2
     assert result.stderr == f"shapecfg: cannot listen on {address}: Address already in use\n"
 
@@ -131,6 +131,6 @@ def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     """It names the file."""
     path = tmp_path / "none" / "shaper.prom"
     arguments = ["--socket", str(tmp_path / "s"), "metrics", "--textfile", str(path)]
-    result = CliRunner().invoke(cli, arguments)
+    result = make_runner().invoke(cli, arguments)
     assert result.exit_code == 2
     assert result.stderr == f"shapecfg: cannot write {path}: No such file or directory\n"

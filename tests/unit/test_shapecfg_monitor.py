@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from shapecfg.cli import cli
 from shapecfg.client import CallError, Client
 from shapecfg.monitor import lines
+from tests.runner import make_runner
 from tests.unit.fake_daemon import FakeDaemon, answer, refusal
 
 EVENT: dict[str, Any] = {
@@ -34,7 +34,7 @@ def batch(*events: dict[str, Any], gap: bool = False) -> dict[str, Any]:
 def test_an_event_is_a_line(tmp_path: Path) -> None:
     """With time, device, kind and sentence; it ends with the daemon, as an error."""
     with FakeDaemon(tmp_path / "s", answer(**batch(EVENT))) as daemon:
-        result = CliRunner().invoke(cli, ["--socket", daemon.path, "monitor"])
+        result = make_runner().invoke(cli, ["--socket", daemon.path, "monitor"])
         assert daemon.requests[0]["more"] is True
     assert ":01.500 shaper0@eth1 speed: uid 0: SetSpeed\n" in result.stdout
     assert "hung up" in result.stderr
