@@ -182,6 +182,12 @@ class LineOptions:
     @property
     def is_by_frame(self) -> bool:
         """Whether frames differ in their fate, so that offload frames have to be cut."""
-        return bool(
-            self.delay.jitter_ns or self.loss or self.duplicate or self.corrupt or self.reorder
+        return self.has_chance or self.loss is not None
+
+    @property
+    def has_chance(self) -> bool:
+        """Whether a frame's fate is drawn, so that a seed tells it; a pattern is not."""
+        is_lost_by_chance = self.loss is not None and not isinstance(self.loss, LossPattern)
+        return is_lost_by_chance or bool(
+            self.delay.jitter_ns or self.duplicate or self.corrupt or self.reorder
         )

@@ -19,7 +19,7 @@ def going_on(spec: Spec, before: Spec | None) -> Spec:
 def drawn(spec: Spec, before: Spec | None) -> Spec:
     """Return a shaper whose link, where chance has a part in it, has a seed: the one it had."""
     line = spec.options.line
-    if line.seed or not line.is_by_frame:
+    if line.seed or not line.has_chance:
         return spec
     known = before.options.line if before is not None else line
     is_same = replace(known, seed=0) == line and known.seed

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shaper.desired.config import parse
 from shaper.desired.continuing import drawn
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line import Delay, LineOptions, LossPattern, RandomLoss
 from shaper.model import Options, Spec
 from tests.unit.instantly import instantly
 from tests.unit.machine import SPEC, Machine
@@ -29,6 +29,7 @@ def test_one_is_drawn_where_chance_has_a_part() -> None:
     """And only there; one that was set stays."""
     assert seed_of(drawn(LOSSY, None)) != seed_of(drawn(LOSSY, None))
     assert seed_of(drawn(with_line(LineOptions(Delay(1000))), None)) == 0
+    assert seed_of(drawn(with_line(LineOptions(loss=LossPattern(b"\1"))), None)) == 0
     assert seed_of(drawn(with_line(replace(LOSSY.options.line, seed=7)), None)) == 7
 
 
