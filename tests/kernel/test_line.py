@@ -94,7 +94,7 @@ def test_tables_and_patterns_are_followed_as_their_files_say(
     )
     words = ("delay", "default", "loss", "pattern", str(pattern))
     shaperd.configure("set", SHAPER, *words)
-    assert show(shaperd)["options"]["line"] == {"loss": "pattern of 4 frames"}
+    assert show(shaperd)["options"]["line"]["loss"] == "pattern of 4 frames"
     with Listener(pair.peer) as listener, Stream(pair.host):
         listener.wait_after(0)
         wait_until(lambda: len(listener.arrivals()) > 60, "traffic")
