@@ -17,10 +17,10 @@ from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, MissingError
 from bench.lab.namespaces import ROOT
 from bench.lab.privilege import prepare
+from bench.lab.pump import congestion_control
 from bench.lanes import make_stage
 from bench.results import Run
 from bench.shapers import DEFAULT_QUEUE
-from bench.streams import congestion_control
 from bench.suite import CONTENTS, Ambition, Part, Suite
 from bench.terminal import Progress
 from shaper.model import Queue

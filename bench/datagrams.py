@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.lab.filters import INSTRUCTION, RETURN, attach
+from bench.lab.flow import Sent
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND
 from bench.lab.namespaces import Namespace
-from bench.streams import Target
-from bench.task import Ready, Stopped
+from bench.lab.task import Ready
+
+Target = tuple[str, int]  # address and port
 
 # Specified by asm-generic/socket.h and by the headers of Ethernet, IPv4 and UDP.
 SO_SNDBUFFORCE = 32
@@ -110,17 +112,16 @@ class Blaster:
     courses: Sequence[Course]
     seconds: float
 
-    def __call__(self, ready: Ready) -> float:
-        """Work (in a task); return the processor time used, in seconds."""
+    def __call__(self, ready: Ready) -> Sent:
+        """Work (in a task)."""
         volleys = [Volley(course.target, course.frame_bytes) for course in self.courses]
         sent = [0] * len(volleys)
         ready()
         start_ns = time.monotonic_ns()
-        with contextlib.suppress(Stopped):
-            while (elapsed_ns := time.monotonic_ns() - start_ns) < self.seconds * NS_PER_SECOND:
-                if not self._fire(volleys, sent, elapsed_ns):
-                    time.sleep(self._pause_s(sent, elapsed_ns))
-        return time.process_time()
+        while (elapsed_ns := time.monotonic_ns() - start_ns) < self.seconds * NS_PER_SECOND:
+            if not self._fire(volleys, sent, elapsed_ns):
+                time.sleep(self._pause_s(sent, elapsed_ns))
+        return Sent(0, sum(sent), 0, "", time.process_time())
 
     def _fire(self, volleys: Sequence[Volley], sent: list[int], elapsed_ns: int) -> bool:
         """Send what is due on every course; return whether any is not ahead of its pace."""

@@ -15,12 +15,12 @@ from bench.figures import (
     wire_frames,
 )
 from bench.lab import law
+from bench.lab.pump import Stream, goodput_bits
 from bench.lab.ring import Caught
 from bench.lanes import Counters
 from bench.meters import Spent
 from bench.ping import Echoes
 from bench.results import MAX_STEAL_PERCENT, Measurement
-from bench.streams import Stream, goodput_bits
 from bench.workload import IDLE
 
 # Chosen.

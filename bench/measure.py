@@ -20,16 +20,17 @@ from enum import StrEnum
 from bench import judge, meters
 from bench.datagrams import Blaster, Course, Pit
 from bench.lab.filters import Wanted, assemble
+from bench.lab.flow import Flow, Load
 from bench.lab.law import NS_PER_SECOND
+from bench.lab.pump import Emptied, Filler, Receiver, share_bits
 from bench.lab.ring import Caught, Ring
+from bench.lab.task import Task
 from bench.lab.topology import Pair
 from bench.lanes import Counters, Lane, counters
 from bench.ping import FRAME_BYTES as PING_BYTES
 from bench.ping import Echoes, Pinger
 from bench.results import Measurement
 from bench.shapers import Shaper
-from bench.streams import Emptied, Filler, Receiver, Target, share_bits
-from bench.task import Task
 from bench.workload import UNLIMITED_BITS, Traffic
 
 # Chosen.
@@ -80,9 +81,9 @@ class Job:
         return max(PING_INTERVAL_S, affordable_s)
 
     @property
-    def target(self) -> Target:
-        """Where it goes."""
-        return self.lane.destination, PORT
+    def stream(self) -> Flow:
+        """Where its connections go."""
+        return Flow("tcp", self.lane.destination, PORT)
 
     @property
     def is_flooded(self) -> bool:
@@ -96,7 +97,7 @@ class Job:
             # A bucket of a frame or two, full at the start, is to be used up by the warm-up.
             percent = max(percent, SLOW_PERCENT)
         return Course(
-            self.target,
+            self.stream.target,
             self.traffic.udp_frame_bytes,
             0 if self.rate_bits == UNLIMITED_BITS else self.rate_bits * percent // 100,
             # What a flood does to a connection is asked, not what it does to connecting.
@@ -158,7 +159,7 @@ class Trial:
                         self._rings[at] = Ring(job.lane.nic, program, blocks)
                     stack.callback(self._rings[at].close)
                 if job.traffic.udp_frame_bytes:
-                    stack.callback(Pit(peer, job.target).close)
+                    stack.callback(Pit(peer, job.stream.target).close)
             yield
 
     def _send(self) -> meters.Spent:
@@ -170,7 +171,7 @@ class Trial:
         with contextlib.ExitStack() as stack:
             if streams:
                 receiver = stack.enter_context(
-                    Task(peer, Receiver({job.target: self._slack_s(job) for job in streams}))
+                    Task(peer, Receiver({job.stream: self._slack_s(job) for job in streams}))
                 )
             before = meters.read(watched)
             pingers = {
@@ -180,9 +181,9 @@ class Trial:
             }
             senders = {}
             if streams:
-                flows = [job.target for job in streams for _ in range(job.traffic.tcp_flows)]
+                flows = [job.stream for job in streams for _ in range(job.traffic.tcp_flows)]
                 senders["TCP sender"] = stack.enter_context(
-                    Task(host, Filler(flows, self._seconds))
+                    Task(host, Filler(flows, Load(self._seconds)))
                 )
             if courses:
                 senders["UDP sender"] = stack.enter_context(
@@ -191,7 +192,7 @@ class Trial:
             self._wait()
             self._end_ns = time.monotonic_ns()
             spent = meters.between(before, meters.read(watched))
-            self._own_s = {name: sender.result(1.0) for name, sender in senders.items()}
+            self._own_s = {name: sender.result(1.0).cpu_s for name, sender in senders.items()}
             if streams:
                 self._emptied = receiver.stop()
                 self._own_s["TCP receiver"] = self._emptied.cpu_s
@@ -240,7 +241,7 @@ class Trial:
 
     def _result(self, at: int, job: Job, spent: meters.Spent) -> Measurement:
         """Put together what was measured of one job."""
-        streams = [s for s in self._emptied.streams if s.target[0] == job.lane.destination]
+        streams = [s for s in self._emptied.streams if s.flow.address == job.lane.destination]
         measurement = Measurement(
             shaper=job.shaper.name,
             rate_bits=job.rate_bits,

@@ -14,12 +14,12 @@ from bench.lab import law
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted, assemble
 from bench.lab.ring import Caught, Ring
+from bench.lab.task import Task
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay, make_stage
 from bench.measure import FLUSH_S, PORT, SNAP_BYTES, Job, Trial
 from bench.rows import Row
 from bench.shapers import CALL_S, Daemon
-from bench.task import Task
 from bench.terminal import Progress
 from bench.workload import TCP_4, UDP_SMALL, UNLIMITED_BITS
 from shapecfg.client import Client

@@ -1,140 +1,197 @@
-"""The processes that make and take traffic; `bench.lab.traffic` is how to ask for them."""
+"""The work of the processes that make and take traffic: functions for `bench.lab.task`."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import selectors
 import socket
 import struct
-import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from bench.lab import worker
-from bench.lab.traffic import Flow, Load, Received, Sent
+from bench.lab.flow import Flow, Load, Sent
+from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND
+from bench.lab.namespaces import Namespace
+from bench.lab.task import Ready
 
-NS_PER_SECOND = 10**9
-BITS_PER_BYTE = 8
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 ABORT = struct.pack("=ii", 1, 0)  # struct linger: close with a reset and drop what is unsent
 
 # Chosen.
-CHUNK_BYTES = 1 << 16  # of a TCP write
-RECEIVE_BYTES = 1 << 20  # of a read
-BATCH = 256  # reads of one socket before others are looked at
-BACKLOG = 64
-SINK_BUFFER_BYTES = 8 << 20  # so that a UDP sink need not run for every frame
+CONGESTION = b"cubic"  # RFC 9438, most systems' default: it fills what queue there is
+CHUNK_BYTES = 1 << 18  # of a write
+RECEIVE_BYTES = 1 << 22  # of a read, which copies nothing
+BATCH = 256  # datagrams read of one socket before others are looked at
+BACKLOG = 256
+SINK_BUFFER_BYTES = 8 << 20  # so that a receiver of UDP need not run for every frame
+UNSENT_BYTES = 1 << 17  # that wait in a socket without being in flight (TCP_NOTSENT_LOWAT)
 RETRY_S = 0.002  # after an error, so that a path that is down is not hammered
 PACE_S = 0.001  # how long a paced sender that is ahead sleeps
 
 
-def _socket(flow: Flow) -> socket.socket:
-    """Open a socket of the flow's kind."""
-    family = socket.AF_INET if flow.version == 4 else socket.AF_INET6
-    return socket.socket(
-        family, socket.SOCK_STREAM if flow.protocol == "tcp" else socket.SOCK_DGRAM
+@dataclass
+class Stream:
+    """What one connection, or one socket of datagrams, received after the warm-up.
+
+    Attributes:
+        since_ns: from when on it was counted (monotonic).
+        first_ns, last_ns: when the first of the counted bytes came, and the last.
+        first_bytes: what came with the first read.
+        payload_bytes: what came after the first, up to the last.
+        datagrams: how many messages there were, if there are any.
+
+    """
+
+    flow: Flow
+    since_ns: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    first_bytes: int = 0
+    payload_bytes: int = 0
+    datagrams: int = 0
+
+    def add(self, now: int, size: int) -> None:
+        """Count; what came with the first read only starts the clock, as in `law.rate_bits`."""
+        if self.first_ns:
+            self.payload_bytes += size
+        else:
+            self.first_ns, self.first_bytes = now, size
+        self.last_ns = now
+
+
+@dataclass(frozen=True)
+class Emptied:
+    """What a receiver reports."""
+
+    streams: list[Stream]
+    cpu_s: float
+
+
+def goodput_bits(streams: Sequence[Stream]) -> float:
+    """Return the payload a second of all streams together."""
+    counted = [stream for stream in streams if stream.last_ns > stream.first_ns]
+    if not counted:
+        return 0.0
+    elapsed_ns = max(s.last_ns for s in counted) - min(s.first_ns for s in counted)
+    return sum(s.payload_bytes for s in counted) * BITS_PER_BYTE * NS_PER_SECOND / elapsed_ns
+
+
+def share_bits(streams: Sequence[Stream], end_ns: int) -> float:
+    """Return the payload a second from when they were counted to `end_ns`, silence included."""
+    return sum(
+        stream.payload_bytes * BITS_PER_BYTE * NS_PER_SECOND / (end_ns - stream.since_ns)
+        for stream in streams
+        if end_ns > stream.since_ns
     )
 
 
-class Drain:
-    """Counts what arrives for one flow and throws it away."""
+@dataclass
+class Receiver:
+    """Takes all of some flows until it is told to stop, and then what has already arrived.
 
-    def __init__(self, flow: Flow) -> None:
-        self._is_tcp = flow.protocol == "tcp"
-        self._buffer = bytearray(RECEIVE_BYTES)
-        self._payload_bytes = 0
-        self._units = 0
-        self._selector = selectors.DefaultSelector()
-        self._entrance = _socket(flow)
-        self._open(flow)
-        self._selector.register(0, selectors.EVENT_READ)
-        self._selector.register(self._entrance, selectors.EVENT_READ)
+    Attributes:
+        warm_ups_s: by flow, for how long after it is made a connection is not counted.
 
-    def _open(self, flow: Flow) -> None:
-        """Make the flow's address receive."""
-        self._entrance.setblocking(False)
-        self._entrance.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._entrance.bind((flow.address, flow.port))
-        if self._is_tcp:
-            self._entrance.listen(BACKLOG)
-            return
+    """
+
+    warm_ups_s: Mapping[Flow, float]
+    _streams: list[Stream] = field(default_factory=list)
+    _buffer: bytearray = field(default_factory=lambda: bytearray(RECEIVE_BYTES))
+
+    def __call__(self, ready: Ready) -> Emptied:
+        """Work."""
+        poll = selectors.EpollSelector()
+        for flow in self.warm_ups_s:
+            data = flow if flow.protocol == "tcp" else self._begin(flow)
+            poll.register(_entrance(flow), selectors.EVENT_READ, data)
+        over = poll.register(ready(), selectors.EVENT_READ)
+        timeout = None
+        while events := poll.select(timeout):
+            for key, _ in events:
+                if key == over:
+                    poll.unregister(over.fileobj)
+                    timeout = 0
+                elif isinstance(key.data, Flow):
+                    self._accept(poll, key)
+                elif not self._take(key.fileobj, key.data):
+                    poll.unregister(key.fileobj)
+                    key.fileobj.close()
+        return Emptied(self._streams, time.process_time())
+
+    def _begin(self, flow: Flow) -> Stream:
+        since_ns = time.monotonic_ns() + int(self.warm_ups_s[flow] * NS_PER_SECOND)
+        self._streams.append(Stream(flow, since_ns))
+        return self._streams[-1]
+
+    def _accept(self, poll: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            connection, _ = key.fileobj.accept()
+            connection.setblocking(False)
+            poll.register(connection, selectors.EVENT_READ, self._begin(key.data))
+
+    def _take(self, source: socket.socket, stream: Stream) -> bool:
+        """Take what is there without copying it; return whether more may come."""
+        is_stream = stream.flow.protocol == "tcp"
+        now, size = time.monotonic_ns(), 0
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(1 if is_stream else BATCH):
+                try:
+                    # MSG_TRUNC: the kernel throws the payload away and only tells its length.
+                    more = source.recv_into(self._buffer, RECEIVE_BYTES, socket.MSG_TRUNC)
+                except ConnectionError:
+                    return False
+                if is_stream and not more:
+                    return False
+                size += more
+                stream.datagrams += not is_stream
+        if size and now >= stream.since_ns:
+            stream.add(now, size)
+        return True
+
+
+def _entrance(flow: Flow) -> socket.socket:
+    """Return the socket at which a flow arrives."""
+    entrance = flow.socket()
+    entrance.setblocking(False)
+    entrance.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    entrance.bind(flow.target)
+    if flow.protocol == "tcp":
+        entrance.listen(BACKLOG)
+    else:
         # Older kernels refuse this inside a user namespace; the default has to do there.
         with contextlib.suppress(PermissionError):
-            self._entrance.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SINK_BUFFER_BYTES)
-
-    def run(self) -> Received:
-        """Count until standard input ends, and then what has already arrived."""
-        is_ended = False
-        while ready := self._selector.select(0 if is_ended else None):
-            for key, _ in ready:
-                if key.fileobj == 0:
-                    is_ended = worker.input_ended()
-                    self._selector.unregister(0)
-                elif self._is_tcp and key.fileobj is self._entrance:
-                    self._accept()
-                else:
-                    self._read(key.fileobj)
-        return Received(self._payload_bytes, self._units)
-
-    def _accept(self) -> None:
-        """Take a new connection."""
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            connection, _ = self._entrance.accept()
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ)
-            self._units += 1
-
-    def _read(self, source: socket.socket) -> None:
-        """Read what one socket has; a connection that has ended is closed."""
-        try:
-            for _ in range(BATCH):
-                # MSG_TRUNC: the kernel throws the payload away and only tells its length.
-                size = source.recv_into(self._buffer, RECEIVE_BYTES, socket.MSG_TRUNC)
-                if self._is_tcp and not size:
-                    raise ConnectionError
-                self._payload_bytes += size
-                self._units += not self._is_tcp
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            self._selector.unregister(source)
-            source.close()
+            entrance.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SINK_BUFFER_BYTES)
+    return entrance
 
 
 class Source:
-    """Sends one flow until its time or its bytes are used up."""
+    """What every sender counts, and when it is over."""
 
-    def __init__(self, flow: Flow, load: Load) -> None:
-        self._flow = flow
+    def __init__(self, load: Load) -> None:
         self._load = load
-        self._start_ns = time.monotonic_ns()
-        self._payload_bytes = 0
-        self._units = 0
-        self._failures = 0
+        self._payload_bytes = self._units = self._failures = 0
         self._error = ""
+        self._start_ns = 0
 
-    def run(self) -> Sent:
-        """Send, and tell what was sent."""
-        if self._flow.protocol == "tcp":
-            self._send_stream()
-        else:
-            self._send_datagrams()
-        return Sent(self._payload_bytes, self._units, self._failures, self._error)
+    def __call__(self, ready: Ready) -> Sent:
+        """Work."""
+        ready()
+        self._start_ns = time.monotonic_ns()
+        self._send()
+        counts = self._payload_bytes, self._units, self._failures, self._error
+        return Sent(*counts, time.process_time())
+
+    def _send(self) -> None:
+        """Send until it is over."""
+        raise NotImplementedError
 
     def _elapsed_ns(self) -> int:
-        """Return the time since the start."""
         return time.monotonic_ns() - self._start_ns
 
-    def _remaining_s(self) -> float:
-        """Return how much of the time is left, never nothing: that would mean not to block."""
-        return max(0.001, self._load.seconds - self._elapsed_ns() / NS_PER_SECOND)
-
-    def _is_over(self) -> bool:
-        """Whether the time or the bytes are used up."""
-        total = self._load.total_bytes
-        is_late = self._elapsed_ns() >= self._load.seconds * NS_PER_SECOND
-        return is_late or bool(total and self._payload_bytes >= total)
+    def _left_s(self) -> float:
+        """Return how much of the time is left."""
+        return self._load.seconds - self._elapsed_ns() / NS_PER_SECOND
 
     def _fail(self, error: OSError) -> None:
         """Count an attempt that failed, and let some time go by."""
@@ -142,69 +199,118 @@ class Source:
         self._error = str(error)
         time.sleep(RETRY_S)
 
+
+class Datagrams(Source):
+    """Sends one flow of UDP, paced or as fast as the socket takes it."""
+
+    def __init__(self, flow: Flow, load: Load) -> None:
+        super().__init__(load)
+        self._flow = flow
+
     def _is_ahead(self) -> bool:
         """Whether a paced sender has sent what its rate has earned so far."""
         frame_cost = self._load.frame_bytes * BITS_PER_BYTE * NS_PER_SECOND
         return self._units * frame_cost > self._load.pace_bits * self._elapsed_ns()
 
-    def _send_datagrams(self) -> None:
-        """Send datagrams, paced or as fast as the socket takes them."""
+    def _send(self) -> None:
         payload = bytes(self._flow.payload_bytes(self._load.frame_bytes))
-        target = (self._flow.address, self._flow.port)
-        with _socket(self._flow) as handle:
-            while not self._is_over():
+        total = self._load.total_bytes or float("inf")
+        with self._flow.socket() as handle:
+            while self._left_s() > 0 and self._payload_bytes < total:
                 if self._load.pace_bits and self._is_ahead():
                     time.sleep(PACE_S)
                     continue
                 try:
-                    self._payload_bytes += handle.sendto(payload, target)
+                    self._payload_bytes += handle.sendto(payload, self._flow.target)
                     self._units += 1
                 except OSError as error:
                     self._fail(error)
 
-    def _send_stream(self) -> None:
-        """Connect, as often as it takes, and fill one connection."""
-        while not self._is_over() and not self._units:
-            with _socket(self._flow) as handle:
-                if self._load.send_buffer_bytes:
-                    size = self._load.send_buffer_bytes
-                    handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-                handle.settimeout(self._remaining_s())
-                try:
-                    handle.connect((self._flow.address, self._flow.port))
-                    self._units = 1
-                    self._fill(handle)
-                except OSError as error:
-                    self._fail(error)
 
-    def _fill(self, handle: socket.socket) -> None:
-        """Write until all is written, then close in order; or until time is up, then abort."""
-        chunk = bytes(CHUNK_BYTES)
-        while not self._is_over():
-            handle.settimeout(self._remaining_s())
-            left = self._load.total_bytes - self._payload_bytes
-            with contextlib.suppress(TimeoutError):
-                self._payload_bytes += handle.send(chunk[:left] if left > 0 else chunk)
-        if self._load.total_bytes and self._payload_bytes >= self._load.total_bytes:
-            handle.shutdown(socket.SHUT_WR)
-            handle.settimeout(self._remaining_s())
-            handle.recv(1)  # nothing, once the sink has read all and closed
+class Filler(Source):
+    """Keeps connections filled for a time and then cuts them off; what is bounded arrives whole.
+
+    A connection that breaks is made again: where dozens share a rate, some starve until they
+    time out.
+
+    Args:
+        flows: a connection for each.
+        load: `total_bytes` is of each; once written it is closed in order.
+
+    """
+
+    def __init__(self, flows: Sequence[Flow], load: Load) -> None:
+        super().__init__(load)
+        self._wanted = list(flows)  # that are not connected
+        self._chunk = memoryview(bytes(CHUNK_BYTES))
+
+    def _send(self) -> None:
+        poll = selectors.EpollSelector()
+        while (left_s := self._left_s()) > 0 and (self._wanted or poll.get_map()):
+            wanted, self._wanted = self._wanted, []
+            for flow in wanted:
+                self._connect(poll, flow)
+            for key, _ in poll.select(0 if self._wanted else left_s):
+                self._serve(poll, key)
+        for key in list(poll.get_map().values()):
+            key.fileobj.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+            key.fileobj.close()
+
+    def _connect(self, poll: selectors.BaseSelector, flow: Flow) -> None:
+        """Begin a connection; it becomes writable once it is made."""
+        handle = open_stream(flow)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        if size := self._load.send_buffer_bytes:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        handle.setblocking(False)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                handle.connect(flow.target)
+        except OSError as error:
+            handle.close()
+            self._wanted.append(flow)
+            self._fail(error)
         else:
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+            poll.register(handle, selectors.EVENT_WRITE, Stream(flow))
+
+    def _serve(self, poll: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        """Write as much as there is room for now, or see the end of what is written."""
+        total = self._load.total_bytes
+        try:
+            with contextlib.suppress(BlockingIOError):
+                if key.events == selectors.EVENT_READ:
+                    key.fileobj.recv(1)  # nothing, once the receiver has read all and closed
+                    poll.unregister(key.fileobj)
+                    key.fileobj.close()
+                    return
+                left = total - key.data.payload_bytes if total else CHUNK_BYTES
+                self._count(key.data, key.fileobj.send(self._chunk[:left]))
+                if total and key.data.payload_bytes >= total:
+                    key.fileobj.shutdown(socket.SHUT_WR)
+                    poll.modify(key.fileobj, selectors.EVENT_READ, key.data)
+        except OSError as error:
+            poll.unregister(key.fileobj)
+            key.fileobj.close()
+            self._wanted.append(key.data.flow)
+            self._fail(error)
+
+    def _count(self, stream: Stream, size: int) -> None:
+        self._units += not stream.payload_bytes
+        stream.payload_bytes += size
+        self._payload_bytes += size
 
 
-def main() -> None:
-    """Be a sink, or send, as the arguments say, and write the report."""
-    role, flow = sys.argv[1], Flow(**json.loads(sys.argv[2]))
-    if role == "sink":
-        drain = Drain(flow)
-        worker.announce_ready()
-        report: Received | Sent = drain.run()
-    else:
-        worker.announce_ready()
-        report = Source(flow, Load(**json.loads(sys.argv[3]))).run()
-    print(json.dumps(dataclasses.asdict(report)))
+def open_stream(flow: Flow) -> socket.socket:
+    """Return a socket of TCP with the congestion control wanted, or else the machine's own."""
+    handle = flow.socket()
+    # Of the socket: a namespace may not choose one by sysctl that the first has not released.
+    with contextlib.suppress(OSError):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION)
+    return handle
 
 
-if __name__ == "__main__":
-    main()
+def congestion_control(namespace: Namespace) -> str:
+    """Return by what congestion control TCP will be sent in a namespace."""
+    with namespace.enter(), open_stream(Flow("tcp", "127.0.0.1", 0)) as handle:
+        name = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    return name.rstrip(b"\0").decode()

@@ -21,10 +21,10 @@ from bench.lab.capture import Capture, Recording
 from bench.lab.errors import LabError
 from bench.lab.filters import HEADERS, NETWORK_AT, Wanted
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, Frame
+from bench.lab.task import Task
 from bench.lab.topology import NIC, REMOTE, Pair
 from bench.lab.traffic import Flow, Load, Sender, Sink
 from bench.lab.wait import wait_until
-from bench.task import Task
 from tests.kernel.steps import NS_PER_MS, NUMBER, PORT, Listener, now_ns
 
 # Chosen.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab import law
-from bench.lab.capture import Capture, Recorder, Recording, parse
+from bench.lab.capture import Capture, Recording, record
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, LossError
 from bench.lab.filters import Wanted, assemble
@@ -147,11 +147,9 @@ def test_lost_frames_are_counted(pair: Pair) -> None:
 
 def test_a_recording_with_losses_is_refused() -> None:
     """Nothing is concluded from part of the frames unless that is asked for."""
-    recorder = Recorder()
-    recorder.take([Caught(2, 60, b"b"), Caught(1, 1514, b"a")])
+    recording = record([Caught(2, 60, b"b"), Caught(1, 1514, b"a")], 3)
     with pytest.raises(LossError, match="missed 3 of 5 frames"):
-        parse(recorder.report(3))
-    recording = parse(recorder.report(3), is_loss_allowed=True)
+        recording.require_all()
     assert recording.frames == [(1, 1514), (2, 60)]
     assert recording.header(1).rstrip(b"\0") == b"b"
 
