@@ -6,6 +6,7 @@ import random
 
 import click
 
+from shapecfg.settings import read_file
 from shaper.errors import InvalidValue
 from shaper.units import parse_rate
 
@@ -28,6 +29,10 @@ and nothing stays when it has ended. The exit status is the command's.
 @click.option("--loss", metavar="P", help="Of each direction, or DOWN/UP.")
 @click.option("--seed", type=int, help="Lose the same frames again.  [default: drawn]")
 @click.option("--profile", metavar="NAME", help="A common link, such as 3g; see set.")
+@click.option(
+    "--trace-down", metavar="FILE", help="A rate over time, in place of --down; see set."
+)
+@click.option("--trace-up", metavar="FILE", help="The same in place of --up.")
 @click.option("--host-loopback", is_flag=True, help="The gateway is 127.0.0.1 of the machine.")
 @click.option("--json", "json_file", metavar="FILE", help="Write what the link did to FILE.")
 @click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print no summary.")
@@ -39,6 +44,8 @@ def run(
     loss: str | None,
     seed: int | None,
     profile: str | None,
+    trace_down: str | None,
+    trace_up: str | None,
     host_loopback: bool,
     json_file: str | None,
     is_quiet: bool,
@@ -48,20 +55,34 @@ def run(
     from shapecfg.run import behind_link
     from shapecfg.run.plan import Direction, Wishes, speed_bits
     from shapecfg.run.profiles import profile_values
-    from shapecfg.run.words import read_lines
+    from shapecfg.run.words import read_lines, read_trace
 
     if not command:
         raise InvalidValue("run needs a command: write shapecfg run --down 8mbit -- COMMAND")
+    for rate, trace, name in ((down, trace_down, "down"), (up, trace_up, "up")):
+        if rate is not None and trace is not None:
+            raise InvalidValue(f"--{name} {rate} --trace-{name} {trace}: write one of them")
     if profile is not None:
         known = profile_values(profile)
         down, up = down or known.down, up or known.up
         delay, loss = delay or known.delay, loss or known.loss
-    rates = _rate(down), _rate(up)
-    speeds = speed_bits(rates[0], is_linked=True), speed_bits(rates[1], is_linked=True)
+    traces = [
+        None if name is None else read_trace(name, read_file(name))
+        for name in (trace_down, trace_up)
+    ]
+    rates = [
+        _rate(text) if trace is None else trace.mean_bits
+        for text, trace in zip((down, up), traces, strict=True)
+    ]
+    peaks = [
+        speed_bits(rate, is_linked=True) if trace is None else trace.peak_bits
+        for rate, trace in zip(rates, traces, strict=True)
+    ]
     seed = random.getrandbits(31) if seed is None else seed
-    lines = read_lines(delay, loss, seed, speeds)
+    lines = read_lines(delay, loss, seed, (peaks[0], peaks[1]))
     delay_ms = sum(each.delay.delay_ns for each in lines) // 10**6
-    to, back = (Direction(*each) for each in zip(rates, (delay_ms,) * 2, lines, strict=True))
+    each_way = zip(rates, (delay_ms,) * 2, lines, traces, strict=True)
+    to, back = (Direction(*each) for each in each_way)
     wishes = Wishes(command, to, back, host_loopback)
     behind_link(wishes, is_quiet=is_quiet, json_file=json_file)
 

@@ -50,7 +50,7 @@ def read(words: tuple[str, ...]) -> dict[str, str | int | dict[str, str]]:
             value = words[index + 1 : end]
             options[key] = _read_trace(value) if key == TRACE else " ".join(value)
         elif key in LINE_KEYS:
-            line[key] = inlined(key, words[index + 1 : end], _read_file)
+            line[key] = inlined(key, words[index + 1 : end], read_file)
         else:
             parameter, value_of = _SETTINGS[key]
             options[parameter] = value_of(words[index + 1])
@@ -65,10 +65,11 @@ def _read_trace(words: tuple[str, ...]) -> str:
         return NO_TRACE
     if len(mode) > 1 or (mode and mode[0] not in _TRACE_MODES):
         raise InvalidValue(f"trace {' '.join(words)}: write trace FILE [loop|once]")
-    return f"{mode[0] if mode else _TRACE_MODES[0]}\n{_read_file(name)}"
+    return f"{mode[0] if mode else _TRACE_MODES[0]}\n{read_file(name)}"
 
 
-def _read_file(name: str) -> str:
+def read_file(name: str) -> str:
+    """Return the text of a file that was named. Raises InvalidValue, naming it."""
     try:
         with open(name, "rb") as file:
             data = file.read(_MOST_FILE_BYTES + 1)

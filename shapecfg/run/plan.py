@@ -19,7 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shaper.desired import line_syntax
+from shaper.desired.trace import write_trace
 from shaper.line import LineOptions
+from shaper.trace import Trace
 
 # Chosen: names inside of the namespaces, which meet no others.
 WAY_OUT = "out"  # outer: towards the machine
@@ -55,14 +57,16 @@ class Direction:
     """One direction of the link.
 
     Attributes:
-        rate_bits: bits per second; None: as fast as the machine is.
+        rate_bits: bits per second, of a trace in the mean; None: as fast as the machine is.
         delay_ms: how long a frame takes there and an answer back.
         line: what frames meet behind the bucket.
+        trace: what the rate follows from the start of the shaper on; None: it is constant.
     """
 
     rate_bits: int | None = None
     delay_ms: int = 0
     line: LineOptions = field(default_factory=LineOptions)
+    trace: Trace | None = None
 
     @property
     def speed_bits(self) -> int:
@@ -150,6 +154,7 @@ def shaper_toml(machine: Machine, wishes: Wishes) -> str:
             "up = true",
             *_queue(machine, direction),
             *_line(direction.line),
+            *_trace(direction.trace),
         ]
     return "\n".join(lines) + "\n"
 
@@ -172,6 +177,11 @@ def _line(line: LineOptions) -> list[str]:
     if line.is_default:
         return []
     return [f'{key} = "{value}"' for key, value in line_syntax.write(line).items()]
+
+
+def _trace(trace: Trace | None) -> list[str]:
+    """Return what the rate follows, as TOML; its lines need no escapes."""
+    return [] if trace is None else [f'trace = """\n{write_trace(trace)}"""']
 
 
 def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:

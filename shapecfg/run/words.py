@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from shaper.desired.bounds import check_line
 from shaper.desired.line_syntax import parse_percent, parse_time
+from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
 from shaper.line import Delay, LineOptions, RandomLoss
 from shaper.model import Options
+from shaper.trace import Trace
 
 
 def read_lines(
@@ -20,7 +22,7 @@ def read_lines(
         delay: of the way there and back together, or `DOWN/UP`; None: none.
         loss: of each direction, or `DOWN/UP`.
         seed: of what is random.
-        rates: of down and up, in bits per second.
+        rates: the highest of down and up, in bits per second.
 
     Raises:
         InvalidValue: naming the value.
@@ -34,6 +36,14 @@ def read_lines(
     for options, rate_bits in ((down, rates[0]), (up, rates[1])):
         check_line(Options(rate_bits, line=options))
     return down, up
+
+
+def read_trace(name: str, text: str) -> Trace:
+    """Return the trace in a file's text. Raises InvalidValue, naming file, line and value."""
+    try:
+        return parse_trace(text)
+    except InvalidValue as error:
+        raise InvalidValue(f"{name}: {error}") from error
 
 
 def _both(

@@ -10,6 +10,7 @@ from shaper.desired import line_syntax
 from shaper.desired.profiles import Profiles, find
 from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
+from shaper.line import LineOptions
 from shaper.model import (
     MAX_HZ,
     MAX_LIMIT_PACKETS,
@@ -59,7 +60,8 @@ def change(
     """Return options with these changed; None keeps a value, 0 puts back its default.
 
     `trace` is the text of one, which has not begun, or `none`. `profile` is a whole link, its rate
-    included, to which what else is given is added; `profiles` are the configured ones.
+    included, to which what else is given is added, or `default`: none, at the rate there is;
+    `profiles` are the configured ones.
 
     Raises InvalidValue for an unknown queue or a number out of bounds.
     """
@@ -110,8 +112,12 @@ def check_line(options: Options) -> None:
 
 
 def _with_profile(options: Options, text: str, profiles: Profiles) -> Options:
+    """Return options with another link; what the modem's line takes, and the seed, stay."""
+    kept = LineOptions(seed=options.line.seed, cost=options.line.cost)
+    if text == line_syntax.DEFAULT:
+        return replace(options, line=kept)
     profile, direction = find(text, profiles)
-    line = replace(profile.line, seed=options.line.seed)
+    line = replace(profile.line, seed=kept.seed, cost=kept.cost)
     return replace(options, rate_bits=profile.rate_bits(direction), line=line, playback=None)
 
 

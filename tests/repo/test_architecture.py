@@ -127,7 +127,10 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"click"},
     ),
     "shapecfg.metrics": ({"shapecfg"}, {"prometheus_client"}),
-    "shapecfg.run": ({"shapecfg", "shaper.desired", "shaper.line", *WORDS}, {"click"}),
+    "shapecfg.run": (
+        {"shapecfg", "shaper.desired", "shaper.line", "shaper.trace", *WORDS},
+        {"click"},
+    ),
     "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),
 }
 # shapecfg starts in a blink: a shell's worth of work must not cost a second's worth of imports.

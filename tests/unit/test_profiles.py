@@ -98,6 +98,11 @@ async def test_it_is_set_whole(machine: Machine) -> None:
         profile = {"profile": "dsl", "line": {"delay": "5ms"}}
         await commands.set_options("shaper0", **NOTHING | profile)
         assert commands.show("shaper0")[0]["options"]["line"] == {"delay": "5ms", "seed": seed}
+        await commands.set_options("shaper0", **NOTHING | {"line": {"overhead": "8"}})
+        await commands.set_options("shaper0", **NOTHING | {"profile": "default"})
+        options = commands.show("shaper0")[0]["options"]
+        assert options["rate_bits"] == 1_500_000
+        assert options["line"] == {"overhead": "8", "seed": seed}
 
 
 def test_commands_take_one(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ import pytest
 
 from shapecfg.run import plan
 from shapecfg.run.plan import Direction, Machine, Wishes
+from shapecfg.run.words import read_trace
 from shaper.desired import config
+from shaper.errors import InvalidValue
 from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.trace import Playback
 
 ROOT = Machine(is_privileged=True, device="eth0", number=700)
 USER = Machine(device="eth0")
@@ -127,3 +130,14 @@ def test_delay_and_loss_are_those_of_the_shapers() -> None:
     assert parsed[plan.UP].line.is_default
     linked = Direction(None, 41, down)
     assert (linked.speed_bits, Direction().speed_bits) == (10**9, 10**10)
+
+
+def test_a_trace_is_the_rate_of_its_direction() -> None:
+    """Its lines stand in the configuration, whichever format they had."""
+    trace = read_trace("lte.trace", "1\n1\n5\n9\n")
+    direction = Direction(trace.mean_bits, trace=trace)
+    devices = config.parse(plan.shaper_toml(USER, Wishes(("true",), direction))).devices
+    playbacks = {spec.ifname: spec.options.playback for spec in devices}
+    assert playbacks == {plan.UP: None, plan.DOWN: Playback(trace)}
+    with pytest.raises(InvalidValue, match=r"lte\.csv: line 2: 'fast'"):
+        read_trace("lte.csv", "0,1mbit\n1,fast\n")
