@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from shapecfg.client import CallError
 from shapecfg.run import plan, spaces, summary
+from shapecfg.run.configuration import shaper_toml
 from shapecfg.run.order import Fault, Order
 from shapecfg.run.parts import Parts
 from shapecfg.run.plan import DOWN, UP
@@ -88,7 +89,7 @@ class _Keeper:
         command, door = self._prepare_command()
         spaces.own_mounts()
         spaces.mount_tmpfs(str(self._parts.directory))
-        self._parts.start_shaperd(plan.shaper_toml(machine, wishes))
+        self._parts.start_shaperd(shaper_toml(machine, wishes))
         self._parts.ip(plan.join(command))
         door.send(b"joined")
         self._parts.open_way_out()

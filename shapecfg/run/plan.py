@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from shaper.desired import line_syntax
-from shaper.desired.trace import write_trace
 from shaper.line import LineOptions
 from shaper.trace import Trace
 
@@ -39,11 +37,8 @@ _INSIDE_MAC = "02:53:48:00:00:02"
 _OUT_MAC = "02:53:48:00:00:03"
 _MACHINE_MAC = "02:53:48:00:00:04"
 _MTU = 1500
-_FRAME_BYTES = 1514
 _UNLIMITED_BITS = 10**10  # of a direction without a rate
 _LINKED_BITS = 10**9  # the same with a delay or a loss, which takes memory by the rate
-_QUEUE_SECONDS = 2  # of the rate
-_MIN_FRAMES, _MAX_FRAMES = 250, 10_000
 _WINDOW_MS = 250  # of the rate, and the delay of the link, are under way in one connection
 _MIN_WINDOW_BYTES = 65_536
 # Specified by Documentation/networking/ip-sysctl.rst: least, first and most of a socket's buffer,
@@ -138,50 +133,6 @@ def addresses(number: int) -> Addresses:
         resolver=f"{prefix}.{last + 3}",
         command6=f"2001:2:0:{number:x}::2",
     )
-
-
-def shaper_toml(machine: Machine, wishes: Wishes) -> str:
-    """Return the configuration of the private daemon."""
-    lines = ["shapers = 0"]
-    for name, master, direction in (
-        (UP, WAY_OUT, wishes.up),
-        (DOWN, INSIDE, wishes.down),
-    ):
-        lines += [
-            f"[device.{name}]",
-            f'master = "{master}"',
-            f'speed = "{direction.speed_bits}bit"',
-            "up = true",
-            *_queue(machine, direction),
-            *_line(direction.line),
-            *_trace(direction.trace),
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _queue(machine: Machine, direction: Direction) -> list[str]:
-    """Return the queue of a direction, as TOML.
-
-    The TCP of pasta has no congestion control, and takes no segments out of order: a lost frame
-    costs it all that follow. So what it sends and is sent waits instead, in a queue that holds
-    all that `inner_sysctls` lets be under way.
-    """
-    if machine.is_privileged:
-        return []
-    frames = direction.speed_bits * _QUEUE_SECONDS // (8 * _FRAME_BYTES)
-    return ['queue = "fifo"', f"limit = {min(max(frames, _MIN_FRAMES), _MAX_FRAMES)}"]
-
-
-def _line(line: LineOptions) -> list[str]:
-    """Return what frames meet, as TOML."""
-    if line.is_default:
-        return []
-    return [f'{key} = "{value}"' for key, value in line_syntax.write(line).items()]
-
-
-def _trace(trace: Trace | None) -> list[str]:
-    """Return what the rate follows, as TOML; its lines need no escapes."""
-    return [] if trace is None else [f'trace = """\n{write_trace(trace)}"""']
 
 
 def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from tests.repo.sources import imports, is_own, is_standard, is_within, modules, reach
 
 PURE = (
+    "shapecfg.run.configuration",
     "shapecfg.run.plan",
     "shapecfg.run.words",
     "shaper.desired.alarms",

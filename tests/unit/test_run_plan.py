@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from shapecfg.run import plan
+from shapecfg.run.configuration import shaper_toml
 from shapecfg.run.plan import Direction, Machine, Wishes
 from shapecfg.run.words import read_trace
 from shaper.desired import config
@@ -38,7 +39,7 @@ def test_addresses_are_of_the_range_for_tests(number: int, gateway: str, command
 @pytest.mark.parametrize("machine", [ROOT, USER])
 def test_the_daemon_takes_its_configuration(machine: Machine) -> None:
     """What the private daemon is given is a valid shaper.toml with both shapers at their rates."""
-    parsed = config.parse(plan.shaper_toml(machine, WISHES))
+    parsed = config.parse(shaper_toml(machine, WISHES))
     rates = {spec.ifname: (spec.master, spec.options.rate_bits) for spec in parsed.devices}
     assert rates == {"up": ("out", 1_000_000), "down": ("in", 8_000_000)}
     assert parsed.warnings == ()
@@ -46,7 +47,7 @@ def test_the_daemon_takes_its_configuration(machine: Machine) -> None:
 
 def test_a_direction_without_a_rate_is_as_fast_as_can_be() -> None:
     """It has a rate all the same, as a shaper without one forwards nothing."""
-    parsed = config.parse(plan.shaper_toml(ROOT, Wishes(("true",))))
+    parsed = config.parse(shaper_toml(ROOT, Wishes(("true",))))
     assert {spec.options.rate_bits for spec in parsed.devices} == {
         plan.speed_bits(None, is_linked=False)
     }
@@ -57,10 +58,10 @@ def test_a_direction_without_a_rate_is_as_fast_as_can_be() -> None:
 )
 def test_nothing_is_lost_before_pasta(rate_bits: int, frames: int) -> None:
     """Through pasta a fifo holds two seconds of the rate, within bounds."""
-    text = plan.shaper_toml(USER, Wishes(("true",), Direction(rate_bits), Direction(rate_bits)))
+    text = shaper_toml(USER, Wishes(("true",), Direction(rate_bits), Direction(rate_bits)))
     down = tomllib.loads(text)["device"]["down"]
     assert (down["queue"], down["limit"]) == ("fifo", frames)
-    assert "queue" not in plan.shaper_toml(ROOT, WISHES)
+    assert "queue" not in shaper_toml(ROOT, WISHES)
 
 
 def test_windows_fit_the_queue() -> None:
@@ -124,7 +125,7 @@ def test_delay_and_loss_are_those_of_the_shapers() -> None:
     """In the words of shaper.toml; a direction without a rate then has one that bounds memory."""
     down = LineOptions(Delay(20_500_000), RandomLoss(5_000_000), seed=7)
     wishes = Wishes(("true",), Direction(8_000_000, 41, down), Direction(None, 41))
-    devices = config.parse(plan.shaper_toml(ROOT, wishes)).devices
+    devices = config.parse(shaper_toml(ROOT, wishes)).devices
     parsed = {spec.ifname: spec.options for spec in devices}
     assert parsed[plan.DOWN].line == down
     assert parsed[plan.UP].line.is_default
@@ -136,7 +137,7 @@ def test_a_trace_is_the_rate_of_its_direction() -> None:
     """Its lines stand in the configuration, whichever format they had."""
     trace = read_trace("lte.trace", "1\n1\n5\n9\n")
     direction = Direction(trace.mean_bits, trace=trace)
-    devices = config.parse(plan.shaper_toml(USER, Wishes(("true",), direction))).devices
+    devices = config.parse(shaper_toml(USER, Wishes(("true",), direction))).devices
     playbacks = {spec.ifname: spec.options.playback for spec in devices}
     assert playbacks == {plan.UP: None, plan.DOWN: Playback(trace)}
     with pytest.raises(InvalidValue, match=r"lte\.csv: line 2: 'fast'"):
