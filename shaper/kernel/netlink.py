@@ -147,6 +147,10 @@ class Netlink:
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Close the socket."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
         self._wire.close()
 
     async def links(self) -> list[Message]:

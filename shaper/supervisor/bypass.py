@@ -5,8 +5,9 @@ through it. While its count stands still, the kernel is asked for the way to the
 another device, which is no shaper and goes on sending, they pass by. A route that was there for
 marked or forwarded packets only never led there by itself, so it is no reason for an alarm.
 
-A look costs some 20 microseconds, and a list of routes much more where tables are large, so both
-have a share of the time: `_LOOKS_NS` a second, and one list for 500 times as long as it took.
+A look costs some 20 microseconds a destination, and a list of routes much more where tables are
+large, so both have a share of the time: `_LOOKS_NS` a second, and one list for 500 times as long
+as it took.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LOOK_NS = 1_500_000_000  # between two looks at one shaper that is not under su
 _LOOKS_NS = 500_000
 _LEARN_NS = 5_000_000_000  # between two lists of the routes of one shaper
 _LISTS_SHARE = 500
-_MOST_TARGETS = 4  # of a shaper; a look is at one of them
+_MOST_TARGETS = 4  # of a shaper; a look is at all of them
 # Some address that is neither local nor private, for a default route: RFC 5737, RFC 3849.
 _ANYWHERE4, _ANYWHERE6 = ip_address("198.51.100.1"), ip_address("2001:db8::1")
 
@@ -45,7 +46,6 @@ class Way:
     bypass: str = ""
     learned_ns: int | None = None
     looked_ns: int = 0
-    turn: int = 0
     suspect: tuple[int, int] | None = None  # the device it leaves by, and how much that had sent
 
     def clear(self) -> None:
@@ -85,6 +85,11 @@ class Bypasses:
             return ""
         way = self._ways.get(ifindex)
         return way.bypass if way is not None else ""
+
+    def targets(self, ifindex: int) -> list[IpAddress]:
+        """Return destinations that led through a shaper."""
+        way = self._ways.get(ifindex)
+        return list(way.targets) if way is not None else []
 
     def forget(self, ifindex: int) -> None:
         """Forget a shaper that is gone, or that takes nothing by route any more."""
@@ -133,13 +138,11 @@ class Bypasses:
             self._learn(ifindex, way, now_ns)
         if not way.targets:
             return
-        if way.suspect is None:
-            way.turn = (way.turn + 1) % len(way.targets)
-        target = way.targets[way.turn % len(way.targets)]
-        leaving = self._glance.way_to(target)
-        if leaving is None or leaving == ifindex or leaving in self._shapers():
+        found = self._elsewhere(ifindex, way)
+        if found is None:
             way.clear()
             return
+        target, leaving = found
         sent = self._glance.sent_packets(leaving) or 0
         before, way.suspect = way.suspect, (leaving, sent)
         self._suspects.add(ifindex)
@@ -147,6 +150,15 @@ class Bypasses:
             return
         if before is not None and before[0] == leaving and sent > before[1]:
             way.bypass = f"what goes to {target} leaves by {self._name_of(leaving)}"
+
+    def _elsewhere(self, ifindex: int, way: Way) -> tuple[IpAddress, int] | None:
+        """Return a destination that leaves by a device that is no shaper, and that device."""
+        shapers = self._shapers()
+        for target in way.targets:
+            leaving = self._glance.way_to(target)
+            if leaving is not None and leaving != ifindex and leaving not in shapers:
+                return target, leaving
+        return None
 
     def _learn(self, ifindex: int, way: Way, now_ns: int) -> None:
         """Remember destinations that lead through a shaper; keep the old where there are none."""

@@ -20,7 +20,8 @@ from shaper.supervisor.device import Device
 
 # Chosen.
 _LOOP_SECONDS = 60.0  # a loop is told of for so long after frames came back last
-_RULES_SECONDS = 10.0  # a set of firewall rules is taken to be the same for so long
+_RULES_SECONDS = 1.0  # a set of firewall rules is taken to be the same for so long ...
+_RULES_SHARE = 100  # ... and for so many times as long as it took to read them
 
 
 class Inspector:
@@ -132,7 +133,8 @@ class Inspector:
         now = time.monotonic()
         if now >= self._rules_until:
             self._rules = reverse_path_rules()
-            self._rules_until = now + _RULES_SECONDS
+            took = time.monotonic() - now
+            self._rules_until = now + max(_RULES_SECONDS, _RULES_SHARE * took)
         return self._rules
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from tests.kernel.lookout import ALARM, WARNING
 from tests.kernel.patient import (
     AGAIN,
+    ASIDE,
+    IN_FRONT,
+    NEVER,
     NO_OTHER_TABLE,
     NO_SECOND,
     OTHER_TABLE,
@@ -72,6 +76,7 @@ BY_STATE = {
         ),
         (*NO_SECOND, leave_group),
         is_mended=False,
+        told="a service that is not running is no fault",
     ),
 }
 BY_ROUTE = {
@@ -83,34 +88,40 @@ BY_ROUTE = {
             "ip -6 route flush dev shaper0",
         ),
         ("ip address add 10.0.0.1/28 dev shaper0", *AGAIN),
+        told=WARNING,
     ),
     "a table without a rule": Way(
         "table-without-rule",
         ("ip route add 10.8.0.0/24 dev shaper0 table 100",),
         ("ip route flush table 100", "ip rule del lookup 100"),
+        told=NEVER,
     ),
     "a rule before ours": Way(
         "earlier-rule",
         (OTHER_TABLE, "ip rule add to 10.1.0.0/16 lookup 101"),
         (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
+        told=ALARM,
     ),
     "a rule of marks": Way(
         "earlier-rule",
         (OTHER_TABLE, "ip rule add fwmark 7 lookup 101"),
         (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
         word="fwmark 7",
+        told=ASIDE,
     ),
     "a rule of an input device": Way(
         "earlier-rule",
         (OTHER_TABLE, "ip rule add iif eth2 lookup 101"),
         (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
         word="iif eth2",
+        told=ASIDE,
     ),
     "a rule of a user": Way(
         "earlier-rule",
         (OTHER_TABLE, "ip rule add uidrange 1000-1000 lookup 101"),
         (NO_OTHER_TABLE, "ip rule del lookup 101", "ip rule del to 10.1.0.0/24"),
         word="uidrange 1000-1000",
+        told=ASIDE,
     ),
     "a rule of IPv6": Way(
         "earlier-rule",
@@ -123,12 +134,18 @@ BY_ROUTE = {
             "ip -6 rule del lookup 101",
             "ip -6 rule del to fd00:1::/64",
         ),
+        told=ALARM,
     ),
     "half a longer prefix": Way(
-        "longer-prefix", ("ip route add 10.1.0.0/25 via 10.0.0.100 dev eth1",)
+        "longer-prefix",
+        ("ip route add 10.1.0.0/25 via 10.0.0.100 dev eth1",),
+        told=ALARM,
     ),
     "an address of its own": Way(
-        "longer-prefix", ("ip route add 10.1.0.2/32 via 10.0.0.100 dev eth1",), word="10.1.0.2/32"
+        "longer-prefix",
+        ("ip route add 10.1.0.2/32 via 10.0.0.100 dev eth1",),
+        word="10.1.0.2/32",
+        told="an exception that somebody may have wanted",
     ),
     "two longer prefixes": Way(
         "longer-prefix",
@@ -136,6 +153,7 @@ BY_ROUTE = {
             "ip route add 10.1.0.0/25 via 10.0.0.100 dev eth1",
             "ip route add 10.1.0.128/25 via 10.0.0.100 dev eth1",
         ),
+        told=ALARM,
     ),
     "a lower metric": Way(
         "better-route",
@@ -145,34 +163,47 @@ BY_ROUTE = {
         ),
         ("ip route del 10.8.0.0/24 dev shaper0",),
         word="metric 50",
+        told=ALARM,
     ),
     "the master's connected route": Way(
         "better-route",
         ("ip address add 10.8.0.1/24 dev eth1", "ip route add 10.8.0.0/24 dev shaper0 metric 10"),
         ("ip address del 10.8.0.1/24 dev eth1", "ip route del 10.8.0.0/24 dev shaper0"),
+        told=NEVER,
     ),
     "a lower metric of IPv6": Way(
-        "better-route", ("ip -6 route add fd00:1::/64 via fd00::100 dev eth1 metric 10",)
+        "better-route",
+        ("ip -6 route add fd00:1::/64 via fd00::100 dev eth1 metric 10",),
+        told=ALARM,
     ),
-    "a rule that refuses": Way("refused", ("ip rule add to 10.1.0.0/24 prohibit",)),
+    "a rule that refuses": Way(
+        "refused",
+        ("ip rule add to 10.1.0.0/24 prohibit",),
+        told=IN_FRONT,
+    ),
     "a route that refuses": Way(
         "refused",
         ("ip route add 10.8.0.0/24 dev shaper0 metric 5", "ip route add blackhole 10.8.0.0/24"),
         ("ip route del blackhole 10.8.0.0/24", "ip route del 10.8.0.0/24 dev shaper0"),
         is_mended=False,
+        told=IN_FRONT,
     ),
     "one next hop of two": Way(
         "multipath",
         ("ip route add 10.8.0.0/24 nexthop dev shaper0 nexthop via 10.0.0.100 dev eth1",),
         ("ip route del 10.8.0.0/24",),
+        told=ASIDE,
     ),
     "a nexthop object": Way(
         "nexthop-object",
         ("ip nexthop add id 5 dev shaper0", "ip route add 10.8.0.0/24 nhid 5"),
         ("ip route del 10.8.0.0/24", "ip nexthop del id 5"),
+        told=NEVER,
     ),
     "routes without carrier are ignored": Way(
-        "ignore-linkdown", ("sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1",)
+        "ignore-linkdown",
+        ("sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1",),
+        told="it is so as soon as the master has no carrier, which the state tells",
     ),
     "nothing is forwarded": Way(
         "not-forwarding",
@@ -182,6 +213,7 @@ BY_ROUTE = {
             "sysctl -qw net.ipv4.ip_forward=0",
         ),
         ("ip rule del lookup 102", "ip route flush table 102"),
+        told=IN_FRONT,
     ),
     "IPv6 passes by": Way(
         "ipv6-passes-by",
@@ -196,5 +228,6 @@ BY_ROUTE = {
             "ip -6 route del default dev shaper0",
             *AGAIN,
         ),
+        told=NEVER,
     ),
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from tests.kernel.lookout import WARNING
 from tests.kernel.patient import (
     AGAIN,
     FORWARD,
+    IN_FRONT,
     NO_RULE_SET,
     OUTPUT,
+    SLOWER,
     Way,
     attach_program,
     bind_socket,
@@ -21,6 +24,7 @@ BESIDE = {
         (bind_socket,),
         (let_go, "shapecfg replace shaper0 eth1 route"),
         word=f"port {PORT}",
+        told="every socket of the machine would be looked at, time and again",
     ),
     "a next hop that is silent": Way(
         "gateway-silent",
@@ -30,13 +34,19 @@ BESIDE = {
         ),
         ("ip route del 10.8.0.0/24 dev shaper0", "ip neigh flush dev shaper0 nud all"),
         is_mended=False,
+        told="a host that is switched off looks the same",
     ),
     "strict reverse-path filtering": Way(
         "rp-filter",
         ("sysctl -qw net.ipv4.conf.eth1.rp_filter=1",),
         ("sysctl -qw net.ipv4.conf.eth1.rp_filter=0",),
+        told=WARNING,
     ),
-    "arp_filter": Way("arp-filter", ("sysctl -qw net.ipv4.conf.eth1.arp_filter=1",)),
+    "arp_filter": Way(
+        "arp-filter",
+        ("sysctl -qw net.ipv4.conf.eth1.arp_filter=1",),
+        told=WARNING,
+    ),
     "arp_ignore": Way(
         "arp-ignore",
         ("ip address add 10.9.0.1/32 dev shaper0", "sysctl -qw net.ipv4.conf.eth1.arp_ignore=1"),
@@ -45,23 +55,31 @@ BESIDE = {
             "ip address del 10.9.0.1/32 dev shaper0",
             "ip address del 10.9.0.1/32 dev eth1",
         ),
+        told=WARNING,
     ),
-    "proxy_arp": Way("proxy-arp", ("sysctl -qw net.ipv4.conf.eth1.proxy_arp=1",)),
+    "proxy_arp": Way(
+        "proxy-arp",
+        ("sysctl -qw net.ipv4.conf.eth1.proxy_arp=1",),
+        told=WARNING,
+    ),
     "an IPv6 address alone": Way(
         "ipv6-address-alone",
         ("ip address add fd00:9::1/128 dev shaper0 nodad",),
         ("ip address del fd00:9::1/128 dev shaper0", "ip address del fd00:9::1/128 dev eth1"),
+        told=WARNING,
     ),
     "a port of a bridge": Way(
         "shaper-is-port",
         ("ip link add br9 type bridge", "ip link set shaper0 master br9"),
         ("ip link del br9", *AGAIN),
+        told=WARNING,
     ),
     "a device on top": Way(
         "device-on-shaper",
         ("ip link add mv0 link shaper0 type macvlan",),
         ("ip link del mv0",),
         is_mended=False,
+        told=WARNING,
     ),
     "a firewall that looks back": Way(
         "reverse-path-rule",
@@ -71,6 +89,7 @@ BESIDE = {
         ),
         NO_RULE_SET,
         is_mended=False,
+        told=WARNING,
     ),
     "output that names the master": Way(
         "firewall-output",
@@ -80,16 +99,19 @@ BESIDE = {
             "add rule inet f out oifname eth1 accept",
         ),
         NO_RULE_SET,
+        told=IN_FRONT,
     ),
     "output that drops all but the master": Way(
         "firewall-output",
         inet(OUTPUT % "accept", "add rule inet f out oifname != { eth1, lo } drop"),
         NO_RULE_SET,
+        told=IN_FRONT,
     ),
     "output that drops a destination": Way(
         "firewall-output",
         inet(OUTPUT % "accept", "add rule inet f out ip daddr 10.1.0.0/24 reject"),
         NO_RULE_SET,
+        told=IN_FRONT,
     ),
     "output that jumps": Way(
         "firewall-output",
@@ -100,6 +122,7 @@ BESIDE = {
             "add rule inet f sub oifname eth1 accept",
         ),
         NO_RULE_SET,
+        told=IN_FRONT,
     ),
     "forwarding that names the master": Way(
         "firewall-forward",
@@ -109,6 +132,7 @@ BESIDE = {
             "add rule inet f across ct state established accept",
         ),
         NO_RULE_SET,
+        told=IN_FRONT,
     ),
     "masquerade that names the master": Way(
         "masquerade-names-master",
@@ -117,9 +141,12 @@ BESIDE = {
             "add rule inet f post oifname eth1 masquerade",
         ),
         NO_RULE_SET,
+        told="answers to another address are as good as any",
     ),
     "a slow tbf": Way(
-        "qdisc-slower", ("tc qdisc add dev eth1 root tbf rate 1mbit burst 10k limit 10k",)
+        "qdisc-slower",
+        ("tc qdisc add dev eth1 root tbf rate 1mbit burst 10k limit 10k",),
+        told=SLOWER,
     ),
     "a slow htb": Way(
         "qdisc-slower",
@@ -128,17 +155,24 @@ BESIDE = {
             "tc class add dev eth1 parent 1: classid 1:1 htb rate 2mbit",
         ),
         word="2Mbit",
+        told=SLOWER,
     ),
     "a slow qdisc of the shaper": Way(
         "qdisc-slower",
         ("tc qdisc add dev shaper0 root tbf rate 1mbit burst 10k limit 10k",),
         word="tbf qdisc of shaper0",
+        told=IN_FRONT,
     ),
-    "a larger MTU": Way("mtu-larger", ("ip link set shaper0 mtu 9000",)),
+    "a larger MTU": Way(
+        "mtu-larger",
+        ("ip link set shaper0 mtu 9000",),
+        told=WARNING,
+    ),
     "no offload": Way(
         "offload-off",
         ("shapecfg speed shaper0 1gbit",),
         ("ethtool -K eth1 tx off tso off gso off", "shapecfg speed shaper0 10mbit"),
+        told=SLOWER,
     ),
     "another program before ours": Way(
         "foreign-program",
@@ -146,11 +180,13 @@ BESIDE = {
         (let_go, "shapecfg replace shaper0 eth1 route"),
         is_mended=False,
         word="other",
+        told="a program that lets everything pass does no harm",
     ),
     "a state that cannot be written": Way(
         "state-unwritable",
         (lambda patient: patient.daemon.state.rename(patient.daemon.state.with_name("aside")),),
         (lambda patient: patient.daemon.state.with_name("aside").rename(patient.daemon.state),),
         is_mended=False,
+        told=WARNING,
     ),
 }

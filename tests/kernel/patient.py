@@ -20,6 +20,7 @@ from bench.lab.wait import wait_until
 from shapecfg.client import Client
 from shapecfg.doctor import examine
 from shaper.kernel import bpf, cgroup
+from tests.kernel.lookout import STATE, Lookout
 from tests.kernel.steps import PORT, SHAPER
 
 RATE = 10_000_000
@@ -31,6 +32,11 @@ Step = Union[str, Callable[["Patient"], object]]  # noqa: UP007 - of a later cla
 
 
 MOST_SECONDS = 1.0
+# Why the daemon cannot know.
+IN_FRONT = "it is refused in front of the shaper, which then has nothing to send"
+ASIDE = "some of the traffic passes by, or none yet: the shaper goes on with the rest"
+NEVER = "traffic of that kind never came to the shaper"
+SLOWER = "the alarm `slow` or `faults` comes with traffic that fills the rate"
 # Specified: include/uapi/linux/if_tun.h.
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
@@ -54,6 +60,7 @@ class Patient:
 
     net: Router
     daemon: Shaperd
+    lookout: Lookout
     held: list[Any] = field(default_factory=list)
 
     def found(self, *words: str) -> list[dict[str, Any]]:
@@ -103,6 +110,8 @@ class Way:
         undo: the same, after which all is well again.
         is_mended: whether the command that doctor tells mends it.
         word: what the sentence has to name.
+        told: how it is told without being asked: by the state or a warning in `show`, or by an
+            alarm; else why the daemon cannot know, in words.
     """
 
     id: str
@@ -110,6 +119,7 @@ class Way:
     undo: tuple[Step, ...] = ()
     is_mended: bool = True
     word: str = ""
+    told: str = STATE
 
 
 def at_peer(command: str) -> Step:

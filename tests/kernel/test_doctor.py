@@ -23,6 +23,7 @@ from shaper.kernel import processes
 from tests.kernel.ailments import BY_ROUTE, BY_STATE
 from tests.kernel.ailments_beside import BESIDE
 from tests.kernel.conftest import obstacle
+from tests.kernel.lookout import ALARM, NOTHING, STATE, WARNING, Lookout
 from tests.kernel.patient import (
     AGAIN,
     IFF_NO_PI,
@@ -59,20 +60,28 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     with make_router() as net, Shaperd(net.host, directory=directory) as daemon:
         shape(daemon, net, str(RATE))
         wait_state(daemon, "active")
-        yield Patient(net, daemon)
+        with contextlib.closing(Lookout(net.host, daemon.socket)) as lookout:
+            yield Patient(net, daemon, lookout)
 
 
 @pytest.mark.parametrize("name", AILMENTS)
 def test_each_way_is_named_and_mended(patient: Patient, name: str) -> None:
-    """Doctor says nothing before; then the id, a sentence, and a command that mends it."""
+    """Doctor says nothing before; then the id, a sentence, and a command that mends it.
+
+    `show` or an alarm tells it without being asked, or the table says why they cannot.
+    """
     way = AILMENTS[name]
     assert patient.found() == []
+    patient.lookout.begin()
     try:
         for step in way.make:
             patient.do(step)
+            patient.lookout.see()
         found = wait_until(lambda: patient.of(way.id), f"{way.id} to be found")
         assert found is not None
         assert any(way.word in each["sentence"] for each in found)
+        told_by = way.told if way.told in (STATE, WARNING, ALARM) else NOTHING
+        wait_until(lambda: patient.lookout.told_by() == told_by, f"it to be told by: {way.told}")
         if way.is_mended:
             for command in dict.fromkeys(each["remedy"] for each in found):
                 patient.run(command)
