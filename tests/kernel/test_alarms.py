@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import time
@@ -40,6 +42,13 @@ def datagrams(pair: Pair) -> Iterator[None]:
         sender.close()
 
 
+def slow_queue(pair: Pair) -> None:
+    """Have the master's own queue be slower than the shaper, and short."""
+    pair.host.run(
+        ["tc", *f"qdisc add dev {MASTER} root tbf rate 32kbit burst 2k limit 2k".split()]
+    )
+
+
 def alarms(shaperd: Shaperd) -> list[str]:
     """Return the alarms that `show` tells of."""
     return [each["alarm"] for each in show(shaperd)["alarms"]]
@@ -61,3 +70,27 @@ def test_traffic_that_passes_by_is_told_and_so_is_its_end(pair: Pair, shaperd: S
     log = shaperd.log()
     assert log.count("alarm (bypassed)") == 1
     assert log.count("the alarm is over (bypassed)") == 1
+
+
+def test_a_master_that_loses_frames_is_told(pair: Pair, shaperd: Shaperd) -> None:
+    """Its queue is slower than the shaper; the alarm is over when it has been quiet for 5 s."""
+    shape(shaperd, pair, "10mbit")
+    limit = RAISED_S + SLACK_S
+    with datagrams(pair):
+        wait_until(lambda: show(shaperd)["stats"]["sent_packets"] > 10, "traffic")
+        slow_queue(pair)
+        wait_until(lambda: alarms(shaperd) == ["faults"], "the alarm", limit)
+        pair.host.run(["tc", "qdisc", "del", "dev", MASTER, "root"])
+        wait_until(lambda: alarms(shaperd) == [], "the end of the alarm", limit)
+
+
+def test_a_forwarder_that_hangs_is_told(pair: Pair, shaperd: Shaperd) -> None:
+    """Until another has taken over."""
+    shape(shaperd, pair, "10mbit")
+    with datagrams(pair):
+        wait_until(lambda: show(shaperd)["stats"]["sent_packets"] > 10, "traffic")
+        (forwarder,) = shaperd.forwarder_pids()
+        os.kill(forwarder, signal.SIGSTOP)
+        limit = RAISED_S + SLACK_S
+        wait_until(lambda: alarms(shaperd) == ["stalled"], "the alarm", limit)
+        wait_until(lambda: "stalled" not in alarms(shaperd), "the end of the alarm", limit)
