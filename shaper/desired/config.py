@@ -30,16 +30,16 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from shaper.desired import bounds, captures, line_files, line_syntax
+from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.continuing import going_on
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.line_syntax import parse_percent, parse_time
+from shaper.desired.named_files import with_content
 from shaper.desired.profiles import DOWN, UP, Profile, Profiles
 from shaper.desired.tables import table_names
-from shaper.desired.trace import LOOP, MODES
 from shaper.errors import InvalidValue
 from shaper.model import Options, Spec
 from shaper.names import check_master_name, check_name
@@ -151,8 +151,16 @@ def load(path: Path, *, must_exist: bool = True) -> Config:
     return replace(config, warnings=tuple(f"{path}: {each}" for each in config.warnings))
 
 
-def parse(text: str) -> Config:
-    """Return the configuration in a text. Raises InvalidValue."""
+def parse(text: str, *, reads_files: bool = True) -> Config:
+    """Return the configuration in a text.
+
+    Args:
+        text: TOML.
+        reads_files: whether it may name files; that of a client may not.
+
+    Raises:
+        InvalidValue: naming key and value.
+    """
     document = _document(text)
     _check_keys("", document, _TOP)
     hz = bounds.check_hz(document["hz"]) if "hz" in document else 0
@@ -161,7 +169,7 @@ def parse(text: str) -> Config:
         name: _profile(name, values) for name, values in document.get("profile", {}).items()
     }
     devices = tuple(
-        _spec(ifname, device, hz, profiles, warnings)
+        _spec(ifname, device, _Around(hz, profiles, reads_files), warnings)
         for ifname, device in document.get("device", {}).items()
     )
     captures.refuse_doubles(devices)
@@ -250,13 +258,21 @@ def _profile(name: str, values: Any) -> Profile:
         raise InvalidValue(f"{where}: {error}") from error
 
 
-def _spec(ifname: str, device: Any, hz: int, profiles: Profiles, warnings: list[str]) -> Spec:
+class _Around(NamedTuple):
+    """What a table of a device depends on."""
+
+    hz: int
+    profiles: Profiles
+    reads_files: bool
+
+
+def _spec(ifname: str, device: Any, around: _Around, warnings: list[str]) -> Spec:
     where = f"device.{check_name(ifname)}"
     if not isinstance(device, dict):
         raise InvalidValue(f"{where} = {bounds.shown(device)} is not a table of settings")
     _check_keys(f"{where}.", device, _DEVICE)
     try:
-        options, doubts = _options(device, hz, profiles)
+        options, doubts = _options(with_content(device, reads_files=around.reads_files), around)
     except InvalidValue as error:
         raise InvalidValue(f"{where}: {error}") from error
     warnings += [f"{where}: {doubt}" for doubt in doubts if doubt]
@@ -291,9 +307,7 @@ def _network(where: str, ifname: str, device: dict[str, Any]) -> Network:
         raise InvalidValue(f"{where}: {error}") from error
 
 
-def _options(
-    device: dict[str, Any], hz: int, profiles: Profiles
-) -> tuple[Options, list[str | None]]:
+def _options(device: dict[str, Any], around: _Around) -> tuple[Options, list[str | None]]:
     """Return the options of a table, and what there is to warn of."""
     speed = parse_rate(str(device["speed"])) if "speed" in device else ParsedRate(0, None)
     options = bounds.change(
@@ -302,49 +316,17 @@ def _options(
         limit_packets=device.get("limit"),
         burst_bytes=parse_size(str(device["burst"])) if "burst" in device else None,
         hz=device.get("hz"),
-        line={key: _line(key, str(device[key])) for key in line_syntax.KEYS if key in device},
-        trace=_trace(device["trace"]) if "trace" in device else None,
+        line={key: str(device[key]) for key in line_syntax.KEYS if key in device},
+        trace=device.get("trace"),
         profile=device.get("profile"),
-        profiles=profiles,
+        profiles=around.profiles,
     )
     if speed.rate_bits:  # it goes before that of a profile
         options = replace(options, rate_bits=speed.rate_bits)
         bounds.check_line(options)
     if not options.has_own_hz:
-        options = replace(options, hz=hz)
+        options = replace(options, hz=around.hz)
     return options, [speed.warning, bounds.classic_warning(options)]
-
-
-def _line(key: str, value: str) -> str:
-    """Return a value of a link, with the content of a file that it names."""
-
-    def read(name: str) -> str:
-        is_content = line_files.is_content(name)
-        return name if is_content else _read_named(f"file of {key}", name)
-
-    return line_files.inlined(key, value.split(), read)
-
-
-def _trace(value: str) -> str:
-    """Return the text of a trace: it stands there, or in a file that is named there."""
-    if "\n" in value or "," in value or value == bounds.NO_TRACE:
-        return value
-    path, mode = value, LOOP
-    if (words := value.rsplit(maxsplit=1))[-1:] and words[-1] in MODES:
-        path, mode = words[0], words[-1]
-    return f"{mode}\n{_read_named('trace', path)}"
-
-
-def _read_named(what: str, path: str) -> str:
-    """Return the text of a file that a value names. Raises InvalidValue, naming it."""
-    if not path.startswith("/"):
-        raise InvalidValue(f"{what} {bounds.shown(path)} is no absolute path (/DIRECTORY/FILE)")
-    try:
-        return read_text(Path(path))
-    except OSError as error:
-        raise InvalidValue(f"cannot read the {what} {path}: {error.strerror}") from error
-    except InvalidValue as error:
-        raise InvalidValue(f"cannot read the {what} {path}: it {error}") from error
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ class Commands:
         Shapers that it does not name are removed: it is the whole of what there should be. What
         concerns the daemon itself (forwarders, group) stays as it is.
         """
-        config = parse(configuration)
+        config = parse(configuration, reads_files=False)
         specs = initial_specs(config, [])
         gone = self._supervisor.specs().keys() - {spec.ifname for spec in specs}
         return [*config.warnings, *await self.apply(specs, without=sorted(gone))]

@@ -161,11 +161,32 @@ def test_a_configuration_names_files_or_has_their_content(files: tuple[Path, Pat
     assert decode(encode([LINKED])) == [LINKED]
     for value, named in (
         ("some.loss", "'some.loss' is no absolute path"),
-        ("/no/such", "cannot read the file of loss /no/such: No such file"),
+        ("/no/such", "cannot read the table or pattern /no/such: No such file"),
         (str(table), "neither 0 nor 1"),
     ):
         with pytest.raises(InvalidValue, match=r"^device\.shaper0: ") as refused:
             parse(f"{device}loss = 'pattern {value}'")
+        assert named in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("trace = '/etc/passwd'", "trace '/etc/passwd' is a file's name"),
+        ("trace = '/etc/passwd once'", "trace '/etc/passwd' is a file's name"),
+        ("loss = 'pattern /etc/passwd'", "pattern '/etc/passwd' is a file's name"),
+        (
+            "delay = '1ms jitter 1ms distribution table passwd'",
+            "pattern 'passwd' is a file's name",
+        ),
+    ],
+)
+@instantly
+async def test_what_is_restored_names_no_file(machine: Machine, setting: str, named: str) -> None:
+    """The daemon may be able to read what the client is not."""
+    async with machine.running(SPEC) as commands:
+        with pytest.raises(InvalidValue) as refused:
+            await commands.restore_configuration(f"[device.shaper0]\n{setting}\n")
         assert named in str(refused.value)
 
 
