@@ -38,13 +38,15 @@ LINKS = {
 def change(cost: Cost, key: str, words: list[str]) -> Cost:
     """Return a cost with `overhead` or `mpu` changed; no words put one back.
 
+    `overhead` says all of it, so an mpu that is to differ from that of a word comes after.
+
     Raises InvalidValue, naming key and value.
     """
     if key == MPU:
         if len(words) > 1:
             raise InvalidValue(f"mpu {' '.join(words)[:40]}: one value is enough")
         return replace(cost, mpu=_number(MPU, words[0], 0) if words else 0)
-    changed = Cost(mpu=cost.mpu)
+    changed = Cost()
     for word in words:
         if word in LINKS:
             changed = LINKS[word]
