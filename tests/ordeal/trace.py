@@ -36,13 +36,15 @@ def playback_of(shaperd: Shaperd, text: str) -> Playback:
     return Playback(parse_trace(text), saved["trace_began"]["us"])
 
 
-def wrong_windows(pair: Pair, playback: Playback, seconds: float) -> list[str]:
+def wrong_windows(
+    pair: Pair, playback: Playback, seconds: float, *, late_ms: int = 1
+) -> list[str]:
     """Return the windows in which what arrived is not what was offered.
 
-    Allowed is one frame more or less, and a millisecond of the highest rate.
+    Allowed is one frame more or less, and what the highest rate carries in `late_ms`.
     """
     trace = playback.trace
-    allowed_bytes = FRAME_BYTES + trace.peak_bits // 8000
+    allowed_bytes = FRAME_BYTES + late_ms * trace.peak_bits // 8000
     clock_us = (time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()) // 1000
     with Capture(pair.peer, NIC, Wanted(REMOTE, "udp", FLOOD_PORT)) as capture:
         time.sleep(seconds)
