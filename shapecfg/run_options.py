@@ -54,18 +54,19 @@ def run(
     """Run a command behind a link of its own."""
     from shapecfg.run import behind_link
     from shapecfg.run.plan import Direction, Wishes, speed_bits
-    from shapecfg.run.profiles import profile_values
-    from shapecfg.run.words import read_lines, read_trace
+    from shapecfg.run.profiles import profile_named
+    from shapecfg.run.words import NO_LINE, read_lines, read_trace
 
     if not command:
         raise InvalidValue("run needs a command: write shapecfg run --down 8mbit -- COMMAND")
     for rate, trace, name in ((down, trace_down, "down"), (up, trace_up, "up")):
         if rate is not None and trace is not None:
             raise InvalidValue(f"--{name} {rate} --trace-{name} {trace}: write one of them")
+    base = NO_LINE
     if profile is not None:
-        known = profile_values(profile)
-        down, up = down or known.down, up or known.up
-        delay, loss = delay or known.delay, loss or known.loss
+        known = profile_named(profile)
+        down, up = down or f"{known.down_bits}bit", up or f"{known.up_bits}bit"
+        base = known.line
     traces = [
         None if name is None else read_trace(name, read_file(name))
         for name in (trace_down, trace_up)
@@ -79,7 +80,7 @@ def run(
         for rate, trace in zip(rates, traces, strict=True)
     ]
     seed = random.getrandbits(31) if seed is None else seed
-    lines = read_lines(delay, loss, seed, (peaks[0], peaks[1]))
+    lines = read_lines(delay, loss, seed, (peaks[0], peaks[1]), base)
     delay_ms = sum(each.delay.delay_ns for each in lines) // 10**6
     each_way = zip(rates, (delay_ms,) * 2, lines, traces, strict=True)
     to, back = (Direction(*each) for each in each_way)

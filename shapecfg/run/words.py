@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from shaper.desired.bounds import check_line
 from shaper.desired.line_syntax import parse_percent, parse_time
@@ -12,27 +13,41 @@ from shaper.line import Delay, LineOptions, RandomLoss
 from shaper.model import Options
 from shaper.trace import Trace
 
+NO_LINE = LineOptions()
+
 
 def read_lines(
-    delay: str | None, loss: str | None, seed: int, rates: tuple[int, int]
+    delay: str | None,
+    loss: str | None,
+    seed: int,
+    rates: tuple[int, int],
+    base: LineOptions = NO_LINE,
 ) -> tuple[LineOptions, LineOptions]:
     """Return what frames meet down and up.
 
     Args:
-        delay: of the way there and back together, or `DOWN/UP`; None: none.
-        loss: of each direction, or `DOWN/UP`.
+        delay: of the way there and back together, or `DOWN/UP`; None: that of `base`.
+        loss: of each direction, or `DOWN/UP`; None: that of `base`.
         seed: of what is random.
         rates: the highest of down and up, in bits per second.
+        base: what frames meet in either direction otherwise.
 
     Raises:
         InvalidValue: naming the value.
     """
-    delays = _both(delay, "delay", parse_time, is_shared=True)
-    losses = _both(loss, "loss", parse_percent, is_shared=False)
-    down, up = (
-        LineOptions(Delay(each), RandomLoss(share) if share else None, seed=seed + offset)
-        for offset, (each, share) in enumerate(zip(delays, losses, strict=True))
-    )
+    lines = [replace(base, seed=seed), replace(base, seed=seed + 1)]
+    if delay is not None:
+        delays = _both(delay, "delay", parse_time, is_shared=True)
+        lines = [
+            replace(line, delay=Delay(each)) for line, each in zip(lines, delays, strict=True)
+        ]
+    if loss is not None:
+        losses = _both(loss, "loss", parse_percent, is_shared=False)
+        lines = [
+            replace(line, loss=RandomLoss(each) if each else None)
+            for line, each in zip(lines, losses, strict=True)
+        ]
+    down, up = lines
     for options, rate_bits in ((down, rates[0]), (up, rates[1])):
         check_line(Options(rate_bits, line=options))
     return down, up
@@ -46,11 +61,7 @@ def read_trace(name: str, text: str) -> Trace:
         raise InvalidValue(f"{name}: {error}") from error
 
 
-def _both(
-    text: str | None, name: str, parse: Callable[[str, str], int], *, is_shared: bool
-) -> list[int]:
-    if text is None:
-        return [0, 0]
+def _both(text: str, name: str, parse: Callable[[str, str], int], *, is_shared: bool) -> list[int]:
     words = text.split("/")
     if len(words) > 2:
         raise InvalidValue(f"--{name} {text}: write one value, or DOWN/UP")

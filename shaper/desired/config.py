@@ -36,11 +36,11 @@ from shaper.desired import bounds, captures, line_syntax
 from shaper.desired.continuing import going_on
 from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
-from shaper.desired.line_syntax import parse_percent, parse_time
 from shaper.desired.named_files import with_content
-from shaper.desired.profiles import DOWN, UP, Profile, Profiles
+from shaper.desired.profiles import DOWN, UP, Profile, Profiles, halved
 from shaper.desired.tables import table_names
 from shaper.errors import InvalidValue
+from shaper.line import LineOptions
 from shaper.model import Options, Spec
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
@@ -59,7 +59,8 @@ _TOP = {
     "profile": dict,
     "device": dict,
 }
-_PROFILE = {"down": (str, int), "up": (str, int), "delay": str, "loss": str}
+_PROFILE_LINE = ("delay", "loss", "duplicate", "corrupt", "reorder")
+_PROFILE = {"down": (str, int), "up": (str, int), **dict.fromkeys(_PROFILE_LINE, str)}
 _DEVICE = {
     "master": str,
     "capture": str,
@@ -166,7 +167,8 @@ def parse(text: str, *, reads_files: bool = True) -> Config:
     hz = bounds.check_hz(document["hz"]) if "hz" in document else 0
     warnings: list[str] = []
     profiles = {
-        name: _profile(name, values) for name, values in document.get("profile", {}).items()
+        name: _profile(name, values, reads_files=reads_files)
+        for name, values in document.get("profile", {}).items()
     }
     devices = tuple(
         _spec(ifname, device, _Around(hz, profiles, reads_files), warnings)
@@ -237,21 +239,20 @@ def _check_forwarders(number: int) -> int:
     return bounds.check_within("forwarders", number, 1, MAX_FORWARDERS, "processes")
 
 
-def _profile(name: str, values: Any) -> Profile:
+def _profile(name: str, values: Any, *, reads_files: bool) -> Profile:
     where = f"profile.{bounds.shortened(name)}"
     if not isinstance(values, dict):
         raise InvalidValue(f"{where} = {bounds.shown(values)} is not a table of settings")
-    if name.split() != [name]:
-        raise InvalidValue(f"profile {bounds.shown(name)} is no word")
+    if name.split() != [name] or name == line_syntax.DEFAULT:
+        raise InvalidValue(f"profile {bounds.shown(name)} is no name of a link")
     _check_keys(f"{where}.", values, _PROFILE)
     try:
         down, up = (parse_rate(str(values[key])).rate_bits for key in (DOWN, UP))
-        return Profile(
-            bounds.check_rate(down),
-            bounds.check_rate(up),
-            parse_time("delay", values["delay"]) if "delay" in values else 0,
-            parse_percent("loss", values["loss"]) if "loss" in values else 0,
+        values = with_content(values, reads_files=reads_files)
+        line = line_syntax.change(
+            LineOptions(), {key: values[key] for key in _PROFILE_LINE if key in values}
         )
+        return Profile(bounds.check_rate(down), bounds.check_rate(up), halved(line))
     except KeyError as error:
         raise InvalidValue(f"{where} has no {error.args[0]} = RATE") from error
     except InvalidValue as error:

@@ -2,7 +2,7 @@
 
 modem-56k edge 3g 4g dsl cable fibre   the connectivity profiles of WebPageTest, under the names
 Dial, Edge, 3G, 4G, DSL, Cable and FIOS
-(docs.webpagetest.org, "Test Location & Connection")
+(www/settings/connectivity.ini.sample)
 satellite    the delay of a geostationary one: RFC 2488, section 2; the rates by which the FCC
 has defined broadband (2015 Broadband Progress Report)
 lossy-wifi   the cable behind a radio link; its loss is what TCP in the United States sent
@@ -12,9 +12,9 @@ again in the mean (Langley et al., The QUIC Transport Protocol, SIGCOMM 2017)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from shaper.desired.line_syntax import PERCENT, write
+from shaper.desired.line_syntax import PERCENT
 from shaper.errors import InvalidValue
 from shaper.line import Delay, LineOptions, RandomLoss
 
@@ -31,41 +31,41 @@ class Profile:
     Attributes:
         down_bits: towards the user, in bits per second.
         up_bits: away from the user.
-        delay_ns: there and back together.
-        loss: of each direction, in billionths.
+        line: what frames meet in either direction, half of the delay there and back included.
     """
 
     down_bits: int
     up_bits: int
-    delay_ns: int
-    loss: int = 0
+    line: LineOptions
 
     def rate_bits(self, direction: str) -> int:
         """Return the rate of a direction."""
         return self.down_bits if direction == DOWN else self.up_bits
 
-    @property
-    def line(self) -> LineOptions:
-        """What frames meet in either direction: half of the delay, and the loss."""
-        return LineOptions(Delay(self.delay_ns // 2), RandomLoss(self.loss) if self.loss else None)
-
-    def settings(self) -> dict[str, str]:
-        """Return the keys of a link in either direction, as `set` takes them."""
-        return write(self.line)
-
 
 Profiles = Mapping[str, Profile]
 
+
+def halved(line: LineOptions) -> LineOptions:
+    """Return what frames meet one way, of a line whose delay is there and back."""
+    return replace(line, delay=replace(line.delay, delay_ns=line.delay.delay_ns // 2))
+
+
+def _known(down_bits: int, up_bits: int, delay_ns: int, loss: int = 0) -> Profile:
+    line = LineOptions(Delay(delay_ns), RandomLoss(loss) if loss else None)
+    return Profile(down_bits, up_bits, halved(line))
+
+
 PROFILES: Profiles = {
-    "modem-56k": Profile(49 * _KBIT, 30 * _KBIT, 120 * _MS),
-    "edge": Profile(240 * _KBIT, 200 * _KBIT, 840 * _MS),
-    "3g": Profile(1600 * _KBIT, 768 * _KBIT, 300 * _MS),
-    "4g": Profile(9 * _MBIT, 9 * _MBIT, 170 * _MS),
-    "dsl": Profile(1500 * _KBIT, 384 * _KBIT, 50 * _MS),
-    "cable": Profile(5 * _MBIT, 1 * _MBIT, 28 * _MS),
-    "fibre": Profile(20 * _MBIT, 5 * _MBIT, 4 * _MS),
-    "satellite": Profile(25 * _MBIT, 3 * _MBIT, 558 * _MS),
-    "lossy-wifi": Profile(5 * _MBIT, 1 * _MBIT, 28 * _MS, 2 * PERCENT),
+    "modem-56k": _known(49 * _KBIT, 30 * _KBIT, 120 * _MS),
+    "edge": _known(240 * _KBIT, 200 * _KBIT, 840 * _MS),
+    "3g": _known(1600 * _KBIT, 768 * _KBIT, 300 * _MS),
+    "4g": _known(9 * _MBIT, 9 * _MBIT, 170 * _MS),
+    "dsl": _known(1500 * _KBIT, 384 * _KBIT, 50 * _MS),
+    "cable": _known(5 * _MBIT, 1 * _MBIT, 28 * _MS),
+    "fibre": _known(20 * _MBIT, 5 * _MBIT, 4 * _MS),
+    "satellite": _known(25 * _MBIT, 3 * _MBIT, 558 * _MS),
+    "lossy-wifi": _known(5 * _MBIT, 1 * _MBIT, 28 * _MS, 2 * PERCENT),
 }
 
 

@@ -234,7 +234,8 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
     assert other == replace(taken, cgroup="backup.service")
     assert device.network.follows_master
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)
-    profiles = {"village": Profile(2_000_000, 256_000, 60_000_000, 5_000_000)}
+    line = LineOptions(Delay(30_000_000), RandomLoss(5_000_000))
+    profiles = {"village": Profile(2_000_000, 256_000, line)}
     assert replace(parse(sample), devices=()) == Config(hz=1000, profiles=profiles)
     document = tomllib.loads(sample)
     assert set(document) == known_keys("")

@@ -6,7 +6,10 @@ import errno
 import os
 from collections import Counter
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
+from random import Random
+from statistics import mean, pstdev
 
 import pytest
 from hypothesis import given
@@ -20,6 +23,7 @@ from shaper.desired.document import write as write_document
 from shaper.desired.line_files import parse_pattern, parse_table, write_pattern, write_table
 from shaper.desired.line_syntax import change, write
 from shaper.desired.store import Store, decode, encode
+from shaper.discipline.chance import DelayProcess
 from shaper.errors import InvalidValue
 from shaper.line import Delay, Distribution, LineOptions, LossPattern
 from shaper.model import Options, Queue, Settings, Spec
@@ -65,6 +69,20 @@ def test_what_is_written_is_read(values: list[int], data: bytes) -> None:
     assert parse_table(write_table(values)) == tuple(sorted(values))
     pattern = bytes(each & 1 for each in data)
     assert parse_pattern(write_pattern(pattern)) == pattern
+
+
+def test_tables_of_iproute2_are_taken_as_they_are() -> None:
+    """What is drawn from one has its mean and its deviation."""
+    paths = [path for kind in ("tc", "*/tc") for path in Path("/usr/lib").glob(f"{kind}/*.dist")]
+    if not paths:
+        pytest.skip("needs a table of iproute2 (/usr/lib/tc)")
+    for path in paths:
+        table = parse_table(path.read_text())
+        assert len(table) == 4096
+        process = DelayProcess(Delay(MS, 8192, Distribution.TABLE, table=table), Random(7))
+        drawn = [process.next_ns() - MS for _ in range(20_000)]
+        assert mean(drawn) == pytest.approx(mean(table), abs=4 * 8192 / sqrt(20_000))
+        assert pstdev(drawn) == pytest.approx(pstdev(table), rel=0.03)
 
 
 @pytest.mark.parametrize(

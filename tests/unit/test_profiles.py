@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.lab.namespaces import ROOT
 from shapecfg import settings
-from shapecfg.run.profiles import profile_values
+from shapecfg.run.profiles import profile_named
 from shapecfg.run.words import read_lines
 from shaper.desired.config import parse
 from shaper.desired.line_syntax import parse_percent, parse_time
 from shaper.desired.profiles import PROFILES, Profile, find
 from shaper.errors import InvalidValue
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line import Delay, GilbertElliott, LineOptions, RandomLoss
 from shaper.model import Options
 from shaper.units import parse_rate
 from tests.unit.instantly import instantly
@@ -24,7 +25,7 @@ from tests.unit.test_commands import NOTHING
 
 MS = 1_000_000
 OWN = "[profile.village]\ndown = '2mbit'\nup = 256000\ndelay = '60ms'\nloss = '0.5%'\n"
-VILLAGE = Profile(2_000_000, 256_000, 60 * MS, 5_000_000)
+VILLAGE = Profile(2_000_000, 256_000, LineOptions(Delay(30 * MS), RandomLoss(5_000_000)))
 
 
 def test_the_table_has_each_with_its_figures_and_sources() -> None:
@@ -40,8 +41,10 @@ def profile_of(row: dict[str, str]) -> Profile:
     return Profile(
         parse_rate(row["down"]).rate_bits,
         parse_rate(row["up"]).rate_bits,
-        parse_time("delay", row["there and back"]),
-        parse_percent("loss", row["loss"]),
+        LineOptions(
+            Delay(parse_time("delay", row["there and back"]) // 2),
+            RandomLoss(loss) if (loss := parse_percent("loss", row["loss"])) else None,
+        ),
     )
 
 
@@ -73,8 +76,10 @@ def test_a_configuration_names_them() -> None:
         ("[profile.x]\ndown = '1mbit'\nup = 8\nloss = '200%'", "profile.x: loss 200%"),
         ("[profile.x]\ndown = '1mbit'\nup = 8\ndelay = '-1ms'", "profile.x: delay '-1ms'"),
         ("[profile.x]\ndown = '1mbit'\nup = 8\njitter = '1ms'", "profile.x.jitter is unknown"),
-        ("[profile.'a b']\ndown = 8\nup = 8", "profile 'a b' is no word"),
+        ("[profile.'a b']\ndown = 8\nup = 8", "profile 'a b' is no name"),
         ("[profile]\nx = 3", "profile.x = 3 is not a table"),
+        ("[profile.default]\ndown = 8\nup = 8", "profile 'default' is no name"),
+        ("[profile.x]\ndown = 8\nup = 8\nloss = 'pattern 012'", "profile.x: .*'2' is neither"),
         ("[device.shaper0]\nprofile = 'x'", "device.shaper0: profile 'x' is unknown"),
     ],
 )
@@ -82,6 +87,15 @@ def test_a_bad_one_is_refused_by_name_and_value(text: str, named: str) -> None:
     """The old configuration then stays."""
     with pytest.raises(InvalidValue, match=named):
         parse(text)
+
+
+def test_ones_own_has_jitter_and_bursts() -> None:
+    """All that a link has; the delay is there and back, the rest of each direction."""
+    text = "[profile.x]\ndown = 8000\nup = 8000\ndelay = '61ms jitter 5ms'\n"
+    text += "loss = 'gemodel 1% 25%'\nreorder = '1% gap 5'\n"
+    line = LineOptions(Delay(30_500_000, 5 * MS), GilbertElliott(10_000_000, 250_000_000))
+    line = replace(line, reorder=10_000_000, reorder_gap=5)
+    assert parse(text).profiles == {"x": Profile(8000, 8000, line)}
 
 
 @instantly
@@ -110,7 +124,8 @@ def test_commands_take_one(tmp_path: Path) -> None:
     assert settings.read(("profile", "3g", "up", "hz", "100")) == {"profile": "3g up", "hz": 100}
     path = tmp_path / "shaper.toml"
     path.write_text(OWN)
-    values = profile_values("village", path)
-    assert (values.down, values.up) == ("2000000bit", "256000bit")
-    assert read_lines(values.delay, values.loss, 1, (10**6, 10**6))[0].delay == Delay(30 * MS)
-    assert profile_values("3g", tmp_path).delay == "300000000ns"  # a directory is no configuration
+    assert profile_named("village", path) == VILLAGE
+    down, up = read_lines(None, "2%", 1, (10**6, 10**6), VILLAGE.line)
+    assert down == LineOptions(Delay(30 * MS), RandomLoss(20_000_000), seed=1)
+    assert up == replace(down, seed=2)
+    assert profile_named("3g", tmp_path) == PROFILES["3g"]  # a directory is no configuration
