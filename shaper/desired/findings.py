@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shaper.model import AGGREGATES, Link
+from shaper.network import IpAddress
 
 # Specified: Documentation/networking/ip-sysctl.rst; RFC 3704, section 2.2.
 _RP_FILTER_STRICT = 1
@@ -84,6 +85,7 @@ class Facts:
         ipv6_mtu: of the shaper; None without IPv6.
         master_ipv6_mtu: of the master.
         reverse_path_rules: firewall rules that look up the way back, as `TABLE CHAIN`.
+        far_end: of a tunnel, the master or below it, whose packets go to the shaper.
         is_loop: frames that the shaper sent came back to it a short while ago.
     """
 
@@ -102,6 +104,7 @@ class Facts:
     master_ipv6_mtu: int | None = None
     receiving: Receiving = field(default_factory=Receiving)
     reverse_path_rules: tuple[str, ...] = ()
+    far_end: IpAddress | None = None
     is_loop: bool = False
 
 
@@ -257,15 +260,17 @@ def _ipv6_mtu(facts: Facts) -> Iterator[Finding]:
 
 
 def _loop(facts: Facts) -> Iterator[Finding]:
-    if facts.master is not None and facts.is_loop:
-        master = facts.master.ifname
-        yield Finding(
-            "loop",
-            Severity.FAULT,
-            f"what {facts.ifname} sends comes back to it: the far end of {master}, a tunnel, is "
-            f"routed over {facts.ifname}",
-            f"ip route replace FAR_END via GATEWAY, of another device than {facts.ifname}",
-        )
+    if facts.master is None or not (facts.is_loop or facts.far_end):
+        return
+    ifname, far_end = facts.ifname, facts.far_end
+    which = f"the far end of {facts.master.ifname}, a tunnel,"
+    yield Finding(
+        "loop",
+        Severity.FAULT,
+        f"what {ifname} sends comes back to it: {f'{far_end}, {which}' if far_end else which} is "
+        f"routed over {ifname}",
+        f"ip route replace {far_end or 'FAR_END'} via GATEWAY, of another device than {ifname}",
+    )
 
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 
 def would_loop(own_index: int, master_index: int, below: Callable[[int], Iterable[int]]) -> bool:
@@ -21,13 +21,16 @@ def leads_to(
     start: int, is_wanted: Callable[[int], bool], below: Callable[[int], Iterable[int]]
 ) -> bool:
     """Whether a device, or one that its frames go on to, is wanted."""
+    return any(map(is_wanted, reached(start, below)))
+
+
+def reached(start: int, below: Callable[[int], Iterable[int]]) -> Iterator[int]:
+    """Return a device and all that its frames go on to, each once."""
     seen: set[int] = set()
     waiting = [start]
     while waiting:
         index = waiting.pop()
-        if is_wanted(index):
-            return True
         if index not in seen:
             seen.add(index)
+            yield index
             waiting.extend(below(index))
-    return False

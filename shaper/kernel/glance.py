@@ -17,6 +17,7 @@ from shaper.network import IpAddress
 _HEADER = struct.Struct("=IHHII")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
+_MARK = struct.Struct("=HHI")
 _STATS_MESSAGE = struct.Struct("=BBHII")
 _NLM_F_REQUEST = 1
 _RTM_NEWROUTE = 24
@@ -25,6 +26,7 @@ _RTM_NEWSTATS = 92
 _RTM_GETSTATS = 94
 _RTA_DST = 1
 _RTA_OIF = 4
+_RTA_MARK = 16
 _RTN_UNICAST = 1
 _IFLA_STATS_LINK_64 = 1
 _LINK_STATS = struct.Struct("=8xQ")  # struct rtnl_link_stats64: received frames, then sent ones
@@ -47,13 +49,14 @@ class Glance:
         """Close the socket."""
         self._socket.close()
 
-    def way_to(self, address: IpAddress) -> int | None:
+    def way_to(self, address: IpAddress, mark: int = 0) -> int | None:
         """Return the index of the device that a packet to an address would leave by."""
         packed = address.packed
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         route = _RTMSG.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
         destination = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-        answer = self._ask(_RTM_GETROUTE, route + destination, _RTM_NEWROUTE)
+        marked = _MARK.pack(_MARK.size, _RTA_MARK, mark) if mark else b""
+        answer = self._ask(_RTM_GETROUTE, route + destination + marked, _RTM_NEWROUTE)
         if answer is None:
             return None
         data, start, end = answer

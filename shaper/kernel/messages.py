@@ -89,6 +89,7 @@ _LINK_ATTRIBUTES: dict[str, Attribute] = {
     "IFLA_OPERSTATE": ((16,), _operstate),
     "IFLA_LINKINFO": ((18,), bytes),
     "IFLA_INFO_KIND": ((18, 1), _text),
+    "IFLA_INFO_DATA": ((18, 2), bytes),
     "IFLA_MACVLAN_MODE": ((18, 2, 1), _number),  # of these kinds only: see `links`
     "IFLA_INFO_SLAVE_KIND": ((18, 4), _text),
     "IFLA_IFALIAS": ((20,), _text),

@@ -1,13 +1,13 @@
 """Gathers the facts of shapers for `desired.findings`, and tells in the log what is found anew.
 
 Facts come from the tables that are kept current and from /proc/sys: a look at a shaper asks the
-kernel nothing by netlink. Firewall rules are dumped once in a while.
+kernel nothing by netlink. Firewall rules, and where tunnels lead, are asked for once in a while.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from shaper.desired.findings import Facts, Finding, Receiving, examine
 from shaper.events import Event, Kind, tell
@@ -16,6 +16,7 @@ from shaper.kernel.firewall import reverse_path_rules
 from shaper.kernel.links import Links
 from shaper.kernel.sysctl import Sysctls
 from shaper.model import Capture, Link
+from shaper.network import IpAddress
 from shaper.supervisor.device import Device
 
 # Chosen.
@@ -30,10 +31,17 @@ class Inspector:
     Args:
         links: all network devices.
         addresses: their addresses.
+        far_end_behind: returns the far end of a tunnel below a master that its shaper leads to.
     """
 
-    def __init__(self, links: Links, addresses: Addresses) -> None:
+    def __init__(
+        self,
+        links: Links,
+        addresses: Addresses,
+        far_end_behind: Callable[[Device, Link | None], IpAddress | None],
+    ) -> None:
         self._links = links
+        self._far_end_behind = far_end_behind
         self._addresses = addresses
         self._shared: dict[int, frozenset[str]] = {}  # addresses that a master had as well
         self._told: dict[int, set[str]] = {}  # by the shaper's index, ids
@@ -112,6 +120,7 @@ class Inspector:
             master_ipv6_mtu=settings.ipv6_mtu(master.ifname) if master is not None else None,
             receiving=_receiving(receiver, settings),
             reverse_path_rules=rules,
+            far_end=self._far_end_behind(device, master),
             is_loop=time.monotonic() < self._loops.get(device.ifindex, 0),
         )
 

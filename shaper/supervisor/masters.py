@@ -18,11 +18,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from shaper.desired.masters import is_tunnel, unusable_reason
-from shaper.desired.topology import leads_to, would_loop
+from shaper.desired.topology import leads_to, reached, would_loop
 from shaper.events import Event, Kind, tell
 from shaper.kernel.links import Links
 from shaper.model import Link
+from shaper.network import IpAddress
 from shaper.supervisor.device import Device
+from shaper.supervisor.tunnel_ways import TunnelWays, Ways
 
 # Chosen.
 _TRANSIT_SECONDS = 2.0
@@ -34,11 +36,13 @@ class Masters:
     Args:
         links: all network devices.
         devices: every shaper's device, by index.
+        ways: where tunnels lead.
     """
 
-    def __init__(self, links: Links, devices: Mapping[int, Device]) -> None:
+    def __init__(self, links: Links, devices: Mapping[int, Device], ways: TunnelWays) -> None:
         self._links = links
         self._devices = devices
+        self._ways = ways
 
     def find(self, device: Device) -> Link | None:
         """Return the master of a shaper, of use or not."""
@@ -96,6 +100,24 @@ class Masters:
             lambda each: (link := self._links.index(each)) is not None and is_tunnel(link),
             self._below,
         )
+
+    def far_end_behind(self, device: Device, master: Link | None) -> IpAddress | None:
+        """Return the far end of a tunnel, the master or below it, that the shaper leads to."""
+        if master is None or not self.leads_to_tunnel(master):
+            return None
+        for ifindex in reached(master.ifindex, self._below_or_routed):
+            for far_end, way in self._ways_from(ifindex):
+                if would_loop(device.ifindex, way, self._below_or_routed):
+                    return far_end
+        return None
+
+    def _below_or_routed(self, ifindex: int) -> list[int]:
+        """Return where the frames of a device go, inside a tunnel's packets too."""
+        return self._below(ifindex) + [way for _, way in self._ways_from(ifindex)]
+
+    def _ways_from(self, ifindex: int) -> Ways:
+        link = self._links.index(ifindex)
+        return self._ways.of(link) if link is not None and is_tunnel(link) else []
 
     def _below(self, ifindex: int) -> list[int]:
         """Return where the frames of a device go."""

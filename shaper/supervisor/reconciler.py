@@ -32,6 +32,7 @@ from shaper.supervisor.sockets import MasterSockets
 from shaper.supervisor.successions import Successions
 from shaper.supervisor.taps import Taps
 from shaper.supervisor.together import together
+from shaper.supervisor.tunnel_ways import TunnelWays
 from shaper.supervisor.watcher import Watcher
 
 # Chosen.
@@ -71,11 +72,14 @@ class Supervisor:
         self._pool = pool
         self._watcher = Watcher(netlink, self._links_changed)
         self.links = self._watcher.links
-        self.inspector = Inspector(self.links, self._watcher.addresses)
         self.devices: dict[str, Device] = {}
         self.absent = Absentees(self)
         self._by_index: dict[int, Device] = {}
-        self.masters = Masters(self.links, self._by_index)
+        self._tunnel_ways = TunnelWays()
+        self.masters = Masters(self.links, self._by_index, self._tunnel_ways)
+        self.inspector = Inspector(
+            self.links, self._watcher.addresses, self.masters.far_end_behind
+        )
         self._successions = Successions(self, pool, self._watcher.mark)
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = lambda: None
@@ -273,6 +277,7 @@ class Supervisor:
         self.absent.miss(Absent(device.spec, State.AWAY, f"{ifname} is in another namespace", tap))
 
     async def _links_changed(self, indices: set[int]) -> None:
+        self._tunnel_ways.forget(indices)
         async with self.lock:
             gone = self._by_index.keys() & indices - self.links.by_index.keys()
             await together(self._reconcile_or_retry(self._by_index[each]) for each in gone)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.lab.daemon import Shaperd
-from bench.lab.topology import HOST, Pair
+from bench.lab.topology import HOST, MASTER, Pair
 from bench.lab.wait import wait_until
 from tests.kernel.steps import SHAPER, show, wait_carrier
 from tests.kernel.test_headerless import MODEM, open_tun
@@ -90,3 +90,21 @@ def test_a_ring_ends_and_is_told(pair: Pair, shaperd: Shaperd, tunnel: str) -> N
     wait_until(lambda: "comes back" in str(show(shaperd)["warnings"]), "a warning")
     assert stats(shaperd)["sent_packets"] == settled
     wait_until(lambda: "comes back" in shaperd.log(), "a line in the log")
+
+
+def test_a_loop_of_a_kernel_tunnel_is_told_before_a_frame(pair: Pair, shaperd: Shaperd) -> None:
+    """Where the far end can be read, `attach` and `show` warn of its route, and of no other."""
+    pair.host.ip(
+        f"link add vx0 type vxlan id 7 remote {FAR_END} local {HOST} dstport 4789",
+        "link set vx0 up",
+        f"link set {SHAPER} up",
+        f"address add {HOST}/32 dev {SHAPER}",
+        f"route add {FAR_END} dev {SHAPER}",
+    )
+    told = shaperd.shapecfg("attach", SHAPER, "vx0").stderr
+    assert f"comes back to it: {FAR_END}, the far end of vx0" in told
+    pair.host.ip(f"route replace {FAR_END} dev {MASTER}")
+    wait_until(lambda: "comes back" not in str(show(shaperd)["warnings"]), "the route is seen")
+    pair.host.ip(f"route replace {FAR_END} dev {SHAPER}")
+    wait_until(lambda: FAR_END in str(show(shaperd)["warnings"]), "the loop is seen")
+    assert stats(shaperd)["sent_packets"] == 0

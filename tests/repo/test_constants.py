@@ -33,6 +33,7 @@ YOUNGER = {"SO_PASSRIGHTS": "6.16", "TUN_F_USO4": "6.2", "TUN_F_USO6": "6.2"}
 ELSEWHERE = {
     "BPF_RET_K": "BPF_RET | BPF_K of linux/bpf_common.h",
     "CLOCK_MONOTONIC": "a number of the system call, in a header of its own for the C library",
+    "GENL_ID_CTRL": "NLMSG_MIN_TYPE of linux/netlink.h",
     "IPV6_MIN_MTU": "RFC 8200, section 5",
     "MAX_GSO_BYTES": "include/linux/netdevice.h, which is not for user space",
     "MAX_SHORT_TABLE": "the width of the field",

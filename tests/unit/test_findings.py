@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -75,6 +76,7 @@ FINDINGS: list[tuple[str, Facts, str]] = [
         "attach to macvlan0",
     ),
     ("ipv6-mtu", replace(HEALTHY, master_ipv6_mtu=1400), "shaper0.mtu=1400"),
+    ("loop", replace(HEALTHY, far_end=ip_address("10.7.0.1")), "ip route replace 10.7.0.1 via"),
 ]
 QUIET = {
     "healthy": HEALTHY,
