@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench import meters, report, results, rows, scale, tables, verdict
+from bench import report, results, rows, scale, tables, verdict
 from bench.demo import interruptible
+from bench.lab import meters
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, MissingError
 from bench.lab.namespaces import ROOT
@@ -125,8 +126,12 @@ def _run(options: argparse.Namespace) -> int:
         run.seconds = time.monotonic() - begin_s
         results.write(run, options.output)
     print(f"\n{report.overview(run)}\n\n{verdict.spell(run)}\n")
-    print(f"{run.seconds:.0f} s; figures in {_relative(options.output)}", end="")
-    print(_draw(run, options.output))
+    print(f"{run.seconds:.0f} s; figures in {_relative(options.output)}")
+    try:
+        names = _draw(tables.make(run), options.output.parent, f"{options.output.stem}-")
+        print(f"plots beside them: {', '.join(names)}")
+    except LabError as error:
+        print(error)
     return 0
 
 
@@ -158,14 +163,18 @@ def _scale(run: Run, ambition: Ambition, progress: Progress) -> None:
         run.scale["forwarders"] = scale.forwarders(progress, 1)
 
 
-def _draw(run: Run, output: Path) -> str:
-    """Draw the plots, if that is possible, and return what to say of it."""
+def _draw(found: tables.Tables, folder: Path, prefix: str = "") -> list[str]:
+    """Draw the plots and return their names.
+
+    Raises:
+        LabError: the extra that draws is not installed.
+
+    """
     try:
         from bench import plots
     except ImportError as error:
-        return f"; no plots ({error}: install the extra `bench`)"
-    names = plots.draw(run, output.parent, output.stem)
-    return f", plots {', '.join(names)}"
+        raise LabError(f"no plots ({error}: install the extra `bench`)") from error
+    return plots.draw(found, folder, prefix)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -175,11 +184,7 @@ def _report(options: argparse.Namespace) -> int:
         run = results.merge([results.read(path) for path in options.files])
         tables.write(tables.make(run), folder)
     found = tables.read(folder)
-    try:
-        from bench import panels
-    except ImportError as error:
-        raise LabError(f"no plots ({error}): install the extra `bench`") from error
-    options.output.write_text(report.document(found, panels.draw(found, folder)), encoding="utf-8")
+    options.output.write_text(report.document(found, _draw(found, folder)), encoding="utf-8")
     print(f"wrote {_relative(options.output)}")
     return 0
 

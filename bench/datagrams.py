@@ -14,6 +14,7 @@ from bench.lab.flow import Sent
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND
 from bench.lab.namespaces import Namespace
 from bench.lab.task import Ready
+from shaper.forwarder.sendmmsg import Headers
 
 Target = tuple[str, int]  # address and port
 
@@ -23,38 +24,8 @@ HEADER_BYTES = 14 + 20 + 8
 
 # Chosen.
 BATCH = 64  # datagrams a system call
-SEND_BUFFER_BYTES = (
-    16 << 20
-)  # so that a full queue drops, as it does at a router, and no sender waits
+SEND_BUFFER_BYTES = 16 << 20  # a full queue drops, as at a router, and no sender waits
 PACE_S = 0.0005  # how long a sender that is ahead of its pace sleeps, at least
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Vector(ctypes.Structure):
-    """struct iovec."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """struct msghdr."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint),
-        ("vectors", ctypes.c_void_p),
-        ("vector_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr: a msghdr, and how much of it was sent."""
-
-    _fields_ = (("header", _Header), ("sent", ctypes.c_uint))
 
 
 class Volley:
@@ -66,13 +37,14 @@ class Volley:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
         self._socket.connect(target)
         self._payload = ctypes.create_string_buffer(frame_bytes - HEADER_BYTES)
-        self._vector = _Vector(ctypes.addressof(self._payload), len(self._payload))
-        message = _Message(_Header(None, 0, ctypes.addressof(self._vector), 1))
-        self._messages = (_Message * BATCH)(*[message] * BATCH)
+        self._headers = Headers(BATCH)
+        for at in range(BATCH):
+            self._headers.addresses[at] = ctypes.addressof(self._payload)
+            self._headers.lengths[at] = len(self._payload)
 
     def fire(self, count: int) -> int:
         """Send up to `count` (and BATCH) datagrams and return how many went."""
-        return max(0, _libc.sendmmsg(self._socket.fileno(), self._messages, min(count, BATCH), 0))
+        return self._headers.send(self._socket.fileno(), min(count, BATCH))[0]
 
     def close(self) -> None:
         """Close the socket."""

@@ -27,10 +27,12 @@ from bench.lab.capture import Capture, Recording
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, MissingError
 from bench.lab.filters import Wanted
-from bench.lab.machine import Theft
+from bench.lab.meters import Meter
 from bench.lab.privilege import prepare
 from bench.lab.topology import HOST, MASTER, NIC, REMOTE, REMOTE_NETWORK, Pair, make_pair
 from bench.lab.traffic import Flow, Load, Sender, Sink
+from bench.terminal import Progress, table
+from bench.workload import spell_rate
 
 SHAPER = "shaper0"
 LIMIT_PERCENT = 1.0  # specified: a rate further off than this fails the run
@@ -45,9 +47,6 @@ WARM_UP_NS = law.NS_PER_SECOND // 2
 REPEATS = 2  # of measurements that the hypervisor disturbed, so that a minute is enough for all
 LOOK_S = 0.1  # how often the progress is drawn
 QUIET_S = 0.1
-BAR = 24  # characters
-
-UNITS = ((10**9, "Gbit/s"), (10**6, "Mbit/s"), (10**3, "kbit/s"), (1, "bit/s"))
 
 
 @dataclass(frozen=True)
@@ -73,42 +72,13 @@ class Result:
         return self.stolen_s > missing_s / 2
 
 
-def spell_rate(bits: float, digits: int = 0) -> str:
-    """Write a rate with the unit in which it is at least one."""
-    scale, unit = next((each for each in UNITS if bits >= each[0]), UNITS[-1])
-    return f"{bits / scale:.{digits}f} {unit}"
-
-
-class Progress:
-    """What is going on: redrawn in place on a terminal, a line for each measurement elsewhere."""
-
-    def __init__(self, protocol: str, rate_bits: int, seconds: float) -> None:
-        self._label = f"{protocol} at {spell_rate(rate_bits)}"
-        self._seconds = seconds
-        self._is_live = sys.stdout.isatty()
-        if not self._is_live:
-            print(f"{self._label}: sending for {seconds:g} s", flush=True)
-
-    def draw(self, elapsed_s: float, bits: float) -> None:
-        """Show how far it is and what arrives at the moment."""
-        if self._is_live:
-            done = min(BAR, int(BAR * elapsed_s / self._seconds))
-            bar = "#" * done + "." * (BAR - done)
-            text = f"{self._label:<22} [{bar}] {elapsed_s:4.1f} s, receiving {spell_rate(bits, 2)}"
-            print(f"\r\033[K{text}", end="", flush=True)
-
-    def clear(self) -> None:
-        """Give the line back."""
-        if self._is_live:
-            print("\r\033[K", end="", flush=True)
-
-
 class Demonstration:
     """The shaper at work in a pair of namespaces."""
 
     def __init__(self, pair: Pair, shaperd: Shaperd) -> None:
         self._pair = pair
         self._shaperd = shaperd
+        self._progress = Progress()
         self._ports = iter(range(FIRST_PORT, 65536))
         self._speed_bits = 0
         self._repeats = REPEATS
@@ -152,7 +122,7 @@ class Demonstration:
     def _attempt(self, protocol: str, rate_bits: int) -> Result:
         """Measure once."""
         self._set_speed(rate_bits)
-        theft = Theft()
+        meter = Meter()
         recording = self._send(Flow(protocol, REMOTE, next(self._ports)), rate_bits)
         frames = recording.frames
         if not frames:
@@ -164,7 +134,7 @@ class Demonstration:
             float(measured),
             law.error_percent(measured, rate_bits),
             law.burst_bytes(frames, rate_bits),
-            theft.seconds(),
+            meter.spent().stolen_s,
         )
 
     def _set_speed(self, rate_bits: int) -> None:
@@ -194,33 +164,39 @@ class Demonstration:
         peer = self._pair.peer
         with Sink(peer, flow), Capture(peer, NIC, wanted) as capture:
             with Sender(self._pair.host, flow, load) as sender:
-                self._watch(sender, Progress(flow.protocol, rate_bits, seconds))
+                self._watch(sender, f"{flow.protocol} at {spell_rate(rate_bits)}", seconds)
                 sender.wait()
             return capture.stop()
 
-    def _watch(self, sender: Sender, progress: Progress) -> None:
+    def _watch(self, sender: Sender, label: str, seconds: float) -> None:
         """Show what arrives while a sender is at work."""
+        if not sys.stdout.isatty():
+            self._progress.say(f"{label}: sending for {seconds:g} s")
         start_s = time.monotonic()
         first = self._pair.peer.received_bytes(NIC)
-        try:
+        with self._progress.turn(label) as draw:
             while sender.is_running():
                 time.sleep(LOOK_S)
                 elapsed_s = time.monotonic() - start_s
                 received = self._pair.peer.received_bytes(NIC) - first
-                progress.draw(elapsed_s, 8 * received / elapsed_s)
-        finally:
-            progress.clear()
+                bits = 8 * received / elapsed_s
+                draw(elapsed_s / seconds, f", receiving {spell_rate(bits, '.2f')}")
 
 
 def print_table(results: list[Result]) -> None:
     """Print what was asked for beside what was received."""
-    print(f"\n{'':5}{'configured':>12}{'received':>18}{'error':>11}{'largest burst':>16}")
-    for result in results:
-        print(
-            f"{result.protocol:5}{spell_rate(result.configured_bits):>12}"
-            f"{spell_rate(result.measured_bits, 4):>18}{result.error_percent:>+9.3f} %"
-            f"{result.burst_bytes:>10} bytes{describe_fault(result)}"
-        )
+    heads = ["", "configured", "received", "error", "largest burst"]
+    lines = [
+        [
+            result.protocol,
+            spell_rate(result.configured_bits),
+            spell_rate(result.measured_bits, ".4f"),
+            f"{result.error_percent:+.3f} %",
+            f"{result.burst_bytes} bytes{describe_fault(result)}",
+        ]
+        for result in results
+    ]
+    print(f"\n{table(heads, lines, left=1)}")
 
 
 def describe_fault(result: Result) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, UNITS_PER_BYTE, Frame, burst_bytes
 
@@ -66,18 +67,10 @@ def fitted_rate_bits(frames: Sequence[Frame]) -> float:
     """
     if len(frames) < 2 or frames[-1][0] <= frames[0][0]:
         raise ValueError(f"{len(frames)} frames have no rate")
-    start_ns = frames[0][0]
-    sent = sum_t = sum_s = sum_tt = sum_ts = 0
-    for time_ns, size in frames:
-        elapsed_ns = time_ns - start_ns
-        sent += size
-        sum_t += elapsed_ns
-        sum_s += sent
-        sum_tt += elapsed_ns * elapsed_ns
-        sum_ts += elapsed_ns * sent
-    # The slope of least squares, in integers until the last step.
-    count = len(frames)
-    slope = (count * sum_ts - sum_t * sum_s) / (count * sum_tt - sum_t * sum_t)
+    # From the first frame on: a float holds nanoseconds of the epoch to 256 only.
+    elapsed_ns = [time_ns - frames[0][0] for time_ns, _ in frames]
+    sent_bytes = list(accumulate(size for _, size in frames))
+    slope, _ = statistics.linear_regression(elapsed_ns, sent_bytes)
     return slope * BITS_PER_BYTE * NS_PER_SECOND
 
 

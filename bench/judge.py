@@ -15,10 +15,10 @@ from bench.figures import (
     wire_frames,
 )
 from bench.lab import law
+from bench.lab.meters import Spent
+from bench.lab.namespaces import Counters
 from bench.lab.pump import Stream, goodput_bits
 from bench.lab.ring import Caught
-from bench.lanes import Counters
-from bench.meters import Spent
 from bench.ping import Echoes
 from bench.results import MAX_STEAL_PERCENT, Measurement
 from bench.workload import IDLE

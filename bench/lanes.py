@@ -13,14 +13,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.lab.namespaces import Namespace
 from bench.lab.offload import set_wire_frames
 from bench.lab.topology import Pair, accept_detours, lay_cable
-
-# Chosen.
-MAX_LANES = 250
 
 
 @dataclass(frozen=True)
@@ -92,23 +88,3 @@ def make_stage() -> Iterator[Pair]:
         for namespace in (host, peer):
             accept_detours(namespace)
         yield Pair(host, peer)
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What an interface has received."""
-
-    frames: int
-    received_bytes: int
-
-
-def counters(namespace: Namespace) -> dict[str, Counters]:
-    """Return what every interface of a namespace has received so far."""
-    with namespace.enter():
-        lines = Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines()
-    found = {}
-    for line in lines[2:]:
-        name, _, numbers = line.partition(":")
-        received_bytes, frames = numbers.split()[:2]
-        found[name.strip()] = Counters(int(frames), int(received_bytes))
-    return found

@@ -17,16 +17,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench import judge, meters
+from bench import judge
 from bench.datagrams import Blaster, Course, Pit
 from bench.lab.filters import Wanted, assemble
 from bench.lab.flow import Flow, Load
 from bench.lab.law import NS_PER_SECOND
+from bench.lab.meters import Meter, Spent
+from bench.lab.namespaces import Counters
 from bench.lab.pump import Emptied, Filler, Receiver, share_bits
 from bench.lab.ring import Caught, Ring
 from bench.lab.task import Task
 from bench.lab.topology import Pair
-from bench.lanes import Counters, Lane, counters
+from bench.lanes import Lane
 from bench.ping import FRAME_BYTES as PING_BYTES
 from bench.ping import Echoes, Pinger
 from bench.results import Measurement
@@ -162,7 +164,7 @@ class Trial:
                     stack.callback(Pit(peer, job.stream.target).close)
             yield
 
-    def _send(self) -> meters.Spent:
+    def _send(self) -> Spent:
         """Run all the traffic and return what it cost."""
         host, peer = self._pair.host, self._pair.peer
         watched = {name: pid for job in self._jobs for name, pid in job.shaper.processes().items()}
@@ -173,7 +175,7 @@ class Trial:
                 receiver = stack.enter_context(
                     Task(peer, Receiver({job.stream: self._slack_s(job) for job in streams}))
                 )
-            before = meters.read(watched)
+            meter = Meter(watched)
             pingers = {
                 at: stack.enter_context(Task(host, self._pinger(job)))
                 for at, job in enumerate(self._jobs)
@@ -191,7 +193,7 @@ class Trial:
                 )
             self._wait()
             self._end_ns = time.monotonic_ns()
-            spent = meters.between(before, meters.read(watched))
+            spent = meter.spent()
             self._own_s = {name: sender.result(1.0).cpu_s for name, sender in senders.items()}
             if streams:
                 self._emptied = receiver.stop()
@@ -231,7 +233,7 @@ class Trial:
         while (elapsed_s := time.monotonic() - start_s) < self._seconds or marks_s:
             if marks_s and elapsed_s >= marks_s[0]:
                 marks_s.pop(0)
-                self._counted.append((time.monotonic(), counters(self._pair.peer)))
+                self._counted.append((time.monotonic(), self._pair.peer.counters()))
                 continue
             self._turn(min(1.0, elapsed_s / self._seconds))
             if len(self._jobs) > 1:
@@ -239,7 +241,7 @@ class Trial:
             next_s = min([self._seconds, *marks_s])
             time.sleep(max(0.0, min(TURN_S, next_s - elapsed_s)))
 
-    def _result(self, at: int, job: Job, spent: meters.Spent) -> Measurement:
+    def _result(self, at: int, job: Job, spent: Spent) -> Measurement:
         """Put together what was measured of one job."""
         streams = [s for s in self._emptied.streams if s.flow.address == job.lane.destination]
         measurement = Measurement(
@@ -269,7 +271,5 @@ class Trial:
         """Return what the lane's counters rose by during the steady state, and its length."""
         (start_s, first), (end_s, last) = self._counted
         before, after = first[lane.nic], last[lane.nic]
-        risen = Counters(
-            after.frames - before.frames, after.received_bytes - before.received_bytes
-        )
-        return risen, end_s - start_s
+        risen = (end - start for start, end in zip(before, after, strict=True))
+        return Counters(*risen), end_s - start_s

@@ -144,18 +144,6 @@ class Cell:
         """Return the median share of time above 105 % in a window."""
         return median([attempt.above_percent.get(window_ms) for attempt in self.attempts])
 
-    def process_cpu(self, name: str) -> float | None:
-        """Return the median processor time of a process."""
-        return median([attempt.process_cpu_s.get(name) for attempt in self.attempts])
-
-    def round_trips_us(self) -> list[float]:
-        """Return every round trip of every attempt."""
-        return [each for attempt in self.attempts for each in attempt.round_trips_us]
-
-    def methods(self) -> set[str]:
-        """Return how its attempts were measured."""
-        return {attempt.method for attempt in self.attempts}
-
 
 def write(run: Run, path: Path) -> None:
     """Write a run to a file, making its folder."""

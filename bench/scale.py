@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from bench import judge, meters
+from bench import judge
 from bench.datagrams import Blaster, Course, Pit
 from bench.figures import fitted_rate_bits, median
-from bench.lab import law
+from bench.lab import law, meters
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted, assemble
 from bench.lab.ring import Caught, Ring
@@ -87,9 +87,9 @@ def _idle(
     processes = {"supervisor": shaperd.pid}
     processes |= {f"forwarder {at}": pid for at, pid in enumerate(shaperd.forwarder_pids(), 1)}
     time.sleep(0.5)  # what the last command set off is over
-    before = meters.read(processes)
+    meter = meters.Meter(processes)
     time.sleep(IDLE_S)
-    spent = meters.between(before, meters.read(processes))
+    spent = meter.spent()
     return {
         "shapers": count,
         "add_ms": (median(add_s) or 0.0) * MS,
@@ -150,10 +150,10 @@ def _load(pair: Pair, lane: Lane, rates: dict[Lane, int]) -> dict[str, Any]:
         with pair.peer.enter():
             ring = Ring(lane.nic, assemble(Wanted(), SNAP_BYTES))
         stack.callback(ring.close)
-        before = meters.read()
+        meter = meters.Meter()
         with Task(pair.host, Blaster(courses, LOADED_S)) as sender:
             sender.result(LOADED_S)
-        steal = meters.between(before, meters.read()).steal_percent
+        steal = meter.spent().steal_percent
         time.sleep(FLUSH_S)
         caught = list(ring.read())
     errors = [_error_percent(caught, errand, rate) for errand, rate in rates.items()]

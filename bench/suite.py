@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 from bench import rows, trade, workload
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError
+from bench.lab.meters import DEFAULT_KERNEL_HZ, kernel_hz
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay
 from bench.measure import Job, Trial
-from bench.meters import DEFAULT_KERNEL_HZ, kernel_hz
 from bench.results import MAX_STEAL_PERCENT, Measurement, Run
 from bench.rows import Row
 from bench.shapers import Bare, Daemon, Htb, Shaper, Tbf, obstacle
@@ -118,7 +118,7 @@ class Suite:
         lanes = self._lay_slow(rows.slow(row for row in wanted if row.traffic != workload.IDLE))
         repeats = self._ambition.repeats
         for number in range(repeats):
-            self._progress.begin_round(number + 1, repeats)
+            self._progress.say(f"\nround {number + 1} of {repeats}")
             self._slow_round(lanes)
             for row in wanted:
                 if row.is_slow and row.traffic != workload.IDLE:
@@ -171,7 +171,8 @@ class Suite:
     def _try(self, jobs: Sequence[Job], title: str, seconds: float) -> list[Measurement]:
         names = ", ".join(dict.fromkeys(job.shaper.name for job in jobs))
         try:
-            return Trial(self._pair, jobs, seconds, self._progress.turn(title, names)).run()
+            with self._progress.turn(f"{title}: {names}") as turn:
+                return Trial(self._pair, jobs, seconds, turn).run()
         except (LabError, CallError, OSError) as error:
             # One measurement that fails is missing, and said so; the others are still wanted.
             self._run.skipped.append(f"{title}, {names}, once: {error}")
@@ -232,4 +233,4 @@ class Suite:
                     for seen in self._calmly(shaper.with_bucket(bucket), row, title):
                         self._progress.tell(seen)
                         if point := trade.point(seen, credit_us):
-                            kept.append(asdict(point))
+                            kept.append(point)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import trade, verdict, workload
+from bench import verdict, workload
 from bench.results import MAX_STEAL_PERCENT, Run, stolen_percent
 from bench.workload import UNLIMITED_BITS, spell_rate
 
@@ -207,10 +207,14 @@ def _shapers(run: Run) -> Iterator[Record]:
 
 
 def _buckets(run: Run) -> Iterator[Record]:
-    """Yield accuracy and smoothness at equal buckets."""
-    for by_name in trade.curves(trade.read(run.scale.get("trade", []))).values():
-        for curve in by_name.values():
-            yield from map(vars, curve)
+    """Yield accuracy and smoothness at equal buckets, the shaper last, small buckets first."""
+    yield from sorted(
+        run.scale.get("trade", []),
+        key=lambda point: (
+            *(point["rate_bits"], point["traffic"]),
+            *(point["shaper"] == verdict.SHAPER, point["shaper"], point["bucket_bytes"]),
+        ),
+    )
 
 
 def _skipped(run: Run) -> Iterator[Record]:

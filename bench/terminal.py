@@ -1,17 +1,20 @@
-"""What is seen while the benchmark runs, and its table at the end."""
+"""What is seen while something is measured, and how its figures are written."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
 
 from bench.results import Measurement
 from bench.workload import spell_rate
 
-BAR = 20  # characters
-MINUTE_S = 60
+BAR = 24  # characters
+WIDE = 400  # columns: a table that goes to a file or a narrow terminal keeps its lines
 
 
 def spell_count(value: float | None, digits: int = 3) -> str:
@@ -26,9 +29,8 @@ def spell_count(value: float | None, digits: int = 3) -> str:
 
 def spell_pair(first: float | None, second: float | None) -> str:
     """Write two counts that belong together; nothing of both is one dash."""
-    if first is None and second is None:
-        return "-"
-    return f"{spell_count(first)} / {spell_count(second)}"
+    is_nothing = first is None and second is None
+    return "-" if is_nothing else f"{spell_count(first)} / {spell_count(second)}"
 
 
 def spell_percent(value: float | None, *, signed: bool = True) -> str:
@@ -50,77 +52,69 @@ class Progress:
     """A line redrawn in place on a terminal, and one line for each result anywhere."""
 
     def __init__(self) -> None:
-        self._is_live = sys.stdout.isatty()
-        self._start_s = time.monotonic()
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        columns = (TimeElapsedColumn(), BarColumn(BAR), TextColumn("{task.description}"))
+        # Drawn when told, by no thread of its own: processes are forked meanwhile.
+        self._bar = Bar(
+            *columns,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._clear()
-        print(text, flush=True)
+        self._console.print(text)
 
-    def begin_round(self, number: int, total: int) -> None:
-        """Tell that everything begins once more."""
-        self.say(f"\n[{self._clock()}] round {number} of {total}")
+    @contextmanager
+    def turn(self, title: str) -> Iterator[Callable[..., None]]:
+        """Give what a measurement calls while it waits, with the share of it that is over."""
+        with self._bar:
+            task = self._bar.add_task(title, total=1.0)
 
-    def turn(self, title: str, names: str) -> Callable[[float], None]:
-        """Return what a measurement calls while it waits, with the share that is over."""
+            def draw(share: float, aside: str = "") -> None:
+                self._bar.update(task, completed=share, description=f"{title}{aside}")
+                self._bar.refresh()
 
-        def draw(share: float) -> None:
-            if self._is_live:
-                done = int(BAR * share)
-                bar = "#" * done + "." * (BAR - done)
-                width = shutil.get_terminal_size().columns - 1
-                line = f"[{self._clock()}] [{bar}] {title}: {names}"
-                print(f"\r\033[K{line[:width]}", end="", flush=True)
-
-        return draw
+            try:
+                yield draw
+            finally:
+                self._bar.remove_task(task)
 
     def tell(self, found: Measurement) -> None:
         """Print the figures of one measurement."""
-        parts = [f"  {spell_rate(found.rate_bits):>10}  {found.traffic:<22}{found.shaper:<12}"]
-        parts.append(f"error {spell_percent(found.error_percent):>10}")
-        parts.append(f"burst {spell_pair(found.typical_burst_bytes, found.burst_bytes):>13}")
-        parts.append(f"{spell_count(found.goodput_bits):>6}bit/s")
-        parts.append(f"{spell_count(found.frames_per_second):>6} frames/s")
-        parts.append(
-            f"ping {spell_us(found.ping_p50_us):>8}, p99 {spell_us(found.ping_p99_us):>8}"
-        )
-        parts.append(f"steal {found.steal_percent:.1f} %")
+        parts = [
+            _title(found),
+            f"error {spell_percent(found.error_percent):>10}",
+            f"burst {spell_pair(found.typical_burst_bytes, found.burst_bytes):>13}",
+            f"{spell_count(found.goodput_bits):>6}bit/s",
+            f"{spell_count(found.frames_per_second):>6} frames/s",
+            f"ping {spell_us(found.ping_p50_us):>8}, p99 {spell_us(found.ping_p99_us):>8}",
+            f"steal {found.steal_percent:.1f} %",
+        ]
         if found.lost_frames:
             parts.append(f"the recording lost {found.lost_frames} frames")
         self.say("  ".join(parts))
 
     def tell_stolen(self, found: Measurement) -> None:
         """Tell that a measurement is thrown away."""
-        self.say(
-            f"  {spell_rate(found.rate_bits):>10}  {found.traffic:<22}{found.shaper:<12}"
-            f"{found.steal_percent:.1f} % of the processors' time was stolen: again"
-        )
-
-    def clear(self) -> None:
-        """Give the line back."""
-        self._clear()
-
-    def _clear(self) -> None:
-        if self._is_live:
-            print("\r\033[K", end="", flush=True)
-
-    def _clock(self) -> str:
-        elapsed_s = int(time.monotonic() - self._start_s)
-        return f"{elapsed_s // MINUTE_S}:{elapsed_s % MINUTE_S:02}"
+        stolen = f"{found.steal_percent:.1f} % of the processors' time was stolen: again"
+        self.say(f"{_title(found)}{stolen}")
 
 
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Lay a table out in columns: the first two to the left, the others to the right."""
-    widths = [max(len(line[at]) for line in [heads, *lines]) for at in range(len(heads))]
+def _title(found: Measurement) -> str:
+    return f"  {spell_rate(found.rate_bits):>10}  {found.traffic:<22}{found.shaper:<12}"
 
-    def lay_out(line: Sequence[str]) -> str:
-        cells = (
-            text.ljust(width) if at < 2 else text.rjust(width)
-            for at, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
 
-    return "\n".join(
-        [lay_out(heads), lay_out(["-" * width for width in widths]), *map(lay_out, lines)]
-    )
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int = 2) -> str:
+    """Lay a table out in columns: the first `left` to the left, the others to the right."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
+    for at, head in enumerate(heads):
+        grid.add_column(head, justify="left" if at < left else "right", no_wrap=True)
+    for line in lines:
+        grid.add_row(*line)
+    console = Console(width=WIDE, color_system=None, markup=False, highlight=False)
+    with console.capture() as text:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in text.get().splitlines())

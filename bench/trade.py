@@ -11,15 +11,12 @@ they count. Buckets are two full frames and a time of the rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bench import workload
 from bench.results import Measurement
 from bench.rows import GBIT, MBIT, Row
 from bench.shapers import FULL_FRAME_BYTES
-from bench.verdict import SHAPER
 
 # Chosen.
 CREDITS_US = (0, 500, 1000, 2000, 3000, 5000, 10_000, 20_000)
@@ -33,35 +30,8 @@ ROWS = tuple(
         (GBIT, workload.TCP_4),
     )
 )
-
-
-@dataclass(frozen=True)
-class Point:
-    """What one bucket gave.
-
-    Attributes:
-        shaper, rate_bits, traffic: whose, and with what.
-        credit_us: the time of the rate that the bucket holds beyond two full frames.
-        bucket_bytes: the bucket.
-        steal_percent, error_percent, burst_bytes, typical_burst_bytes: as in `Measurement`; no
-            burst is typical where less than half of the rate was kept.
-
-    """
-
-    shaper: str
-    rate_bits: int
-    traffic: str
-    credit_us: int
-    bucket_bytes: int
-    steal_percent: float
-    error_percent: float
-    burst_bytes: int
-    typical_burst_bytes: float | None
-
-    @property
-    def row(self) -> tuple[int, str]:
-        """What it may be compared in."""
-        return self.rate_bits, self.traffic
+CELL = ("shaper", "rate_bits", "traffic")
+FIGURES = ("steal_percent", "error_percent", "burst_bytes", "typical_burst_bytes")
 
 
 def bucket_bytes(rate_bits: int, credit_us: int) -> int:
@@ -69,31 +39,21 @@ def bucket_bytes(rate_bits: int, credit_us: int) -> int:
     return 2 * FULL_FRAME_BYTES + rate_bits * credit_us // 8_000_000
 
 
-def point(seen: Measurement, credit_us: int) -> Point | None:
-    """Return what a measurement adds to the trade, or None if it told too little."""
+def point(seen: Measurement, credit_us: int) -> dict[str, Any] | None:
+    """Return what a measurement adds to the trade, or None if it told too little.
+
+    No burst is typical where less than half of the rate was kept.
+
+    Args:
+        seen: a measurement.
+        credit_us: the time of the rate that the bucket held beyond two full frames.
+
+    """
     if seen.error_percent is None or seen.burst_bytes is None:
         return None
-    return Point(
-        shaper=seen.shaper,
-        rate_bits=seen.rate_bits,
-        traffic=seen.traffic,
-        credit_us=credit_us,
-        bucket_bytes=bucket_bytes(seen.rate_bits, credit_us),
-        steal_percent=seen.steal_percent,
-        error_percent=seen.error_percent,
-        burst_bytes=seen.burst_bytes,
-        typical_burst_bytes=seen.typical_burst_bytes,
-    )
-
-
-def read(kept: Iterable[dict[str, Any]]) -> list[Point]:
-    """Return the points that a file of results holds."""
-    return [Point(**each) for each in kept]
-
-
-def curves(points: Sequence[Point]) -> dict[tuple[int, str], dict[str, list[Point]]]:
-    """Return the points by row and who has them, the shaper last, from small buckets to large."""
-    found: dict[tuple[int, str], dict[str, list[Point]]] = {}
-    for each in sorted(points, key=lambda p: (p.row, p.shaper == SHAPER, p.bucket_bytes)):
-        found.setdefault(each.row, {}).setdefault(each.shaper, []).append(each)
-    return found
+    return {
+        **{name: getattr(seen, name) for name in CELL},
+        "credit_us": credit_us,
+        "bucket_bytes": bucket_bytes(seen.rate_bits, credit_us),
+        **{name: getattr(seen, name) for name in FIGURES},
+    }

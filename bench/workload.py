@@ -43,9 +43,9 @@ FLOOD = Traffic("1 TCP flow, UDP flood", tcp_flows=1, udp_frame_bytes=1042, udp_
 IDLE = Traffic("idle")
 
 
-def spell_rate(rate_bits: int) -> str:
+def spell_rate(rate_bits: float, form: str = "g") -> str:
     """Write a rate with the unit in which it is at least one."""
     if rate_bits == UNLIMITED_BITS:
         return "unlimited"
     scale, unit = next((each for each in UNITS if rate_bits >= each[0]), UNITS[-1])
-    return f"{rate_bits / scale:g} {unit}"
+    return f"{rate_bits / scale:{form}} {unit}"

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.lab.errors import LabError
 
@@ -66,6 +66,13 @@ def stop(process: subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
         if stream is not None:
             stream.close()
     return status
+
+
+class Counters(NamedTuple):
+    """What an interface has received."""
+
+    received_bytes: int
+    frames: int
 
 
 class Namespace:
@@ -177,12 +184,15 @@ class Namespace:
         with self.enter():
             Path("/proc/sys", name).write_text(f"{value}\n", encoding="ascii")
 
+    def counters(self) -> dict[str, Counters]:
+        """Return what every interface has received so far."""
+        with self.enter():
+            lines = Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines()[2:]
+        parts = (line.partition(":") for line in lines)
+        return {
+            name.strip(): Counters(*map(int, numbers.split()[:2])) for name, _, numbers in parts
+        }
+
     def received_bytes(self, interface: str) -> int:
         """Return how many bytes an interface has received, link-layer headers included."""
-        with self.enter():
-            lines = Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines()
-        for line in lines:
-            name, _, counters = line.partition(":")
-            if name.strip() == interface:
-                return int(counters.split()[0])
-        raise LabError(f"there is no interface {interface} in the namespace")
+        return self.counters()[interface].received_bytes

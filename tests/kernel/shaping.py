@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from bench.lab import law
 from bench.lab.capture import Capture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
-from bench.lab.machine import Theft
+from bench.lab.meters import Meter
 from bench.lab.topology import NIC, Pair
 from bench.lab.traffic import Flow, Load, Received, Sender, Sink
 from bench.lab.wait import wait_until
@@ -191,9 +190,10 @@ def hold(attempt: Callable[[], Sequence[str]]) -> None:
     """
     verdict = Verdict()
     while not verdict.is_reached:
-        theft, start_s = Theft(), time.monotonic()
+        meter = Meter()
         faults = attempt()
-        is_disturbed = theft.seconds() > DISTURBING_SHARE * (time.monotonic() - start_s)
+        spent = meter.spent()
+        is_disturbed = spent.stolen_s > DISTURBING_SHARE * spent.seconds
         verdict.add(faults, is_disturbed=is_disturbed)
     if verdict.failures:
         print(verdict)

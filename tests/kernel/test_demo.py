@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.demo import Result, spell_rate
+from bench.demo import Result
 from bench.lab.namespaces import ROOT, environment
+from bench.workload import spell_rate
 
 DEMO = [sys.executable, "-m", "bench.demo"]
 
@@ -106,9 +107,9 @@ def test_only_a_machine_that_stood_still_is_an_excuse(
 
 
 @pytest.mark.parametrize(
-    ("bits", "digits", "text"),
-    [(64_000, 0, "64 kbit/s"), (63_999.6, 4, "63.9996 kbit/s"), (10**8, 0, "100 Mbit/s")],
+    ("bits", "form", "text"),
+    [(64_000, "g", "64 kbit/s"), (63_999.6, ".4f", "63.9996 kbit/s"), (10**8, "g", "100 Mbit/s")],
 )
-def test_rates_are_written_with_their_unit(bits: float, digits: int, text: str) -> None:
+def test_rates_are_written_with_their_unit(bits: float, form: str, text: str) -> None:
     """The unit is the largest in which the rate is at least one."""
-    assert spell_rate(bits, digits) == text
+    assert spell_rate(bits, form) == text

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.lab.capture import Capture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
-from bench.lab.machine import Theft
+from bench.lab.meters import Meter
 from bench.lab.topology import NIC, REMOTE, Pair, make_pair
 from shaper.desired.trace import parse_trace
 from shaper.trace import Playback
@@ -98,10 +98,10 @@ def follow(trial: Trial) -> None:
                     path.write_text(text)
                     daemon.configure("set", SHAPER, "trace", str(path))
                     playback = playback_of(daemon, text)
-                theft = Theft()
+                meter = Meter()
                 with flood(pair, 2 * MOST_BITS):
                     wrong = wrong_windows(pair, playback, ROUND_S)
-                stolen_s = theft.seconds()
+                stolen_s = meter.spent().stolen_s
                 trial.repeated(int(ROUND_S) - 1)
                 print(
                     f"  {len(wrong)} of {ROUND_S * 10:.0f} windows differ, {stolen_s:.2f} s stolen"

@@ -20,57 +20,54 @@ DEFAULT_KERNEL_HZ = 250  # of Debian's and most others' kernels, where none can 
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The meters at one moment; the difference of two is what went by in between.
+class Spent:
+    """What a stretch of time cost.
 
     Attributes:
-        time_s: monotonic.
-        idle_s, steal_s: summed over the processors.
-        processes_s: processor time of each process watched.
+        machine_s: of all processors, everything that was not idle.
+        stolen_s: of all processors, what a hypervisor gave to others. A virtual machine that does
+            not run sends nothing, and no bucket of a few milliseconds makes up for that.
+        processes_s: of each process watched.
 
     """
-
-    time_s: float
-    idle_s: float
-    steal_s: float
-    processes_s: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a stretch of time cost."""
 
     seconds: float
-    machine_s: float  # of all processors, everything that was not idle
-    steal_percent: float  # of all processors' time, what a hypervisor gave to others
+    machine_s: float
+    stolen_s: float
     processes_s: dict[str, float]
 
-
-def read(processes: Mapping[str, int] | None = None) -> Reading:
-    """Read the meters, and the time of each process given by name."""
-    with Path("/proc/stat").open(encoding="ascii") as lines:
-        ticks = [int(number) for number in lines.readline().split()[1:]]
-    tick_s = 1 / os.sysconf("SC_CLK_TCK")
-    used_s = {name: process_s(pid) for name, pid in (processes or {}).items()}
-    idle_s = (ticks[IDLE] + ticks[IOWAIT]) * tick_s
-    return Reading(time.monotonic(), idle_s, ticks[STEAL] * tick_s, used_s)
+    @property
+    def steal_percent(self) -> float:
+        """The part of all processors' time that was stolen."""
+        return 100 * self.stolen_s / (self.seconds * processors())
 
 
-def between(before: Reading, after: Reading) -> Spent:
-    """Return what was spent between two readings.
+class Meter:
+    """What is spent from now on, by the machine and by each process given by name."""
 
-    The kernel measures how long a processor is idle, but samples what it does otherwise. So busy
-    is what is left of the time, less what was stolen.
-    """
-    seconds = after.time_s - before.time_s
-    capacity_s = seconds * processors()
-    stolen_s = after.steal_s - before.steal_s
-    busy_s = capacity_s - (after.idle_s - before.idle_s) - stolen_s
-    processes_s = {
-        name: used_s - before.processes_s.get(name, 0.0)
-        for name, used_s in after.processes_s.items()
-    }
-    return Spent(seconds, max(0.0, busy_s), 100 * stolen_s / capacity_s, processes_s)
+    def __init__(self, processes: Mapping[str, int] | None = None) -> None:
+        self._processes = processes or {}
+        self._before = self._read()
+
+    def _read(self) -> list[float]:
+        """Read the clock, time idle and stolen of all processors, and that of each process."""
+        with Path("/proc/stat").open(encoding="ascii") as lines:
+            ticks = [int(number) for number in lines.readline().split()[1:]]
+        tick_s = 1 / os.sysconf("SC_CLK_TCK")
+        used_s = [process_s(pid) for pid in self._processes.values()]
+        idle_s = (ticks[IDLE] + ticks[IOWAIT]) * tick_s
+        return [time.monotonic(), idle_s, ticks[STEAL] * tick_s, *used_s]
+
+    def spent(self) -> Spent:
+        """Return what was spent so far.
+
+        The kernel measures how long a processor is idle, but samples what it does otherwise. So
+        busy is what is left of the time, less what was stolen.
+        """
+        risen = [after - before for before, after in zip(self._before, self._read(), strict=True)]
+        seconds, idle_s, stolen_s, *used_s = risen
+        busy_s = max(0.0, seconds * processors() - idle_s - stolen_s)
+        return Spent(seconds, busy_s, stolen_s, dict(zip(self._processes, used_s, strict=True)))
 
 
 def process_s(pid: int) -> float:
@@ -99,15 +96,13 @@ def processors() -> int:
 
 def kernel_hz() -> int | None:
     """Return the kernel's HZ as it was configured, or None if that cannot be read."""
-    pattern = re.compile(r"^CONFIG_HZ=(\d+)$", re.MULTILINE)
-    with contextlib.suppress(OSError):
-        text = gzip.decompress(Path("/proc/config.gz").read_bytes()).decode()
-        if found := pattern.search(text):
-            return int(found[1])
-    with contextlib.suppress(OSError):
-        text = Path(f"/boot/config-{platform.release()}").read_text(encoding="utf-8")
-        if found := pattern.search(text):
-            return int(found[1])
+    for path, unpack in (
+        (Path("/proc/config.gz"), gzip.decompress),
+        (Path(f"/boot/config-{platform.release()}"), bytes),
+    ):
+        with contextlib.suppress(OSError):
+            if found := re.search(rb"^CONFIG_HZ=(\d+)$", unpack(path.read_bytes()), re.MULTILINE):
+                return int(found[1])
     return None
 
 
