@@ -1,4 +1,4 @@
-"""The varlink interface org.shaper: methods, types and errors, and what each maps to.
+"""The varlink interface org.shaper: methods and types; `refusals` has its errors.
 
 The interface description that `varlinkctl introspect` shows is made from these annotations, so
 this module does not postpone their evaluation.
@@ -7,13 +7,14 @@ this module does not postpone their evaluation.
 from collections.abc import AsyncIterator
 from typing import Protocol, TypedDict
 
-from asyncvarlink import TypedVarlinkErrorReply, VarlinkInterface, varlinkmethod
+from asyncvarlink import VarlinkInterface, varlinkmethod
 
-from shaper import __version__, errors
+from shaper import __version__
+from shaper.control import refusals
 from shaper.control.events import EventsObject, LatestEvents
 from shaper.events import Kind
 
-INTERFACE = "org.shaper"
+INTERFACE = refusals.INTERFACE
 
 
 class TraceObject(TypedDict):
@@ -171,76 +172,13 @@ class Shapers(Protocol):
         ...
 
 
-class _Parameters:
-    message: str
-    errno: int
-
-
-class NoSuchShaper(TypedVarlinkErrorReply, interface=INTERFACE):
-    """The named device is not a shaper of this daemon."""
-
-    Parameters = _Parameters
-
-
-class NoSuchMaster(TypedVarlinkErrorReply, interface=INTERFACE):
-    """There is no device of the name given as master."""
-
-    Parameters = _Parameters
-
-
-class Busy(TypedVarlinkErrorReply, interface=INTERFACE):
-    """The device is attached already, or is used by someone else."""
-
-    Parameters = _Parameters
-
-
-class NotAttached(TypedVarlinkErrorReply, interface=INTERFACE):
-    """The device is not attached, so it cannot be detached."""
-
-    Parameters = _Parameters
-
-
-class InvalidValue(TypedVarlinkErrorReply, interface=INTERFACE):
-    """A value that cannot be used."""
-
-    Parameters = _Parameters
-
-
-class NotPermitted(TypedVarlinkErrorReply, interface=INTERFACE):
-    """The caller is neither root nor in the group that owns the service."""
-
-    Parameters = _Parameters
-
-
-class KernelRefused(TypedVarlinkErrorReply, interface=INTERFACE):
-    """The kernel refused a request; errno is its answer."""
-
-    Parameters = _Parameters
-
-
-_REPLIES: dict[type[errors.ShaperError], type[TypedVarlinkErrorReply]] = {
-    errors.NoSuchShaper: NoSuchShaper,
-    errors.NoSuchMaster: NoSuchMaster,
-    errors.Busy: Busy,
-    errors.NotAttached: NotAttached,
-    errors.InvalidValue: InvalidValue,
-    errors.NotPermitted: NotPermitted,
-    errors.KernelRefused: KernelRefused,
-}
-
-
-def reply(error: errors.ShaperError) -> TypedVarlinkErrorReply:
-    """Return the error as it travels: the one place where errors are translated."""
-    return _REPLIES[type(error)](message=str(error), errno=error.errno)
-
-
 class ShaperInterface(VarlinkInterface, name=INTERFACE):
     """Shaper devices: bound to a master, given a speed, and used by route.
 
     Reading is open to everyone; changing needs root or membership of the service's group.
     """
 
-    errors = tuple(_REPLIES.values())
+    errors = refusals.ERRORS
 
     def __init__(self, shapers: Shapers, latest: LatestEvents) -> None:
         self._shapers = shapers

@@ -21,7 +21,7 @@ from typing import Any
 
 from asyncvarlink import VarlinkErrorReply
 
-from shaper.control import calls, interface
+from shaper.control import calls, interface, refusals
 from shaper.control.access import Peer, gid_of, may_change
 from shaper.control.calls import Call, Calls, NotVarlink
 from shaper.control.complaints import Complaints
@@ -265,7 +265,7 @@ class Service:
         if not isinstance(error, ShaperError):
             self._tell_fault(peer, what, error)
             error = KernelRefused(f"the daemon failed ({error!r}): see its log", errno.EIO)
-        return calls.error_answer(interface.reply(error))
+        return calls.error_answer(refusals.reply(error))
 
     def _tell_fault(self, peer: Peer, what: str, fault: Exception) -> None:
         self._complain(peer.uid, f"{what} failed: {fault!r}{_place(fault)}")
