@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import socket
 from dataclasses import fields, replace
 
-from shaper.channel import bulk, messages
+from shaper.channel import messages
 from shaper.desired.plan import ALIAS_PREFIX, ETHERNET_HEADER_BYTES, Plan
 from shaper.errors import KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
@@ -24,6 +23,7 @@ from shaper.kernel.sysctl import set_ipv6_mtu
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Capture, Framing, Link, Queue, Spec
 from shaper.supervisor.capture import Intake
+from shaper.supervisor.path_handle import PathHandle
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets
 
@@ -88,10 +88,7 @@ class Device:
         self._netlink = netlink
         self._neighbours = neighbours
         self._sockets = sockets
-        self._forwarder: Forwarder | None = None
-        self._is_open = False  # the forwarder has the TAP
-        self._is_configured = False  # ... and settings
-        self._is_bound = False  # ... and the master's socket
+        self._path = PathHandle(slot)
         self._had_carrier = False
         self._was_up = False
 
@@ -122,17 +119,12 @@ class Device:
 
     async def hand_over(self, forwarder: Forwarder) -> None:
         """Let this forwarder carry the frames; everything it has to know is told anew."""
-        self._forwarder, self._is_open = forwarder, False
         plan, self._done = self._done, None
-        await self._open()
+        await self._path.hand_over(forwarder, self._tap.fileno())
         if plan is not None:
-            await self._configure(plan)
+            await self._path.configure(plan.settings)
             await self._bind(plan, None)
             self._done = plan
-
-    async def _open(self) -> None:
-        await self._tell(messages.Open(self.slot), self._tap.fileno())
-        self._is_open, self._is_configured, self._is_bound = True, False, False
 
     async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
         """Make a plan true.
@@ -143,8 +135,7 @@ class Device:
         if plan.mtu == self._mtu:
             changed.discard("mtu")
         self._done = None
-        if not self._is_open:  # the forwarder refused it
-            await self._open()
+        await self._path.open(self._tap.fileno())  # where the forwarder refused it
         await self._flush_if_downed(own)
         if self.plan is not None and self.plan.state is not plan.state:
             event = Event(
@@ -183,7 +174,7 @@ class Device:
             leaves_checksums = plan.framing is not Framing.COOKED
             self._tap.set_offload(is_on=plan.offload_bytes > 0, leaves_checksums=leaves_checksums)
         if "settings" in changed:
-            await self._configure(plan)
+            await self._path.configure(plan.settings)
         if "ring_frames" in changed and self._may_hold_frames:
             await self._set_ring(plan.ring_frames, own)
 
@@ -222,7 +213,7 @@ class Device:
 
     async def flush(self) -> None:
         """Drop what waits, and count it."""
-        await self._tell(messages.Flush(self.slot))
+        await self._path.tell(messages.Flush(self.slot))
 
     async def remove(self) -> None:
         """Remove the device."""
@@ -263,7 +254,7 @@ class Device:
         self.intake.trust(None)
         self._neighbours.release(self.ifindex)
         with contextlib.suppress(KernelRefused):
-            await self._tell(messages.Close(self.slot))
+            await self._path.tell(messages.Close(self.slot))
         self._sockets.give_back(self.slot)
 
     async def _flush_if_downed(self, own: Link) -> None:
@@ -304,7 +295,7 @@ class Device:
         if ring_frames == own.txqueuelen:
             return
         if ring_frames < own.txqueuelen:
-            await self._tell(messages.Absorb(self.slot))
+            await self._path.tell(messages.Absorb(self.slot))
         await self._netlink.set_link(self.ifindex, txqlen=ring_frames)
 
     def _show_speed(self, speed_mbit: int | None) -> None:
@@ -313,34 +304,17 @@ class Device:
         except OSError as error:
             _log.warning("%s: cannot show its speed: %s", self.spec.ifname, error.strerror)
 
-    async def _configure(self, plan: Plan) -> None:
-        if plan.settings is None and not self._is_configured:
-            return
-        self._is_configured = True
-        order = messages.Configure(self.slot, plan.settings)
-        if plan.settings is None or not bulk.is_needed(plan.settings):
-            await self._tell(order)
-            return
-        beside = bulk.pack(plan.settings)
-        try:
-            await self._tell(order, beside)
-        finally:
-            os.close(beside)
-
     async def _bind(self, plan: Plan, master: Link | None) -> None:
         """Lend the master's socket to the forwarder, or take it away."""
         master_index = master.ifindex if master is not None else self.master_index
         if not plan.has_carrier or master_index is None or self.spec.master is None:
             self._neighbours.release(self.ifindex)
-            if self._is_bound:
-                await self._tell(messages.Unbind(self.slot))
-            self._is_bound = False
+            await self._path.unbind()
             self._sockets.give_back(self.slot)
             self.intake.trust(None)
             return
         if plan.has_neighbours:
             self._neighbours.delegate(self.ifindex, master_index)
-        self._is_bound = True
         is_received = plan.capture is Capture.INGRESS
         is_headerless = plan.framing is not Framing.ETHERNET
         order = messages.Bind(
@@ -352,7 +326,7 @@ class Device:
         )
         name = self.master_name or self.spec.master
         sock = self._lend(plan, order.framing, name, master_index)
-        await self._tell(order, sock.fileno())
+        await self._path.bind(order, sock.fileno())
 
     def _lend(self, plan: Plan, framing: Framing, master: str, master_index: int) -> socket.socket:
         """Return the socket by which frames leave, and have the programs know it."""
@@ -363,10 +337,6 @@ class Device:
         sock = self._sockets.lend(self.slot, master, master_index, framing, purpose)
         self.intake.trust(sock, is_own=is_own)
         return sock
-
-    async def _tell(self, order: messages.Order, descriptor: int | None = None) -> None:
-        if self._forwarder is not None:
-            await self._forwarder.tell(order, descriptor)
 
 
 def _changed(before: Plan | None, plan: Plan) -> set[str]:
