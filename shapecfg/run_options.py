@@ -6,7 +6,7 @@ import random
 
 import click
 
-from shapecfg.settings import read_file
+from shapecfg.settings import MOST_TRACE_BYTES, read_file
 from shaper.errors import InvalidValue
 from shaper.units import parse_rate
 
@@ -68,7 +68,7 @@ def run(
         down, up = down or f"{known.down_bits}bit", up or f"{known.up_bits}bit"
         base = known.line
     traces = [
-        None if name is None else read_trace(name, read_file(name))
+        None if name is None else read_trace(name, read_file(name, MOST_TRACE_BYTES))
         for name in (trace_down, trace_up)
     ]
     rates = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shaper.desired.line_files import inlined
+from shaper.desired.trace import parse_trace, write_trace
 from shaper.errors import InvalidValue
 from shaper.units import parse_hz, parse_limit, parse_size
 
@@ -23,6 +24,8 @@ TRACE, NO_TRACE = "trace", "none"
 PROFILE = "profile"
 _TRACE_MODES = ("loop", "once")
 _MOST_FILE_BYTES = 3 << 20  # chosen: what the daemon takes in one message, with room to spare
+MOST_TRACE_BYTES = 64 << 20  # chosen: mahimahi's lines, which become far fewer
+_MOST_READABLE_BYTES = 1 << 18  # chosen: a trace that is sent as it is written
 
 KEYS = (*_SETTINGS, *LINE_KEYS, TRACE, PROFILE)
 
@@ -65,21 +68,35 @@ def _read_trace(words: tuple[str, ...]) -> str:
         return NO_TRACE
     if len(mode) > 1 or (mode and mode[0] not in _TRACE_MODES):
         raise InvalidValue(f"trace {' '.join(words)}: write trace FILE [loop|once]")
-    return f"{mode[0] if mode else _TRACE_MODES[0]}\n{read_file(name)}"
+    text = f"{mode[0] if mode else _TRACE_MODES[0]}\n{read_file(name, MOST_TRACE_BYTES)}"
+    return text if len(text) <= _MOST_READABLE_BYTES else _shortened(name, text)
 
 
-def read_file(name: str) -> str:
+def _shortened(name: str, text: str) -> str:
+    """Return a long trace in the words that programs have for it."""
+    try:
+        text = write_trace(parse_trace(text))
+    except InvalidValue as error:
+        raise InvalidValue(f"{name}: {error}") from error
+    if len(text) > _MOST_FILE_BYTES:
+        raise InvalidValue(
+            f"the trace {name} takes {len(text) >> 20} MiB, {_MOST_FILE_BYTES >> 20} is the most"
+        )
+    return text
+
+
+def read_file(name: str, most_bytes: int = _MOST_FILE_BYTES) -> str:
     """Return the text of a file that was named. Raises InvalidValue, naming it."""
     try:
         with open(name, "rb") as file:
-            data = file.read(_MOST_FILE_BYTES + 1)
+            data = file.read(most_bytes + 1)
         text = data.decode()
     except OSError as error:
         raise InvalidValue(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidValue(f"{name} is no text: {error.reason}") from error
-    if len(data) > _MOST_FILE_BYTES:
-        raise InvalidValue(f"{name} is larger than {_MOST_FILE_BYTES >> 20} MiB")
+    if len(data) > most_bytes:
+        raise InvalidValue(f"{name} is larger than {most_bytes >> 20} MiB")
     return text
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.desired.trace import OPPORTUNITY_BYTES, parse_trace
+from shapecfg import settings
+from shaper.desired.trace import OPPORTUNITY_BYTES, parse_trace, write_trace
 from shaper.errors import InvalidValue
 from shaper.trace import Trace
 
@@ -105,6 +108,16 @@ def test_windows_add_up(steps: list[tuple[int, int]], start_us: int, length_us: 
         ("0,1mbit\n99999999999,1mbit\n", "line 2: 99999999999"),
         ("99999999999999\n", "line 1: 99999999999999"),
         ("0,nan\n", "line 1: 'nan'"),
+        ("9" * 5000, "line 1: 999"),
+        ("\u0661\n", "line 1: '\u0661'"),
+        ("z" * 5000, "line 1: 'zzz"),
+        ("0,1mbit\n" + "z" * 5000, "line 2: 'zzz"),
+        ("counts\n1 2\n1x-3\n", "line 3: '-3'"),
+        ("counts\n1 2x\u0661\n", "line 2: '\u0661'"),
+        ("counts\n1x40000000000\n", "line 2: 40000000000"),
+        ("counts\n1x31000000000 1x31000000000\n", "ends after a year"),
+        ("counts\n", "no lines"),
+        ("counts\n0x5\n", "offers 0 bit/s"),
     ],
 )
 def test_a_file_with_errors_is_refused_by_line_and_value(text: str, named: str) -> None:
@@ -112,3 +125,28 @@ def test_a_file_with_errors_is_refused_by_line_and_value(text: str, named: str) 
     with pytest.raises(InvalidValue) as refused:
         parse_trace(text, repeats=True)
     assert named in str(refused.value)
+    assert len(str(refused.value)) < 120
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=60).filter(any), st.booleans())
+def test_long_traces_are_written_as_counts(counts: list[int], repeats: bool) -> None:
+    """And read as the same trace."""
+    numbers = [ms for ms, count in enumerate(counts * 40, 1) for _ in range(count)]
+    trace = parse_trace("\n".join(map(str, numbers)), repeats=repeats)
+    text = write_trace(trace)
+    assert parse_trace(text) == trace
+    assert ("counts" in text) == (len(trace.starts_us) > 1000)
+
+
+def test_a_minute_of_milliseconds_is_sent_as_counts(tmp_path: Path) -> None:
+    """So that ten of them fit into a message, whose file has 9 MiB."""
+    path = tmp_path / "lte.trace"
+    numbers = [ms for ms in range(1, 60_001) for _ in range(1 + ms % 3)]
+    path.write_text("".join(f"{ms}\n" for ms in numbers))
+    sent = settings.read(("trace", str(path)))["trace"]
+    assert isinstance(sent, str)
+    assert len(sent) < 130_000
+    assert parse_trace(sent).mean_bits == pytest.approx(24_000_000, rel=1e-4)
+    path.write_text("0\n" * 200_000 + "x\n")
+    with pytest.raises(InvalidValue, match=r"lte\.trace: line 200001: 'x'"):
+        settings.read(("trace", str(path)))
