@@ -150,6 +150,8 @@ def _perform(run: Run, ambition: Ambition, progress: Progress) -> None:
         if Part.LATENCY in ambition.parts:
             progress.say("\nfairness")
             suite.fairness()
+        if Part.KERNELS in ambition.parts:
+            suite.kernels()
         if ambition.parts & {Part.RATES, Part.LATENCY}:
             suite.perform()
 

@@ -21,6 +21,7 @@ LATENCY_TRAFFIC = (workload.TCP_4, workload.TCP_32, workload.FLOOD)
 COST_ROW = (UNLIMITED_BITS, workload.UDP_SMALL)  # what a better queue costs is seen here best
 IDLE_RATES_BITS = (MBIT, 100 * MBIT)
 FAIRNESS_BITS = 10 * MBIT
+KERNEL_RATES_BITS = (MBIT, 10 * MBIT, 100 * MBIT)
 
 # Chosen.
 SLOW_BITS = MBIT  # up to here a measurement loads nothing and needs time: all at once
@@ -31,6 +32,14 @@ IDLE_S = 0.5  # a hundred pings
 FREE_S = 0.8
 FLOOD_S = 2.5
 FAIRNESS_S = 10.0  # specified
+KERNEL_TRAFFIC_S = {
+    workload.TCP_4: 3.0,
+    workload.TCP_8: 3.0,
+    workload.FLOOD: FLOOD_S,
+    workload.UDP_LARGE: 1.5,
+}
+KERNEL_SLOW_S = 8.0
+DELAYED_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,20 @@ def idle_rows(*, is_quick: bool = False) -> list[Row]:
     """Return the rows about an idle link."""
     rates = IDLE_RATES_BITS[-1:] if is_quick else IDLE_RATES_BITS
     return [Row(rate, workload.IDLE, IDLE_S) for rate in rates]
+
+
+def kernel_rows() -> list[Row]:
+    """Return the rows in which all the kernel's shapers are compared."""
+    return [
+        Row(rate, traffic, KERNEL_SLOW_S if rate <= SLOW_BITS else seconds)
+        for rate in KERNEL_RATES_BITS
+        for traffic, seconds in KERNEL_TRAFFIC_S.items()
+    ]
+
+
+def delayed_row() -> Row:
+    """Return the row in which those that delay are compared."""
+    return Row(KERNEL_RATES_BITS[-1], workload.DELAYED, DELAYED_S)
 
 
 def slow(rows: Iterable[Row]) -> list[Row]:

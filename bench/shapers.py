@@ -1,9 +1,10 @@
-"""Those that are compared: the bare cable, the kernel's tbf and htb, and the shaper.
+"""Those that are compared: the bare cable, the kernel's shapers, and the one of this project.
 
 All get the same traffic and a queue of the same length: 50 ms of the rate, ten full frames at
 least. Buckets are what their documentation asks for: tbf's the rate of one tick of the kernel's
 HZ, as tc-tbf(8) says, htb's what tc computes, the shaper's its default. To the queue in htb an
-offload frame is one frame, so with TCP it holds more than the others.
+offload frame is one frame, so with TCP it holds more than the others. CAKE and the leaves of
+fq_codel have the queue that is their default.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ MIN_QUEUE_FRAMES = 10
 MAX_QUEUE_FRAMES = 10_000
 MIN_TBF_BUCKET_BYTES = 1600  # tbf never passes a frame larger than its bucket
 CALL_S = 30.0
+DELAY = "20ms"  # of those that delay
 DEFAULT_QUEUE = Options().queue.value
 
 
@@ -158,6 +160,48 @@ class Htb(Qdisc):
         ]
 
 
+class TbfLeaf(Tbf):
+    """The token bucket filter, with fq_codel (tc-fq_codel(8)) in the place of its queue."""
+
+    name = "tbf+fq_codel"
+
+    def commands(self, device: str, rate_bits: int) -> list[str]:
+        """Return the commands that set it up."""
+        leaf = f"qdisc replace dev {device} parent 1:1 handle 2: fq_codel"
+        return [*super().commands(device, rate_bits), leaf]
+
+
+class HtbLeaf(Htb):
+    """One class of the hierarchical token bucket, with fq_codel in it."""
+
+    name = "htb+fq_codel"
+
+    def commands(self, device: str, rate_bits: int) -> list[str]:
+        """Return the commands that set it up."""
+        leaf = f"qdisc replace dev {device} parent 1:1 handle 2: fq_codel"
+        return [*super().commands(device, rate_bits)[:-1], leaf]
+
+
+class Cake(Qdisc):
+    """CAKE (tc-cake(8)), told the rate and nothing else."""
+
+    name = "cake"
+
+    def commands(self, device: str, rate_bits: int) -> list[str]:
+        """Return the command that sets it up."""
+        return [f"qdisc replace dev {device} root cake bandwidth {rate_bits}bit"]
+
+
+class Netem(Qdisc):
+    """The network emulator (tc-netem(8)), for a delay and nothing else."""
+
+    name = "netem"
+
+    def commands(self, device: str, rate_bits: int) -> list[str]:
+        """Return the command that sets it up; the rate is not its own."""
+        return [f"qdisc replace dev {device} root netem delay {DELAY}"]
+
+
 class Daemon:
     """The shaper of this project: a device for each lane, all in one daemon.
 
@@ -166,6 +210,7 @@ class Daemon:
         shaperd: the daemon.
         queue: of every device.
         bucket_bytes: of every device; 0: the default.
+        delay: of every device, as `shapecfg set` takes it.
         name: how tables call it.
 
     """
@@ -177,10 +222,12 @@ class Daemon:
         queue: str = DEFAULT_QUEUE,
         *,
         bucket_bytes: int = 0,
+        delay: str = "default",
         name: str = "shaper",
     ) -> None:
         self.name = name
         self._bucket_bytes = bucket_bytes
+        self._delay = delay
         self._host = host
         self._shaperd = shaperd
         self._queue = queue
@@ -193,6 +240,7 @@ class Daemon:
             self._client.attach(lane.shaper, lane.master)
         self._client.set_speed(lane.shaper, rate_bits)
         options = {"queue": self._queue, "burst_bytes": self._bucket_bytes}
+        options |= {"line": {"delay": self._delay}}
         self._client.set_options(lane.shaper, options)
         self._host.ip(f"link set {lane.shaper} up", lane.route(lane.shaper))
         wait_until(lambda: self._is_active(lane), f"{lane.shaper} to be active")

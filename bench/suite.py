@@ -20,7 +20,19 @@ from bench.lanes import Lane, lay
 from bench.measure import Job, Trial
 from bench.results import MAX_STEAL_PERCENT, Measurement, Run
 from bench.rows import Row
-from bench.shapers import Bare, Daemon, Htb, Shaper, Tbf, obstacle
+from bench.shapers import (
+    DELAY,
+    Bare,
+    Cake,
+    Daemon,
+    Htb,
+    HtbLeaf,
+    Netem,
+    Shaper,
+    Tbf,
+    TbfLeaf,
+    obstacle,
+)
 from bench.terminal import Progress
 from bench.workload import UNLIMITED_BITS
 from shapecfg.client import CallError
@@ -40,6 +52,7 @@ class Part(StrEnum):
     RATES = "rates"
     LATENCY = "latency"
     TRADE = "trade"
+    KERNELS = "kernels"
 
 
 CONTENTS = {
@@ -47,6 +60,7 @@ CONTENTS = {
     Part.RATES: "rate, burst, goodput and cost at every rate, with UDP and TCP; pings when idle",
     Part.LATENCY: "pings under load, fairness between flows, floods, the cost of the queue",
     Part.TRADE: "rate error and burst with buckets from small to large, beside tbf with the same",
+    Part.KERNELS: "beside CAKE, leaves of fq_codel and netem, where the kernel has them",
 }
 
 
@@ -94,9 +108,16 @@ class Suite:
         self._spare = ambition.spare
         self._is_plain_wanted = False
         self._bare = Bare(host)
-        self._tbf = Tbf(host, kernel_hz() or DEFAULT_KERNEL_HZ)
+        hz = max(kernel_hz() or 0, DEFAULT_KERNEL_HZ)  # a slower one has finer timers, too
+        self._tbf = Tbf(host, hz)
         self._shaper = Daemon(host, shaperd, queue)
         self._compared: list[Shaper] = [self._tbf, Htb(host), self._shaper]
+        self._delaying: list[Shaper] = []
+        self._laid: set[Lane] = set()
+        if Part.KERNELS in ambition.parts:
+            self._compared[2:2] = [TbfLeaf(host, hz), HtbLeaf(host), Cake(host)]
+            delayer = Daemon(host, shaperd, queue, delay=DELAY)
+            self._delaying = [Netem(host), delayer]
         # The plain queue, too, where the shaper has a better one: what that costs and gains.
         self._plain = [
             Daemon(host, shaperd, Queue.FIFO.value, name="shaper fifo")
@@ -107,10 +128,11 @@ class Suite:
 
     def prepare(self) -> None:
         """Leave out who cannot run on this machine, and say why."""
-        for shaper in list(self._compared):
-            if reason := obstacle(shaper, WIRE):
-                self._compared.remove(shaper)
-                self._run.skipped.append(f"{shaper.name}, all rows: {reason}")
+        for compared in (self._compared, self._delaying):
+            for shaper in list(compared):
+                if reason := obstacle(shaper, WIRE):
+                    compared.remove(shaper)
+                    self._run.skipped.append(f"{shaper.name}, all rows: {reason}")
 
     def perform(self) -> None:
         """Measure, round after round."""
@@ -208,13 +230,36 @@ class Suite:
         title = f"up to {workload.spell_rate(rows.SLOW_BITS)}, {len(jobs)} lanes at once"
         self._keep(self._try(jobs, title, max(row.seconds for row, _ in lanes)))
 
+    def kernels(self) -> None:
+        """Measure beside everything that the kernel has, round after round."""
+        repeats = self._ambition.repeats
+        delayed = rows.delayed_row()
+        for number in range(repeats):
+            self._progress.begin_round(number + 1, repeats)
+            for row in rows.kernel_rows():
+                if self._is_late(f"round {number + 1}, {row.title}"):
+                    return
+                if row.is_slow:
+                    self._at_once(row, self._compared)
+                    continue
+                for shaper in self._compared:
+                    self._measure(shaper, row)
+            for shaper in [self._bare, *self._delaying]:
+                self._measure(shaper, delayed)
+
     def fairness(self) -> None:
         """Measure eight flows, everyone at once on a lane of its own."""
         row = Row(rows.FAIRNESS_BITS, workload.TCP_8, rows.FAIRNESS_S)
+        self._at_once(row, [*self._compared, *self._plain])
+
+    def _at_once(self, row: Row, compared: Sequence[Shaper]) -> None:
+        """Measure everyone in a row, each on a lane of its own."""
         jobs = []
-        for at, shaper in enumerate([*self._compared, *self._plain]):
+        for at, shaper in enumerate(compared):
             lane = Lane(FIRST_FAIR_LANE + at)
-            lay(self._pair, lane)
+            if lane not in self._laid:
+                self._laid.add(lane)
+                lay(self._pair, lane)
             jobs.append(Job(lane, shaper, row.rate_bits, row.traffic))
         self._keep(self._try(jobs, row.title, row.seconds))
 

@@ -41,6 +41,7 @@ TCP_8 = Traffic("8 TCP flows", tcp_flows=8)
 TCP_32 = Traffic("32 TCP flows", tcp_flows=32)
 FLOOD = Traffic("1 TCP flow, UDP flood", tcp_flows=1, udp_frame_bytes=1042, udp_percent=1000)
 IDLE = Traffic("idle")
+DELAYED = Traffic("idle, delay 20 ms")
 
 
 def spell_rate(rate_bits: float, form: str = "g") -> str:
