@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 30
 export PYTHON PREFIX DESTDIR RESTART
 
-.PHONY: help run bench bench-quick bench-latency test test-kernels ordeal lint install uninstall deb wheel bounds clean
+.PHONY: help run bench bench-quick bench-latency bench-kernels test test-kernels ordeal lint install uninstall deb wheel bounds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -25,13 +25,16 @@ bench-quick: $(VENV)/.installed ## a few rows of it in a minute
 bench-latency: $(VENV)/.installed ## what waits behind what, and what a bucket is worth, in ten minutes
 	$(BIN)/python -m bench run --only latency,trade --output bench/results/latency.json
 
+bench-kernels: $(VENV)/.installed ## beside CAKE, fq_codel leaves and netem, under a user-mode Linux: KERNEL=path/to/linux
+	bench/uml.sh "$(KERNEL)" $(BIN)/python -m bench run --only kernels --minutes 20 --output bench/results/kernels.json
+
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo && $(BIN)/pytest tests/kernel tests/system
 
 ordeal: $(VENV)/.installed ## faults by the thousand, for half an hour: CAMPAIGNS='name[=count] ...' MINUTES=30
 	$(BIN)/python -m tests.ordeal --minutes $(MINUTES) $(CAMPAIGNS)
 
-test-kernels: $(VENV)/.installed ## what this kernel lacks (ppp, wireguard): SHAPER_VM=PROGRAM runs its argument under another
+test-kernels: $(VENV)/.installed ## what this kernel lacks (ppp, wireguard): SHAPER_VM=PROGRAM runs its argument under another ('bench/uml.sh KERNEL')
 	@test -n "$(SHAPER_VM)" || echo "skipped: set SHAPER_VM to a program that runs a command under another kernel"
 	@test -z "$(SHAPER_VM)" || $(SHAPER_VM) "$(BIN)/python -m pytest -p no:cacheprovider tests/kernels"
 

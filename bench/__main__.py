@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import report, results, rows, scale, tables, verdict
+from bench import beside, report, results, rows, scale, tables, verdict
 from bench.demo import interruptible
 from bench.lab import meters
 from bench.lab.daemon import Shaperd
@@ -117,6 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         parts=parts,
     )
     settings = {"is_quick": options.quick, "queue": options.queue, "repeats": repeats}
+    settings["is_kernels"] = parts == {Part.KERNELS}
     run = Run(meters.describe(), settings)
     if Part.RATES in parts:
         run.skipped += rows.reasons()
@@ -127,6 +128,8 @@ def _run(options: argparse.Namespace) -> int:
         results.write(run, options.output)
     print(f"\n{report.overview(run)}\n\n{verdict.spell(run)}\n")
     print(f"{run.seconds:.0f} s; figures in {_relative(options.output)}")
+    if run.settings["is_kernels"]:
+        return 0
     try:
         names = _draw(tables.make(run), options.output.parent, f"{options.output.stem}-")
         print(f"plots beside them: {', '.join(names)}")
@@ -183,8 +186,13 @@ def _report(options: argparse.Namespace) -> int:
     """Write the data files from results, if some are named, and document and plots from them."""
     folder = options.output.parent / report.FOLDER
     if options.files:
-        run = results.merge([results.read(path) for path in options.files])
-        tables.write(tables.make(run), folder)
+        runs = [results.read(path) for path in options.files]
+        for is_kernels, make in ((False, tables.make), (True, beside.tables)):
+            of_kind = [
+                each for each in runs if each.settings.get("is_kernels", False) == is_kernels
+            ]
+            if of_kind:
+                tables.write(make(results.merge(of_kind)), folder)
     found = tables.read(folder)
     options.output.write_text(report.document(found, _draw(found, folder)), encoding="utf-8")
     print(f"wrote {_relative(options.output)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `python -m bench report` from a run of `make bench` and one of `make bench-latency`.
+Written by `python -m bench report` from runs of `make bench`, `make bench-latency` and
+`make bench-kernels`.
 The bare cable, the kernel's `tbf` and `htb`, and the shaper carry the same traffic between the
 same two network namespaces, one after the other, round after round. Everything is measured
 where it arrives. Absolute figures belong to this machine; compare ratios. Every figure is in

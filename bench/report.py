@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench import tables, workload
+from bench import beside, tables, workload
 from bench.method import INTRODUCTION, METHOD
 from bench.results import Run
 from bench.tables import BETTER_PERCENT, COMPARED, Record, Tables
@@ -56,7 +56,15 @@ def document(found: Tables, plots: Iterable[str] = ()) -> str:
 
     """
     drawn = [f"![{PLOTS[name]}]({FOLDER}/{name}.svg)\n" for name in PLOTS if name in plots]
-    parts = [INTRODUCTION, _machine(found), _targets(found), *drawn, _worse(found), _idle(found)]
+    parts = [
+        INTRODUCTION,
+        beside.section(found, FOLDER),
+        _machine(found),
+        _targets(found),
+        *drawn,
+        _worse(found),
+        _idle(found),
+    ]
     parts += [_flows(found), _shapers(found), METHOD, _skipped(found)]
     return "\n".join(part for part in parts if part)
 

@@ -33,13 +33,13 @@ FREE_S = 0.8
 FLOOD_S = 2.5
 FAIRNESS_S = 10.0  # specified
 KERNEL_TRAFFIC_S = {
-    workload.TCP_4: 3.0,
-    workload.TCP_8: 3.0,
-    workload.FLOOD: FLOOD_S,
-    workload.UDP_LARGE: 1.5,
+    workload.TCP_4: 1.5,
+    workload.TCP_8: 1.5,
+    workload.FLOOD: 2.0,
+    workload.UDP_LARGE: FAST_S,
 }
-KERNEL_SLOW_S = 8.0
-DELAYED_S = 3.0
+KERNEL_SLOW_S = 2.5  # one at a time: the one processor has to be free
+DELAYED_S = 1.5
 
 
 @dataclass(frozen=True)

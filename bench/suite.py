@@ -113,7 +113,6 @@ class Suite:
         self._shaper = Daemon(host, shaperd, queue)
         self._compared: list[Shaper] = [self._tbf, Htb(host), self._shaper]
         self._delaying: list[Shaper] = []
-        self._laid: set[Lane] = set()
         if Part.KERNELS in ambition.parts:
             self._compared[2:2] = [TbfLeaf(host, hz), HtbLeaf(host), Cake(host)]
             delayer = Daemon(host, shaperd, queue, delay=DELAY)
@@ -237,12 +236,9 @@ class Suite:
         for number in range(repeats):
             self._progress.begin_round(number + 1, repeats)
             for row in rows.kernel_rows():
-                if self._is_late(f"round {number + 1}, {row.title}"):
-                    return
-                if row.is_slow:
-                    self._at_once(row, self._compared)
-                    continue
                 for shaper in self._compared:
+                    if self._is_late(f"round {number + 1}, {row.title}, {shaper.name}"):
+                        return
                     self._measure(shaper, row)
             for shaper in [self._bare, *self._delaying]:
                 self._measure(shaper, delayed)
@@ -250,16 +246,10 @@ class Suite:
     def fairness(self) -> None:
         """Measure eight flows, everyone at once on a lane of its own."""
         row = Row(rows.FAIRNESS_BITS, workload.TCP_8, rows.FAIRNESS_S)
-        self._at_once(row, [*self._compared, *self._plain])
-
-    def _at_once(self, row: Row, compared: Sequence[Shaper]) -> None:
-        """Measure everyone in a row, each on a lane of its own."""
         jobs = []
-        for at, shaper in enumerate(compared):
+        for at, shaper in enumerate([*self._compared, *self._plain]):
             lane = Lane(FIRST_FAIR_LANE + at)
-            if lane not in self._laid:
-                self._laid.add(lane)
-                lay(self._pair, lane)
+            lay(self._pair, lane)
             jobs.append(Job(lane, shaper, row.rate_bits, row.traffic))
         self._keep(self._try(jobs, row.title, row.seconds))
 

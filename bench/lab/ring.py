@@ -60,6 +60,7 @@ class Ring:
         request = struct.pack("=7I", BLOCK_BYTES, blocks, SLOT_BYTES, slots, RETIRE_MS, 0, 0)
         self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
         self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * blocks)
+        self._memory.madvise(mmap.MADV_DONTFORK)  # no child reads it, and to copy it takes time
         self._socket.bind((interface, ETH_P_ALL))
 
     def is_filling(self) -> bool:
