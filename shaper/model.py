@@ -25,6 +25,9 @@ ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add 
 AGGREGATES = frozenset({"bridge", "bond", "team"})
 
 # Chosen.
+# A ring for the 45 fragments of the largest datagram, which come at once; the kernel frees up to
+# 16 places of it together (include/linux/ptr_ring.h).
+DATAGRAM_FRAMES = 63
 MIN_RATE_BITS = 8  # a byte a second
 MAX_RATE_BITS = 10**15  # the speed attribute of a device is a C int of Mbit/s (2 Pbit/s)
 MIN_HZ = 10  # coarser ticks than 100 ms shape nothing a user would call smooth

@@ -13,6 +13,7 @@ from fractions import Fraction
 from shaper.errors import InvalidValue
 from shaper.model import (
     AGGREGATES,
+    DATAGRAM_FRAMES,
     Capture,
     Framing,
     Group,
@@ -155,7 +156,7 @@ def make_plan(
         alias=_alias(spec, master),
         speed_mbit=options.mean_bits // _MEGABIT if options.mean_bits else None,
         offload_bytes=offload_bytes(options, mtu, framing) if settings else 0,
-        ring_frames=_ring_frames(settings),
+        ring_frames=_ring_frames(spec.options, settings),
         settings=settings,
         capture=spec.capture,
         # Without a speed nothing is taken: whoever attaches by way of this device would be shut
@@ -247,10 +248,12 @@ def _default_limit(options: Options, frame_bytes: int) -> int:
     return min(max(frames, least_packets), _MAX_DEFAULT_LIMIT_PACKETS)
 
 
-def _ring_frames(settings: Settings | None) -> int:
+def _ring_frames(options: Options, settings: Settings | None) -> int:
+    """Return what fits the queue; a datagram, too, unless a limit was set, which it then shows."""
     if settings is None:
         return _DETACHED_RING_FRAMES
-    return min(settings.limit_packets, _MAX_RING_FRAMES)
+    is_set = options.limit_packets is not None or options.queue is Queue.CLASSIC
+    return min(max(settings.limit_packets, 0 if is_set else DATAGRAM_FRAMES), _MAX_RING_FRAMES)
 
 
 def _state(

@@ -1,7 +1,9 @@
 """The fifo queue: first in, first out, with a limit in frames.
 
-A frame that arrives when `limit_packets` or more wait is dropped and counted as `limit`; one
-offload frame may overshoot the limit by its own segments. A change of settings keeps every frame:
+A frame that arrives when `limit_packets` or more wait is dropped and counted as `limit`. What is
+of use only as a whole may overshoot the limit: an offload frame by its own segments, a datagram by
+its fragments, as long as they follow one another. At 64 kbit/s ten frames wait, and a datagram may
+have 45 fragments: without the rule it would never arrive. A change of settings keeps every frame:
 those too large for the new rate are cut into their segments.
 """
 
@@ -12,9 +14,13 @@ from collections import deque
 from shaper.discipline.base import FirstComeFirstServed
 from shaper.discipline.delay import EXACT, DelayHistogram, index
 from shaper.discipline.ticks import convert
-from shaper.model import Settings
+from shaper.model import DATAGRAM_FRAMES, Settings
+from shaper.packet.fragment import position, unfinished
 from shaper.packet.frame import Frame
 from shaper.packet.segment import split
+
+# Chosen: the largest IP datagram, in fragments with their headers.
+_DATAGRAM_BYTES = 69_000
 
 
 class Fifo(FirstComeFirstServed):
@@ -30,10 +36,6 @@ class Fifo(FirstComeFirstServed):
 
     tells_delays = True
 
-    # Its drops hit every flow alike, here or in the ring. Traffic that responds to loss meets its
-    # losses here, where they are counted; the rest of a flood is cheaper to drop in the ring.
-    shed_factor = 1
-
     def __init__(self, settings: Settings, *, now: int = 0) -> None:
         self.backlog_bytes = 0
         self.backlog_packets = 0
@@ -44,6 +46,17 @@ class Fifo(FirstComeFirstServed):
         self._arrivals: deque[tuple[int, int]] = deque()
         self._delays = DelayHistogram(ticks_per_second=settings.ticks_per_second, now=now)
         self._settings = settings
+        self._beyond_bytes = 0
+
+    @property
+    def shed_factor(self) -> int:
+        """Bytes that may be read and dropped for each byte sent while it is full.
+
+        Its drops hit every flow alike, here or in the ring. Traffic that responds to loss meets
+        its losses here, where they are counted; the rest of a flood is cheaper to drop in the
+        ring. The ring of a short queue is longer than that, and must not add its delay.
+        """
+        return 16 if self._settings.limit_packets < DATAGRAM_FRAMES else 1
 
     @property
     def room(self) -> int:
@@ -55,9 +68,11 @@ class Fifo(FirstComeFirstServed):
         unit_bytes = self._settings.unit_bytes
         room = self.room
         before = len(self._frames)
+        if room > 0:
+            self._beyond_bytes = 0
         for frame in frames:
-            _, wire_bytes, packets = frame
-            if room <= 0:
+            data, wire_bytes, packets = frame
+            if room <= 0 and not self._follows(data, wire_bytes):
                 self.dropped["limit"] += packets
             elif wire_bytes > unit_bytes and packets > 1:
                 self._append_all(split(frame))
@@ -144,6 +159,21 @@ class Fifo(FirstComeFirstServed):
         self._arrivals.clear()
         self.backlog_bytes = self.backlog_packets = 0
         return frames
+
+    def _follows(self, data: bytes, wire_bytes: int) -> bool:
+        """Whether a frame beyond the limit is a fragment like the one at the tail, and next to it.
+
+        `_beyond_bytes` bounds what joins in this way until there is room again.
+        """
+        if not self._frames or self._beyond_bytes + wire_bytes > _DATAGRAM_BYTES:
+            return False
+        last = unfinished(self._frames[-1].data)
+        if last is None or (found := position(data)) is None:
+            return False
+        if found[0] != last[0] or found[1] <= last[1]:
+            return False
+        self._beyond_bytes += wire_bytes
+        return True
 
     def _append_cut(self, frames: list[Frame], came_at: int) -> None:
         """Join the tail in frames that the rate allows to leave whole."""

@@ -10,7 +10,7 @@ import pytest
 
 from shaper.desired.plan import make_plan
 from shaper.errors import KernelRefused
-from shaper.model import Options, Queue
+from shaper.model import DATAGRAM_FRAMES, Options, Queue
 from tests.unit.device_rig import Rig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC
@@ -56,7 +56,7 @@ async def test_a_length_of_zero_is_the_default(rig: Rig) -> None:
     rig.device.follow(rig.own)
     await rig.realize()
     assert rig.device.spec.options.limit_packets is None
-    assert rig.own.txqueuelen == 10
+    assert rig.own.txqueuelen == DATAGRAM_FRAMES
 
 
 @instantly

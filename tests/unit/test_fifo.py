@@ -229,3 +229,45 @@ def test_each_frame_has_its_own_arrival(batches: list[int], step: int) -> None:
         queue.take(10**9, now=100, limit=step)
         taken, came = came[:step], came[step:]
         assert queue.delay_now == 100 - taken[-1]
+
+
+def fragment(offset: int, identification: int = 1, *, has_more: bool = True) -> Frame:
+    """Return a fragment of an IPv4 datagram, the offset in units of eight bytes."""
+    header = b"\x45\0" + (1500).to_bytes(2) + identification.to_bytes(2)
+    header += (offset | (0x2000 if has_more else 0)).to_bytes(2) + bytes([64, 17, 0, 0])
+    data = bytes(10 + 12) + b"\x08\x00" + header + bytes(8) + bytes(1480)
+    return Frame(data, FRAME_BYTES, 1)
+
+
+def test_a_datagram_joins_as_a_whole() -> None:
+    """Fragments that follow one another go beyond the limit; what comes next is dropped."""
+    queue = fifo(SETTINGS)
+    datagram = [fragment(185 * each, has_more=each < 44) for each in range(45)]
+    for each in (*datagram, fragment(0, 2), fragment(185, 2), frame()):
+        queue.enqueue(each, now=0)
+    assert queue.backlog_packets == 45
+    assert queue.dropped == {"limit": 3}
+
+
+def test_only_what_continues_the_last_datagram_goes_beyond_the_limit() -> None:
+    """Neither another datagram's fragments, nor the same ones again, nor more than 64 kB."""
+    queue = fifo(SETTINGS)
+    for each in [frame()] * 8 + [fragment(0), fragment(185)]:
+        queue.enqueue(each, now=0)
+    for stray in (fragment(0), fragment(185), fragment(370, 2), frame()):
+        queue.enqueue(stray, now=0)
+    assert queue.backlog_packets == 10
+    for offset in range(186, 400):
+        queue.enqueue(fragment(offset), now=0)
+    assert queue.backlog_packets == 10 + 69_000 // FRAME_BYTES
+
+
+def test_a_datagram_in_ipv6_joins_as_a_whole() -> None:
+    """Its fragments bear a header of their own for that."""
+    queue = fifo(SETTINGS)
+    for each in range(20):
+        header = b"\x60" + bytes(5) + bytes([44, 64]) + bytes(32)
+        header += bytes([17, 0]) + (8 * 181 * each | (each < 19)).to_bytes(2) + b"abcd"
+        data = bytes(10 + 12) + b"\x86\xdd" + header + bytes(1448)
+        queue.enqueue(Frame(data, FRAME_BYTES, 1), now=0)
+    assert (queue.backlog_packets, queue.dropped) == (20, {"limit": 0})

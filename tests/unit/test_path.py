@@ -10,7 +10,7 @@ from shaper.channel.board import FIELDS, SLOT_WORDS, Board
 from shaper.forwarder.path import Path
 from shaper.forwarder.ports import Outcome
 from shaper.forwarder.states import PathState
-from shaper.model import Queue
+from shaper.model import DATAGRAM_FRAMES, Queue
 from shaper.testing.edges import MemorySink, MemorySource
 from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, Rig
 
@@ -52,17 +52,27 @@ def test_a_full_path_does_not_read_its_tap(rig: Rig) -> None:
     assert len(rig.source.frames) == 90
 
 
-def test_overshoot_is_met_with_loss_as_fast_as_frames_leave(rig: Rig) -> None:
+def test_overshoot_is_met_with_loss_as_fast_as_frames_leave() -> None:
     """For every frame sent at most one more is read and dropped, so a flood costs next to nothing.
 
     And a sender that offers twice the rate meets its losses here: the ring does not grow.
     """
-    rig.source.frames.extend([FRAME] * 100)
+    rig = Rig(replace(SETTINGS, limit_packets=DATAGRAM_FRAMES))
+    rig.source.frames.extend([FRAME] * 200)
     rig.run(0)
     rig.run_to(1000 * MS)
     sent = len(rig.sink.frames)
     assert sent == 11
     assert 0 < rig.count("limit") <= sent
+
+
+def test_a_short_queue_does_not_let_its_ring_grow(rig: Rig) -> None:
+    """The ring holds a whole datagram: a flood of ten times the rate does not wait there."""
+    rig.source.frames.extend([FRAME] * 100)
+    rig.run(0)
+    rig.run_to(1000 * MS)
+    assert len(rig.sink.frames) == 11
+    assert not rig.source.frames
 
 
 def test_a_path_that_is_about_to_wake_does_not_listen() -> None:
