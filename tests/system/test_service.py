@@ -88,6 +88,16 @@ def test_installed_files_are_what_systemd_accepts(machine: Machine) -> None:
     assert machine.container.run("id", "-gn", "shaper") == "shaper\n"
 
 
+def test_at_boot_no_interface_is_set_up_before_it_runs(machine: Machine) -> None:
+    """It goes before the network, and before what a network may be needed for (a cloud's boot)."""
+    before, after = machine.property("Before").split(), machine.property("After").split()
+    assert "network-pre.target" in before
+    assert not {"basic.target", "sysinit.target", "network-pre.target"} & set(after)
+    # What each service has by default, it has to ask for.
+    assert {"local-fs.target", "systemd-tmpfiles-setup.service"} <= set(after)
+    assert "shutdown.target" in machine.property("Conflicts").split()
+
+
 def test_exposure_is_low(machine: Machine) -> None:
     """`systemd-analyze security` finds little that the service could do beside its work."""
     report = machine.container.run("systemd-analyze", "security", "--no-pager", "shaper.service")
