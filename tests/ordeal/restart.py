@@ -1,8 +1,9 @@
-"""The service restarted, killed, reloaded and upgraded in a container, under four times the rate.
+"""The service restarted, killed, reloaded, upgraded and booted in a container, under load.
 
 What arrives is listened to at its socket, as the kernel stamps it. In no window of 0.1 s may it be
-more than the rate gives and the bucket holds, and the pause is noted. Each way a shaper can be led
-traffic has a campaign.
+more than the rate gives and the bucket holds, and the pause of a restart and a kill is noted. Each
+way a shaper can be led traffic has a campaign. The machine has its address from a DHCP client, and
+always a default route past the shaper: what is not led through it arrives unshaped, and is seen.
 """
 
 from __future__ import annotations
@@ -10,15 +11,24 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from itertools import cycle, pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.lab.namespaces import Namespace, stop
 from bench.lab.wait import wait_until
 from tests.ordeal.campaign import Trial, campaign
+from tests.ordeal.watched import (
+    OWN,
+    RECEIVE,
+    SEND,
+    arrivals,
+    heard,
+    judge,
+    receiver,
+    sender,
+)
 from tests.system.machine import (
     CHECKOUT,
     PYTHON,
@@ -28,166 +38,243 @@ from tests.system.machine import (
     fetch_wheels,
     installed_machine,
     make,
+    set_up_peer,
 )
 
-RATE_BITS = 10_000_000
-WINDOW_S = 0.1
-PAYLOAD, HEADERS = 1400, 42
-BUCKET_BYTES = 26514 + 2 * 1514  # and one frame on either side of a window
 STALL_NS = 200_000_000
-ROUND_S, UPGRADE_S = 3.0, 25.0
-LAST_WORDS_S = 0.05  # for a program to end
-AROUND_S = 1.0  # of load before the fault, and after it
+ROUND_S, UPGRADE_S, LEASE_S, BOOT_S = 2.4, 30.0, 8.0, 10.0
+FIRST_LEASE = 20
 
-SEND = """
-import socket, sys, time
-channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-began, sent = time.monotonic(), 0
-while (now := time.monotonic() - began) < float(sys.argv[2]):
-    while sent < now * 3400:
-        try:
-            channel.sendto(bytes(1400), (sys.argv[1], 9))
-        except OSError:
-            pass
-        sent += 1
-    time.sleep(0.002)
-"""
-RECEIVE = """
-import json, socket, struct, sys, time
-channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-channel.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
-channel.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
-channel.bind(("", 9))
-channel.settimeout(0.05)
-print("ready", flush=True)
-end, seen = time.monotonic() + float(sys.argv[1]), []
-while time.monotonic() < end:
-    try:
-        _, notes, _, _ = channel.recvmsg(65536, 64)
-    except TimeoutError:
-        continue
-    seconds, nanoseconds = struct.unpack("=qq", notes[0][2])
-    seen.append(seconds + nanoseconds / 1e9)
-print(json.dumps(seen))
-"""
-RESTART = ["systemctl", "restart", "shaper"]
-KILL = ["systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper"]
-RELOAD = ["systemctl", "reload", "shaper"]
-UPGRADE = make("install", CHECKOUT, WHEELS, "RESTART=yes")
-
-BY_ROUTE = "shapecfg attach shaper0 eth1\nip link set shaper0 up\n"
-ROUTED = "ip route replace 10.1.0.0/24 dev shaper0 src 10.0.0.1\n"
-DIRECT = "ip route replace 10.1.0.0/24 dev eth1 src 10.0.0.1\n"
 SHAPED = '[device.shaper0]\nmaster = "eth1"\nspeed = "10mbit"\nup = true\n'
 DECLARED = SHAPED + 'routes = ["10.1.0.0/24"]\n'
-# The machine's own routes by eth1 go when it goes down, with or without a shaper.
-FLAP = "ip link set eth1 down\nip link set eth1 up\n"
+LEASED = SHAPED + 'addresses = "master"\nroutes = ["default"]\n'
+ROUTE = "ip route replace 10.1.0.0/24 dev shaper0 src 10.9.9.9\n"
 LEAD = {
-    "route": BY_ROUTE + ROUTED,
-    "egress": f"shapecfg attach shaper0 eth1 egress\n{DIRECT}",
+    "route": f"shapecfg attach shaper0 eth1\nip link set shaper0 up\n{ROUTE}",
+    "egress": "shapecfg attach shaper0 eth1 egress\n",
     "ingress": "shapecfg attach shaper0 eth1 ingress\n",
-    "cgroup": f"shapecfg attach shaper0 eth1 cgroup system.slice\n{DIRECT}",
+    "cgroup": "shapecfg attach shaper0 eth1 cgroup system.slice\n",
     "declared": f"printf '{DECLARED}' >/etc/shaper/shaper.toml\nsystemctl reload shaper\n",
+    "uplink": f"printf '{LEASED}' >/etc/shaper/shaper.toml\nsystemctl reload shaper\n",
 }
+# What an administrator routed by hand follows no lease, and no boot.
+BY_HAND = {"route"}
+
+LEASE_SCRIPT = """#!/bin/sh
+case $1 in
+deconfig) ip -4 address flush dev eth1 ;;
+bound | renew)
+    ip address replace "$ip/$mask" dev eth1
+    ip route replace default via "$router" dev eth1
+    ;;
+esac
+"""
+FIXED_SCRIPT = f"""#!/bin/sh
+ip address replace {OWN}/32 dev lo
+until ip link set eth1 up; do :; done
+ip address replace 10.0.0.1/24 dev eth1
+ip route replace default via 10.0.0.100 dev eth1 metric 9
+"""
+# It has an address and a route at once, as ifupdown gives a fixed one, and the lease's soon.
+LEASE_UNIT = """
+[Unit]
+After=network-pre.target
+Before=network.target
+[Service]
+ExecStartPre=/usr/local/sbin/fixed
+ExecStart=/usr/bin/busybox udhcpc -f -i eth1 -s /usr/local/sbin/leased -t 1000 -T 1 -A 1
+[Install]
+WantedBy=multi-user.target
+"""
+LOAD_UNIT = f"""
+[Service]
+ExecStart={PYTHON} /srv/send.py {REMOTE} {BOOT_S - 2}
+StandardError=null
+"""
+EAR_UNIT = f"""
+[Service]
+ExecStart={PYTHON} /srv/receive.py {BOOT_S - 2}
+StandardOutput=truncate:/srv/heard
+"""
+UDHCPD = """
+start 10.0.0.{number}
+end 10.0.0.{number}
+interface eth0
+lease_file {directory}/leases
+pidfile {directory}/pid
+option subnet 255.255.255.0
+option router 10.0.0.100
+"""
+
+
+class LeaseServer:
+    """A DHCP server at the peer, which has one address to give."""
+
+    def __init__(self, peer: Namespace, directory: Path) -> None:
+        self._peer = peer
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.number = FIRST_LEASE
+
+    def offer(self, number: int) -> None:
+        """Give this address from now on, and know of no other."""
+        self.close()
+        self.number = number
+        (self._directory / "leases").write_bytes(b"")
+        configuration = self._directory / "udhcpd.conf"
+        configuration.write_text(UDHCPD.format(number=number, directory=self._directory))
+        argv = ["busybox", "udhcpd", "-f", str(configuration)]
+        self._process = self._peer.popen(argv, stderr=subprocess.DEVNULL)
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._process is not None:
+            stop(self._process)
+            self._process = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """The machine, and who gives it its address."""
+
+    machine: Machine
+    leases: LeaseServer
+
+    def has_lease(self) -> bool:
+        """Whether the machine has the address that is offered now."""
+        seen = self.machine.container.try_run("ip", "-4", "address", "show", "dev", "eth1")
+        return f"10.0.0.{self.leases.number}/" in seen.stdout
+
+    def flap(self, machine: Machine) -> None:
+        """Take the master down and up; its own routes go with it, and come back."""
+        machine.container.shell(
+            "ip link set eth1 down\nip link set eth1 up\n"
+            "ip route replace default via 10.0.0.100 dev eth1\n"
+        )
+
+    def change_lease(self, machine: Machine) -> None:
+        """Have the client ask again, which is given another address."""
+        self.leases.offer(self.leases.number + 1)
+        machine.systemctl("kill", "--signal=USR2", "lease")  # release
+        machine.systemctl("kill", "--signal=USR1", "lease")  # and renew
+        wait_until(self.has_lease, "another lease", LEASE_S)
+
+
+def command(*argv: str) -> Callable[[Machine], None]:
+    """Return the fault that a command inside makes."""
+    return lambda machine: void(machine.container.run(*argv))
+
+
+def void(_: object) -> None:
+    """Return nothing."""
+
+
+RESTART = command("systemctl", "restart", "shaper")
+KILL = command("systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper")
+RELOAD = command("systemctl", "reload", "shaper")
+UPGRADE = command(*make("install", CHECKOUT, WHEELS, "RESTART=yes"))
 
 
 @contextlib.contextmanager
-def machine_led_by(way: str) -> Iterator[Machine]:
+def site_led_by(way: str) -> Iterator[Site]:
     """Boot a machine whose shaper0 is led its traffic in one way, and is active."""
     with tempfile.TemporaryDirectory() as directory:
         wheels, place = Path(directory) / "wheels", Path(directory) / "machine"
         wheels.mkdir()
         place.mkdir()
         fetch_wheels(wheels)
-        with installed_machine(place, wheels) as machine:
-            machine.container.shell("mkdir -p /etc/shaper\nsystemctl start shaper\n" + LEAD[way])
-            machine.container.run("shapecfg", "speed", "shaper0", "10mbit")
-            wait_until(machine.is_passing, "shaper0 to be active", 10)
-            yield machine
+        with installed_machine(place, wheels, "multi-user.target") as machine:
+            leases = LeaseServer(machine.peer, Path(directory))
+            with contextlib.closing(leases):
+                site = Site(machine, leases)
+                settle(site, way)
+                yield site
 
 
-def sender(machine: Machine, way: str, seconds: float) -> subprocess.Popen[bytes]:
-    """Start four times the rate, in the direction and the group that are shaped."""
-    words = ["-c", SEND, "10.0.0.1" if way == "ingress" else REMOTE, str(seconds)]
+def settle(site: Site, way: str) -> None:
+    """Give the machine its programs, its lease and its shaper."""
+    container = site.machine.container
+    put(container.root, "usr/local/sbin/leased", LEASE_SCRIPT, 0o755)
+    put(container.root, "usr/local/sbin/fixed", FIXED_SCRIPT, 0o755)
+    put(container.root, "srv/send.py", SEND)
+    put(container.root, "srv/receive.py", RECEIVE)
+    put(container.root, "etc/systemd/system/lease.service", LEASE_UNIT)
+    put(container.root, "etc/systemd/system/load.service", LOAD_UNIT)
+    put(container.root, "etc/systemd/system/ear.service", EAR_UNIT)
+    put(container.root, "etc/tmpfiles.d/tun.conf", "z /dev/net/tun 0666\n")
+    site.machine.peer.ip(f"route add {OWN} dev eth0")
+    site.leases.offer(FIRST_LEASE)
+    container.shell(
+        "ip address flush dev eth1\nmkdir -p /etc/shaper\nsystemctl daemon-reload\n"
+        "systemctl enable --now shaper lease\n"
+    )
+    wait_until(site.has_lease, "a lease", LEASE_S)
+    container.shell(LEAD[way])
+    container.run("shapecfg", "speed", "shaper0", "10mbit")
+    wait_until(site.machine.is_passing, "shaper0 to be active", 10)
+
+
+def put(root: Path, path: str, text: str, mode: int = 0o644) -> None:
+    """Write a file of the machine."""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text, encoding="utf-8")
+    (root / path).chmod(mode)
+
+
+def boot_arrivals(site: Site, way: str) -> list[float]:
+    """Boot anew, with a load that begins as early as it can, and return when it arrived."""
+    machine, unit = site.machine, "ear" if way == "ingress" else "load"
+    machine.container.run("systemctl", "add-wants", "multi-user.target", f"{unit}.service")
+    machine.container.reboot()
+    machine.container.connect(machine.peer)
+    set_up_peer(machine.peer)
+    site.leases.offer(site.leases.number)
     if way == "ingress":
-        return machine.peer.popen([sys.executable, *words])
-    unit = ["systemd-run", "--quiet", "--wait", "--collect", "--unit=load"]
-    prefix = unit if way == "cgroup" else []
-    return subprocess.Popen(machine.container.argv(*prefix, PYTHON, *words))
-
-
-def arrivals(machine: Machine, way: str, fault: list[str], seconds: float) -> list[float]:
-    """Return when datagrams arrived, before, during and after a fault, until the load ended."""
-    receive = ["-c", RECEIVE, str(seconds)]
-    if way == "ingress":
-        argv = machine.container.argv(PYTHON, *receive)
-        receiver = subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="utf-8")
-    else:
-        argv = [sys.executable, *receive]
-        receiver = machine.peer.popen(argv, stdout=subprocess.PIPE, encoding="utf-8")
-    with receiver:
-        assert receiver.stdout is not None
-        receiver.stdout.readline()
-        with sender(machine, way, seconds - AROUND_S / 2) as load:
-            time.sleep(AROUND_S)
-            machine.container.run(*fault)
+        with sender(machine, way, BOOT_S) as load:
             load.wait()
-            ended = time.time()  # the clock of the stamps
-        times = json.loads(receiver.stdout.read())
-        return sorted([*times, max(ended - LAST_WORDS_S, times[-1] if times else 0)])
-
-
-def most_in_a_window(times: list[float]) -> int:
-    """Return how many bytes came within any window."""
-    most = first = 0
-    for last, when in enumerate(times):
-        while times[first] < when - WINDOW_S:
-            first += 1
-        most = max(most, last - first + 1)
-    return most * (PAYLOAD + HEADERS)
-
-
-def longest_pause_ns(times: list[float]) -> int:
-    """Return the longest time without a datagram."""
-    return round(1e9 * max(after - before for before, after in pairwise(times)))
-
-
-def judge(trial: Trial, times: list[float], most_pause_ns: int | None) -> None:
-    """Note the pause, and fail where more came than may, or nothing for too long."""
-    if len(times) < 2:
-        trial.failed("nothing arrived")
-    trial.stalled(pause_ns := longest_pause_ns(times))
-    if (held := most_in_a_window(times)) > RATE_BITS / 8 * WINDOW_S + BUCKET_BYTES:
-        trial.failed(f"{held} bytes in a window of {WINDOW_S} s")
-    if most_pause_ns is not None and pause_ns > most_pause_ns:
-        trial.failed(f"nothing arrived for {pause_ns / 1e9:.2f} s")
+        told = (machine.container.root / "srv/heard").read_text(encoding="utf-8")
+        times = json.loads(told.splitlines()[1])
+    else:
+        with receiver(machine, way, BOOT_S) as listening:
+            times = heard(listening)
+    wait_until(machine.is_passing, "shaper0 to be active", 10)
+    return [float(each) for each in times]
 
 
 def campaign_of(way: str) -> Callable[[Trial], None]:
     """Return the campaign of one way to be led traffic."""
 
     def run(trial: Trial) -> None:
-        flap = ["sh", "-ec", FLAP + (DIRECT if way in ("egress", "cgroup") else "")]
-        faults = cycle([RESTART, KILL, RELOAD, flap])
-        with machine_led_by(way) as machine:
-            for _ in trial:
-                fault = next(faults)
-                times = arrivals(machine, way, fault, ROUND_S)
-                judge(trial, times, None if fault is flap else STALL_NS)
-                wait_until(machine.is_passing, "shaper0 to be active", 10)
-                machine.systemctl("reset-failed")
+        with site_led_by(way) as site:
+            short = {"restart": RESTART, "kill": KILL, "reload": RELOAD, "flap": site.flap}
+            for number in trial:
+                what, fault = list(short.items())[number % len(short)]
+                times = arrivals(site.machine, way, fault, ROUND_S)
+                judge(trial, what, times, None if what == "flap" else STALL_NS)
+                wait_until(site.machine.is_passing, "shaper0 to be active", 10)
+                site.machine.systemctl("reset-failed")
 
     run.__doc__ = f"Restart, kill, reload and flap in turn, by {way}."
     return run
 
 
+def long_campaign_of(way: str) -> Callable[[Trial], None]:
+    """Return the campaign of what takes longer."""
+
+    def run(trial: Trial) -> None:
+        with site_led_by(way) as site:
+            for _ in trial:
+                judge(trial, "upgrade", arrivals(site.machine, way, UPGRADE, UPGRADE_S), STALL_NS)
+                if way in BY_HAND:
+                    continue
+                change = site.change_lease
+                judge(trial, "lease", arrivals(site.machine, way, change, LEASE_S), None)
+                judge(trial, "boot", boot_arrivals(site, way), None)
+
+    run.__doc__ = f"An upgrade, another lease and a boot, by {way}."
+    return run
+
+
 for _way in LEAD:
     campaign(f"service by {_way}", count=80)(campaign_of(_way))
-
-
-@campaign("service upgrades", count=3)
-def upgrade(trial: Trial) -> None:
-    """A new installation takes over without a gap."""
-    with machine_led_by("route") as machine:
-        for _ in trial:
-            judge(trial, arrivals(machine, "route", UPGRADE, UPGRADE_S), STALL_NS)
+    campaign(f"service for long by {_way}", count=3)(long_campaign_of(_way))

@@ -43,7 +43,7 @@ for group in $GROUPS_TO_JOIN; do echo $$ >"$group/cgroup.procs"; done
 shift 2
 echo mounted
 read -r _
-exec "$@"
+while setpriv --pdeathsig KILL -- "$@" || [ $? = 133 ]; do :; done
 """
 
 
@@ -83,10 +83,11 @@ class Container:
             raise LabError(f"{error}; its console:\n{console}") from error
 
     def _find_leader(self) -> int:
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        for pid in children.read_text(encoding="ascii").split():
-            if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8") == "systemd\n":
-                return int(pid)
+        for nspawn in children(self._process.pid):
+            for pid in children(nspawn):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8") == "systemd\n":
+                        return pid
         if self._process.poll() is not None:
             raise LabError(f"systemd-nspawn ended with status {self._process.returncode}")
         return 0
@@ -128,6 +129,17 @@ class Container:
         """Run lines of shell inside, as an administrator would type them."""
         return self.run("sh", "-euc", script)
 
+    def reboot(self) -> None:
+        """Have systemd shut down, and go on as soon as its successor is there, still booting.
+
+        Its network is as bare as that of a machine that was switched on.
+        """
+        before = self.leader
+        self.try_run("systemctl", "reboot")
+        self.leader = wait_until(
+            lambda: (now := self._find_leader()) != before and now, "another systemd", BOOT_S
+        )
+
     def connect(self, peer: Namespace) -> None:
         """Join `eth1` inside to `eth0` of the peer."""
         peer.ip(f"link add eth0 type veth peer name eth1 netns {self.leader}", "link set eth0 up")
@@ -140,12 +152,22 @@ class Container:
         stop(self._process)
 
 
+def children(pid: int) -> list[int]:
+    """Return the process ids of the children of a process, of its first thread."""
+    try:
+        told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(each) for each in told.split()]
+
+
 @contextlib.contextmanager
-def prepared(directory: Path) -> Iterator[Container]:
+def prepared(directory: Path, goal: str = "basic.target") -> Iterator[Container]:
     """Lay the files of a container over this machine's own; `boot` starts it.
 
     Args:
         directory: empty, and not used for anything else.
+        goal: what systemd starts; what is enabled belongs to multi-user.target.
 
     Raises:
         MissingError: no overlay can be mounted here, or no control group made; it says why.
@@ -155,7 +177,7 @@ def prepared(directory: Path) -> Iterator[Container]:
     target.mkdir()
     with _control_groups() as groups, (directory / "console").open("w") as console:
         process = subprocess.Popen(
-            _command(target),
+            _command(target, goal),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=console,
@@ -173,7 +195,7 @@ def prepared(directory: Path) -> Iterator[Container]:
             container.close()
 
 
-def _command(target: Path) -> list[str]:
+def _command(target: Path, goal: str) -> list[str]:
     """Return the command that ends as systemd-nspawn, with mounts that end with it."""
     boot = ["systemd-nspawn", "--boot", "--quiet", f"--directory={target / 'root'}"]
     boot += [f"--machine=shaper-test-{os.getpid()}", "--private-network", "--console=pipe"]
@@ -181,7 +203,7 @@ def _command(target: Path) -> list[str]:
     boot += ["--register=no", "--keep-unit", "--link-journal=no", "--timezone=off"]
     # Programs of egress, ingress and cgroup need it; nspawn keeps it from its guests.
     boot += ["--capability=CAP_BPF", "--system-call-filter=bpf"]
-    boot += ["--resolv-conf=off", "systemd.unit=basic.target"]
+    boot += ["--resolv-conf=off", f"systemd.unit={goal}"]
     private = ["unshare", "--mount", "--propagation=private"]
     prepare = ["sh", "-c", PREPARE, "prepare", str(target), str(LAYER_BYTES)]
     launch = [sys.executable, "-S", launcher, str(os.getpid())]

@@ -124,15 +124,18 @@ class Machine:
 
 
 @contextlib.contextmanager
-def installed_machine(directory: Path, wheels: Path) -> Iterator[Machine]:
+def installed_machine(
+    directory: Path, wheels: Path, goal: str = "basic.target"
+) -> Iterator[Machine]:
     """Boot a container, install the project in it as README says, and connect it to a peer.
 
     Args:
         directory: empty, for this machine alone.
         wheels: what `fetch_wheels` fetched.
+        goal: what systemd starts.
 
     """
-    with prepared(directory) as container, Namespace() as peer:
+    with prepared(directory, goal) as container, Namespace() as peer:
         shutil.copytree(ROOT, container.root / CHECKOUT[1:], ignore=NOT_SOURCE)
         shutil.copytree(wheels, container.root / WHEELS[1:])
         container.boot()
@@ -167,5 +170,10 @@ def set_up_network(container: Container, peer: Namespace) -> None:
     # As udev's own rules have it; there is no udev in a container.
     container.run("chmod", "0666", "/dev/net/tun")
     container.shell("ip address add 10.0.0.1/24 dev eth1\nip link set eth1 up\n")
+    set_up_peer(peer)
+
+
+def set_up_peer(peer: Namespace) -> None:
+    """Give the peer's end of the cable its addresses."""
     peer.ip("address add 10.0.0.100/24 dev eth0", f"address add {REMOTE}/24 dev eth0")
     set_wire_frames(peer, "eth0")
