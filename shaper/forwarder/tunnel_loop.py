@@ -8,7 +8,9 @@ after the shorter one was sent and in the order in which they were.
 
 The law: a flow is a loop once a frame of it has come round `_ROUNDS` times in that way. Its frames
 are then dropped for `_BAN_NS`, and after that it has to be shown anew. Each frame is thus sent
-about `_ROUNDS` times.
+about `_ROUNDS` times. A lone frame that is dropped is a question: a loop cannot go on from what
+was not sent. If the next one is longer by the same, as where a program tries lengths, the flow is
+none, and is left alone for as long.
 
 How it works. The last frames sent are remembered, in order, by length and flow. A frame that
 arrives is held against those sent after the one that the last frame of its flow was found to be a
@@ -51,6 +53,7 @@ _IPV6_ADDRESSES = slice(_NETWORK + 8, _NETWORK + 40)
 _IPV6_BYTES = _NETWORK + 40
 _MORE_FRAGMENTS = 0x2000
 _OFFSET = 0x1FFF
+_IS_FRAGMENT = _MORE_FRAGMENTS | _OFFSET
 
 _NO_TUNNELS = (1, 58)  # ICMP, ICMPv6
 
@@ -88,12 +91,16 @@ class _Flow:
         added_bytes: how much longer a frame becomes.
         returned: how many of its own frames came back, older ones counting less.
         missed: the same of those that did not.
+        unlikely_bytes: the length that a copy of a frame would have that was just dropped.
+        acquitted_until_ns: it was shown to be no loop.
     """
 
     last: int
     added_bytes: int = 0
     returned: float = 0.0
     missed: float = 0.0
+    unlikely_bytes: int = 0
+    acquitted_until_ns: int = 0
 
     @property
     def returns(self) -> bool:
@@ -138,9 +145,10 @@ class LoopWatch:
         if self._banned_until and self._is_banned(identify(data)):
             return True
         flow = self._flow(ends)
+        is_asked, is_acquitted = self._acquit(flow, data)
         rounds = self._count_rounds(flow, ends, data)
-        if rounds >= _ROUNDS and flow.returns:
-            self._ban(identify(data))
+        if rounds >= _ROUNDS and flow.returns and not is_acquitted:
+            self._convict(flow, data, is_asked=is_asked)
             return True
         if rounds:
             self._rounds[_name(data)] = rounds
@@ -148,10 +156,30 @@ class LoopWatch:
                 self._rounds.popitem(last=False)
         return False
 
+    def _acquit(self, flow: _Flow, data: bytes) -> tuple[bool, bool]:
+        """Return whether a flow's last frame was dropped to see, and whether it is no loop."""
+        unlikely_bytes, flow.unlikely_bytes = flow.unlikely_bytes, 0
+        is_lone = flow.last == self._number
+        if unlikely_bytes and is_lone and _whole_bytes(data) == unlikely_bytes:
+            flow.acquitted_until_ns = self.now_ns + _BAN_NS
+        return bool(unlikely_bytes), self.now_ns < flow.acquitted_until_ns
+
+    def _convict(self, flow: _Flow, data: bytes, *, is_asked: bool) -> None:
+        """Take a flow for a loop, if need be at the second frame of it that has come round."""
+        whole_bytes = _whole_bytes(data)
+        if is_asked or whole_bytes is None or flow.last != self._number:
+            self._ban(identify(data))
+        else:
+            flow.unlikely_bytes = whole_bytes + flow.added_bytes
+            self._tell()
+
     def _ban(self, identity: bytes) -> None:
         if len(self._banned_until) >= _MAX_FLOWS:
             self._banned_until.clear()
         self._banned_until[identity] = self.now_ns + _BAN_NS
+        self._tell()
+
+    def _tell(self) -> None:
         self.has_news |= self.now_ns >= self._news_at_ns
         if self.has_news:
             self._news_at_ns = self.now_ns + _QUIET_NS
@@ -237,6 +265,13 @@ def _ends(data: bytes) -> bytes:
     if ethertype == IPV6 and len(data) >= _IPV6_BYTES:
         return data[_IPV6_NEXT : _IPV6_NEXT + 1] + data[_IPV6_ADDRESSES]
     return b""
+
+
+def _whole_bytes(data: bytes) -> int | None:
+    """Return the length of a packet that is no fragment."""
+    if data[ETHERTYPE] == IPV4 and int.from_bytes(data[_IPV4_FRAGMENT], "big") & _IS_FRAGMENT:
+        return None
+    return len(data) - _NETWORK
 
 
 def _datagram_bytes(data: bytes) -> int | None:

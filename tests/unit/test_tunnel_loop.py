@@ -138,7 +138,8 @@ def test_mixed_traffic_in_a_ring_ends() -> None:
 def test_what_is_found_is_let_go_after_a_while() -> None:
     """A second later the same flow passes, until it is shown to be a loop again."""
     loop = TunnelLoop(28)
-    loop.put(packet(84, protocol=1))
+    for _ in range(3):
+        loop.put(packet(84, protocol=1))
     assert loop.spin()
     assert loop.watch.has_news
     loop.watch.now_ns += 500 * MS
@@ -245,3 +246,17 @@ def test_memory_is_bounded() -> None:
         watch.sent([data])
     assert len(watch._flows) <= 64
     assert len(watch._sent) <= 1024
+
+
+@pytest.mark.parametrize("step", [20, 75, 100])
+def test_a_program_that_tries_lengths_is_no_loop(step: int) -> None:
+    """Datagrams that grow by a step, each after the last was sent: one in a while is lost."""
+    watch, lost = LoopWatch(), 0
+    for length in [*range(28, 1500, step)] * 10:
+        watch.now_ns += MS // 10
+        data = packet(length, 3)
+        if watch.is_returning(data):
+            lost += 1
+        else:
+            watch.sent([data])
+    assert lost <= 1 + watch.now_ns // (1000 * MS)
