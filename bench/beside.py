@@ -106,7 +106,8 @@ HEAD = """\
 From `make bench-kernels` under user-mode Linux {kernel} (`bench/uml.config` says how to build
 one), everyone in turn, {rounds} rounds at least: medians (least-most). Ping and bursts, typical
 and worst, beside four TCP flows; error of the rate with UDP; Jain's index of eight TCP flows;
-what TCP keeps beside a flood of ten times the rate. [All of it]({file}).
+what TCP keeps beside a flood of ten times the rate. [All of it]({file}). tbf has the bucket
+of HZ 250.
 
 A system call costs more there, senders, shaper and receiver share one processor, and what else
 the machine does is not seen. It tells delays of a millisecond and more, bursts and shares;

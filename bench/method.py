@@ -21,22 +21,18 @@ METHOD = """\
   over every window, by the kernel's nanosecond stamps. The *worst* burst is that of the whole
   measurement. For the *typical* one the recording is cut into stretches of 100 ms, or of ten of
   its largest frames at slow rates; it is the median of the stretches' own bursts. Stretches
-  that carried less than half of the rate are left out; with fewer than five left there is no
-  typical burst. All shapers are judged alike.
-- **Why two.** One late wake-up of hundreds decides the worst burst, and where a hypervisor
-  takes the processors away it says more of the machine than of the shaper. So the limit of two
-  frames and a millisecond holds for the typical burst, and shapers are compared by the worst.
-  The typical one forgives what happens in less than every second stretch, and what adds up
-  only over longer than one.
+  that carried less than half of the rate are left out, and fewer than five tell nothing.
+- **Why two.** One late wake-up of hundreds decides the worst burst, and it may be the machine's.
+  So the limit of two frames and a millisecond holds for the typical burst, and shapers are
+  compared by the worst. The typical one forgives what less than every second stretch shows, and
+  what adds up only over longer than one.
 - **Rate error** is that of the straight line through all frames after the first quarter (at
   most a second). For TCP it also tells how well the flows fill the link.
-- **Above 105 %** is the share of time in which a window held more than that of the rate.
-  **First second** is what arrived in the second that the first frame began, of what the rate
-  carries.
+- **Above 105 %** is the share of time in which a window held more than that of the rate;
+  **first second** what arrived in the second that the first frame began.
 - Bytes are those on the wire, with the Ethernet header, without check sequence and preamble.
   TCP at 1 Gbit/s and above crosses the cable as offload frames; each counts as the wire frames
-  a NIC would have cut it into. Unlimited traffic is counted, not recorded: recording would slow
-  it down.
+  a NIC would have cut it into. Unlimited traffic is counted: recording would slow it down.
 - All have a queue of 50 ms of the rate, ten full frames at least. tbf has a bucket of one
   kernel tick (tc-tbf(8)), htb the one tc computes, the shaper its default; where buckets are
   compared, both have the one named.

@@ -92,8 +92,9 @@ def _fields(record: Record) -> list[str]:
 
 def _grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    rule = ["---", *("---:" for _ in heads[1:])]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]) + "\n"
+    rule = "|".join(["---", *("---:" for _ in heads[1:])])
+    first, *others = ("| " + " | ".join(line) + " |" for line in [heads, *lines])
+    return "\n".join([first, f"|{rule}|", *others]) + "\n"
 
 
 def _facts(found: Tables) -> dict[str, Any]:

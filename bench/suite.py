@@ -112,11 +112,8 @@ class Suite:
         self._tbf = Tbf(host, hz)
         self._shaper = Daemon(host, shaperd, queue)
         self._compared: list[Shaper] = [self._tbf, Htb(host), self._shaper]
-        self._delaying: list[Shaper] = []
-        if Part.KERNELS in ambition.parts:
-            self._compared[2:2] = [TbfLeaf(host, hz), HtbLeaf(host), Cake(host)]
-            delayer = Daemon(host, shaperd, queue, delay=DELAY)
-            self._delaying = [Netem(host), delayer]
+        self._fair: list[Shaper] = [TbfLeaf(host, hz), HtbLeaf(host), Cake(host), self._shaper]
+        self._delaying: list[Shaper] = [Netem(host), Daemon(host, shaperd, queue, delay=DELAY)]
         # The plain queue, too, where the shaper has a better one: what that costs and gains.
         self._plain = [
             Daemon(host, shaperd, Queue.FIFO.value, name="shaper fifo")
@@ -127,7 +124,8 @@ class Suite:
 
     def prepare(self) -> None:
         """Leave out who cannot run on this machine, and say why."""
-        for compared in (self._compared, self._delaying):
+        others = [self._fair, self._delaying] if Part.KERNELS in self._ambition.parts else []
+        for compared in (self._compared, *others):
             for shaper in list(compared):
                 if reason := obstacle(shaper, WIRE):
                     compared.remove(shaper)
@@ -236,7 +234,7 @@ class Suite:
         for number in range(repeats):
             self._progress.begin_round(number + 1, repeats)
             for row in rows.kernel_rows():
-                for shaper in self._compared:
+                for shaper in self._fair:
                     if self._is_late(f"round {number + 1}, {row.title}, {shaper.name}"):
                         return
                     self._measure(shaper, row)
