@@ -92,7 +92,7 @@ def section(found: Tables, folder: str) -> str:
         for rate in KERNEL_RATES_BITS
         for name in names
     ]
-    rounds = min(int(record["n"]) for record in records.values())
+    rounds = f"{min(record['n'] for record in records.values()):.0f}"
     head = HEAD.format(kernel=facts["kernel"], rounds=rounds, file=f"{folder}/{NAME}.csv")
     rule = "|".join(["---", *("---:" for _ in HEADS[1:])])
     grid = "\n".join(["|".join(HEADS), rule, *map("|".join, lines)]).replace("\n", "|\n|")
@@ -103,11 +103,11 @@ TCP = workload.TCP_4.name
 HEAD = """\
 ## Beside CAKE and fq_codel leaves
 
-From `make bench-kernels` under user-mode Linux {kernel} (`bench/uml.config` says how to build
-one), everyone in turn, {rounds} rounds at least: medians (least-most). Ping and bursts, typical
-and worst, beside four TCP flows; error of the rate with UDP; Jain's index of eight TCP flows;
-what TCP keeps beside a flood of ten times the rate. [All of it]({file}). tbf has the bucket
-of HZ 250.
+From `make bench-kernels` under user-mode Linux {kernel}; `bench/uml.config` says how to build
+one. Everyone in turn, medians (least-most) of {rounds} rounds or more. Ping and bursts, typical and
+worst, beside four TCP flows; error of the rate with UDP; Jain's index of eight TCP flows; what
+TCP keeps beside a flood of ten times the rate. tbf has the bucket of HZ 250. All figures:
+[kernels.csv]({file}).
 
 A system call costs more there, senders, shaper and receiver share one processor, and what else
 the machine does is not seen. It tells delays of a millisecond and more, bursts and shares;

@@ -21,7 +21,7 @@ from bench.lab.pump import Stream, goodput_bits
 from bench.lab.ring import Caught
 from bench.ping import Echoes
 from bench.results import MAX_STEAL_PERCENT, Measurement
-from bench.workload import IDLE
+from bench.workload import DELAYED, IDLE
 
 # Chosen.
 WINDOWS_MS = (1, 10, 100)
@@ -37,7 +37,7 @@ def judge_frames(
 ) -> None:
     """Fill in rate, burst and smoothness, unless frames are missing from the recording."""
     measurement.lost_frames = lost
-    if lost or not caught or measurement.traffic == IDLE.name:
+    if lost or not caught or measurement.traffic in (IDLE.name, DELAYED.name):
         return
     count, frames = to_wire(caught, is_wire=measurement.is_wire)
     measurement.frames = count

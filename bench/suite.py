@@ -232,7 +232,7 @@ class Suite:
         repeats = self._ambition.repeats
         delayed = rows.delayed_row()
         for number in range(repeats):
-            self._progress.begin_round(number + 1, repeats)
+            self._progress.say(f"\nround {number + 1} of {repeats}")
             for row in rows.kernel_rows():
                 for shaper in self._fair:
                     if self._is_late(f"round {number + 1}, {row.title}, {shaper.name}"):
