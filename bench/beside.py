@@ -104,8 +104,8 @@ HEAD = """\
 ## Beside CAKE and fq_codel leaves
 
 From `make bench-kernels` under user-mode Linux {kernel}; `bench/uml.config` says how to build
-one. Everyone in turn, medians (least-most) of {rounds} rounds or more. Ping and bursts, typical and
-worst, beside four TCP flows; error of the rate with UDP; Jain's index of eight TCP flows; what
+one. Everyone in turn, medians (least-most) of {rounds} rounds or more. Ping and bursts, typical
+and worst, beside four TCP flows; error of the rate with UDP; Jain's index of eight TCP flows; what
 TCP keeps beside a flood of ten times the rate. tbf has the bucket of HZ 250. All figures:
 [kernels.csv]({file}).
 
