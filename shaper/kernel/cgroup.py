@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from shaper.errors import InvalidValue, KernelRefused
+from shaper.kernel.mounts import mounts
 from shaper.model import Group
 
 # Specified: inotify(7), systemd.unit(5).
@@ -30,10 +31,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def mount_point() -> Path:
     """Return where the groups are. Raises KernelRefused when there is no cgroup2 here."""
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 "):
-            return Path(before.split()[4])
+    for each in mounts():
+        if each.kind == "cgroup2":
+            return Path(each.place)
     raise KernelRefused(
         "there are no control groups here: cgroup2 is not mounted "
         "(mount -t cgroup2 none /sys/fs/cgroup)",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from shaper.kernel.mounts import lines, mounts
+
 # Specified: proc(5); Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst.
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PARENT, _START = 1, 19  # counted from the field behind the command
@@ -67,9 +69,14 @@ def program_of(inode: int) -> str:
                 directory = f"/proc/{name}/fd"
                 opened = os.listdir(directory)
                 if any(_target(f"{directory}/{each}") == wanted for each in opened):
-                    command = Path(f"/proc/{name}/comm").read_text(encoding="utf-8").strip()
-                    return f"{command} ({name})"
+                    return f"{_command(name)} ({name})"
     return ""
+
+
+def _command(name: str) -> str:
+    """Return what a process is called, which is any bytes it likes, as a terminal may show it."""
+    command = Path(f"/proc/{name}/comm").read_bytes().removesuffix(b"\n").decode(errors="replace")
+    return "".join(each if each.isprintable() else "?" for each in command)
 
 
 def ticks() -> Ticks | None:
@@ -100,20 +107,13 @@ def _throttling(pid: int) -> Iterator[Throttling]:
 
 def _groups(pid: int) -> Iterator[tuple[str, str]]:
     """Return the mounts with a processor controller, and the group of a process in each."""
-    mounts = list(_mounts())
-    for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
+    mounted = list(mounts())
+    for line in filter(None, lines(Path(f"/proc/{pid}/cgroup"))):
         _, controllers, group = line.split(":", 2)
-        for kind, options, place in mounts:
+        for kind, options, place in mounted:
             is_first = kind == "cgroup" and "cpu" in controllers.split(",")
             if (is_first and "cpu" in options) or (kind == "cgroup2" and not controllers):
                 yield place, group
-
-
-def _mounts() -> Iterator[tuple[str, list[str], str]]:
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(maxsplit=2)
-        yield kind, options.split(","), before.split()[4]
 
 
 def _throttled(directory: Path) -> int | None:
