@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVarTuple
 
@@ -77,11 +77,18 @@ class NetworkKeeper:
     Args:
         routing: requests to the kernel.
         subjects: returns every shaper there is now.
+        name: returns what a device is called, by its index.
     """
 
-    def __init__(self, routing: Routing, subjects: Callable[[], Collection[Subject]]) -> None:
+    def __init__(
+        self,
+        routing: Routing,
+        subjects: Callable[[], Collection[Subject]],
+        name: Callable[[int], str] = "device {}".format,
+    ) -> None:
         self._routing = routing
         self._subjects = subjects
+        self._name = name
         self._vanished = Vanished(routing)
         self._has_work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -204,19 +211,32 @@ class NetworkKeeper:
     def _make_addresses_true(
         self, subjects: Collection[Subject], wanted: dict[str, Presence]
     ) -> Iterator[bool]:
+        related = {each for one in subjects for each in (one.ifindex, one.master_index)}
         for subject in subjects:
             if subject.ifindex is not None:
                 yield from self._make_addresses_of(
-                    subject.ifname, subject.ifindex, wanted[subject.ifname]
+                    subject.ifname, subject.ifindex, wanted[subject.ifname], related
                 )
 
-    def _make_addresses_of(self, ifname: str, ifindex: int, wanted: Presence) -> Iterator[bool]:
+    def _make_addresses_of(
+        self, ifname: str, ifindex: int, wanted: Presence, related: Set[int | None]
+    ) -> Iterator[bool]:
+        """Make the addresses of one shaper true; `related` are all shapers and their masters."""
         seen = self._routing.addresses(ifindex)
         held = {each.address for each in seen}
         adders = dict.fromkeys(wanted.addresses, self._routing.add_address)
         adders |= dict.fromkeys(wanted.copies, self._routing.add_copy)
         for address, add in adders.items():
-            if address not in held:
+            if address in held:
+                continue
+            if others := self._routing.holders(address.ip) - related:
+                names = ", ".join(self._name(each) for each in sorted(others))
+                self._tell(
+                    logging.ERROR,
+                    f"{ifname}: address {address} is that of {names} (remove it there, or here)",
+                )
+                yield False
+            else:
                 yield self._add(f"{ifname}: address {address}", add, ifindex, address)
         for each in seen:
             if each.is_ours and each.address not in adders:
@@ -312,6 +332,12 @@ def subjects(supervisor: Devices) -> list[Subject]:
     return found
 
 
+def name_of(supervisor: Devices, ifindex: int) -> str:
+    """Return what a device is called."""
+    link = supervisor.links.index(ifindex)
+    return f"device {ifindex}" if link is None else link.ifname
+
+
 def withdraw_all() -> None:
     """Remove every route and rule that bears our protocol, whichever daemon left it."""
     with contextlib.closing(Wire()) as wire:
@@ -322,7 +348,9 @@ def withdraw_all() -> None:
 async def kept(supervisor: Devices) -> AsyncIterator[NetworkKeeper]:
     """Keep declarations true, from when the supervisor has started on."""
     with contextlib.closing(Wire()) as wire:
-        keeper = NetworkKeeper(Routing(wire), lambda: subjects(supervisor))
+        keeper = NetworkKeeper(
+            Routing(wire), lambda: subjects(supervisor), lambda index: name_of(supervisor, index)
+        )
         monitor = RoutingMonitor(
             keeper.mark, lambda: {each.ifindex for each in supervisor.devices.values()}
         )

@@ -163,6 +163,25 @@ def test_a_route_that_the_kernel_refuses_is_named(
     assert f"10.2.0.0/24 dev {SHAPER}" in bench.ip("route", "show")
 
 
+@pytest.mark.parametrize("address", ["10.7.0.1/24", "fd07::1/64"])
+def test_an_address_that_another_device_has_is_refused_and_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    """The log names it and the device, the rest is there, and it is given when it is free."""
+    bench.host.ip(f"link add other link {MASTER} type macvlan", f"address add {address} dev other")
+    with pytest.raises(AssertionError):
+        bench.declare("10.2.0.0/24", addresses=[address, "10.7.1.1/24", "10.0.0.1/32"])
+    assert f"{SHAPER}: address {address} is that of device" in caplog.text
+    own = bench.ip("address", "show", "dev", SHAPER)
+    assert address not in own
+    assert "10.7.1.1/24" in own
+    assert "10.0.0.1/32" in own  # the master's is no other device's
+    assert f"10.2.0.0/24 dev {SHAPER}" in bench.ip("route", "show")
+    bench.host.ip("link del other")
+    bench.look()
+    assert address in bench.ip("address", "show", "dev", SHAPER)
+
+
 def test_a_route_that_went_with_its_source_is_told_once(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
