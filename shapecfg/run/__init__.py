@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+from dataclasses import replace
 from typing import NoReturn
 
 from shapecfg.client import EXIT_REFUSED, CallError
 from shapecfg.run import machine, plan, spaces, terminal
 from shapecfg.run.order import Order
-
-_LOSS_WARNING = (
-    "shapecfg: warning: the TCP of pasta recovers badly from lost segments: "
-    "with --loss, connections are far slower than on a link, and may break; run as root for them"
-)
 
 
 def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -> NoReturn:
@@ -28,11 +23,11 @@ def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     is_privileged = machine.is_privileged()
-    tools = machine.tools(is_privileged=is_privileged)
+    has_relay = not is_privileged and wishes.loses
+    tools = machine.tools(is_privileged=is_privileged, has_relay=has_relay)
     machine.check_tun()
-    if not is_privileged and (wishes.down.line.loss or wishes.up.line.loss):
-        print(_LOSS_WARNING, file=sys.stderr)
     found, resolver_text = machine.with_names(machine.look(tools.ip, is_privileged=is_privileged))
+    found = replace(found, has_relay=has_relay)
     order = Order(
         wishes,
         found,

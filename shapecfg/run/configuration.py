@@ -41,7 +41,7 @@ def _queue(machine: Machine, direction: Direction) -> list[str]:
     costs it all that follow. So what it sends and is sent waits instead, in a queue that holds
     all that `inner_sysctls` lets be under way.
     """
-    if machine.is_privileged:
+    if machine.recovers:
         return []
     frames = direction.speed_bits * _QUEUE_SECONDS // (8 * _FRAME_BYTES)
     return ['queue = "fifo"', f"limit = {min(max(frames, _MIN_FRAMES), _MAX_FRAMES)}"]

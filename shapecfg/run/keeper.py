@@ -82,7 +82,10 @@ class _Keeper:
         spaces.own_mounts()
         own = "1" if spaces.mount_proc() else outside
         self._cover_resolver()
-        self._parts.prepare_way_out(f"/proc/{own}/ns/net")
+        way_out = f"/proc/{own}/ns/net"
+        if machine.has_relay:
+            way_out = self._parts.start_relay()
+        self._parts.prepare_way_out(way_out)
         spaces.unshare(spaces.CLONE_NEWNET)
         for name, value in plan.outer_sysctls(machine).items():
             spaces.set_sysctl(name, value)
@@ -200,7 +203,8 @@ class _Keeper:
         deadline = time.monotonic() + _DRAIN_S
         spaces.enter_network(self._inner)
         while time.monotonic() < deadline and not self._is_gone():
-            if not has_unsent() and not self._parts.shapers()[UP]["stats"]["backlog_packets"]:
+            backlog = self._parts.shapers()[UP]["stats"]["backlog_packets"]
+            if not (has_unsent() or backlog or self._parts.is_relaying()):
                 return
             time.sleep(_DRAIN_STEP_S)
 

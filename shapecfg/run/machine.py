@@ -37,12 +37,11 @@ class Tools:
     nft: str = ""
 
 
-def tools(*, is_privileged: bool) -> Tools:
+def tools(*, is_privileged: bool, has_relay: bool) -> Tools:
     """Find the programs that are needed. Raises CallError, naming the package of a missing one."""
     ip = _found("ip", "iproute2")
-    if is_privileged:
-        return Tools(ip, nft=_found("nft", "nftables"))
-    return Tools(ip, pasta=_found("pasta", "passt"))
+    nft = _found("nft", "nftables") if is_privileged or has_relay else ""
+    return Tools(ip, nft=nft, pasta="" if is_privileged else _found("pasta", "passt"))
 
 
 def check_tun() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shapecfg.run.machine import Tools
@@ -35,3 +38,13 @@ class Order:
     resolver_text: str | None
     mask: frozenset[int]
     restored: tuple[int, ...]
+
+
+def obey(path: str, options: Sequence[str], text: str) -> None:
+    """Let a program carry out text where this process is. Raises Fault with what it says."""
+    done = subprocess.run(
+        [path, *options], input=f"{text}\n", capture_output=True, encoding="utf-8", check=False
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["it says nothing"]
+        raise Fault(f"{os.path.basename(path)} refuses a part of the link: {said[0]}")

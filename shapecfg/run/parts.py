@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,8 +20,8 @@ from typing import NoReturn
 
 from shapecfg.client import CallError, Client
 from shapecfg.reply import Shaper
-from shapecfg.run import plan, spaces
-from shapecfg.run.order import Fault, Order
+from shapecfg.run import plan, relay_plan, spaces
+from shapecfg.run.order import Fault, Order, obey
 from shapecfg.run.plan import DOWN, UP, WAY_OUT
 
 # Chosen.
@@ -51,10 +52,43 @@ class Parts:
         self._log = os.memfd_create("log", os.MFD_CLOEXEC)
         self._processes: dict[int, str] = {}
         self._rules = -1
+        self._relay: socket.socket | None = None
+        self._relay_pid = -1
 
     @property
     def _client(self) -> Client:
         return Client(str(self.directory / "org.shaper"))
+
+    def start_relay(self) -> str:
+        """Fork the relay; return the path of its namespace. Raises Fault."""
+        self._relay, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._relay_pid = os.fork()
+        if self._relay_pid == 0:
+            with self.ending():
+                self._relay.close()
+                os.setsid()
+                self._redirect(os.open(os.devnull, os.O_RDONLY))
+                from shapecfg.run.relay import relay  # its loop takes a while to be imported
+
+                relay(self._order, theirs, f"/proc/{os.readlink('/proc/self')}/ns/net")
+        theirs.close()
+        self._processes[self._relay_pid] = "relay"
+        return self._told_by_relay(self._relay)
+
+    def _told_by_relay(self, relay: socket.socket) -> str:
+        """Return what the relay says next. Raises Fault when it ends instead."""
+        self.wait(lambda: bool(select.select([relay], [], [], 0)[0]), "the relay")
+        told = relay.recv(_MAX_LOG_BYTES).decode()
+        if not told:
+            raise Fault(f"relay ended{self.last_words()}")
+        return told
+
+    def is_relaying(self) -> bool:
+        """Whether something that the command has sent is still on its way to pasta."""
+        if self._relay is None:
+            return False
+        self._relay.send(relay_plan.ASKED)
+        return self._told_by_relay(self._relay) == relay_plan.BUSY.decode()
 
     def prepare_way_out(self, namespace: str) -> None:
         """Fork what stays in the machine's network, before this process leaves it.
@@ -99,6 +133,10 @@ class Parts:
     def open_way_out(self) -> None:
         """Make the device towards the machine, in the outer namespace. Raises Fault."""
         os.write(self._rules, _BEGIN)
+        if self._relay is not None:
+            self.ip(relay_plan.join_relay(self._relay_pid))
+            self._relay.send(relay_plan.BEGIN)
+            self._told_by_relay(self._relay)
         self.wait(lambda: WAY_OUT in _devices(), "the way out")
         if self._order.machine.is_privileged:
             self._make_rules()
@@ -121,11 +159,15 @@ class Parts:
 
     def _execute(self, path: str, argv: list[str], standard_input: int) -> NoReturn:
         """Become a part of the link. pasta refuses to where SIGPIPE is ignored."""
-        for descriptor, standard in ((standard_input, 0), (self._log, 1), (self._log, 2)):
-            os.dup2(descriptor, standard)
+        self._redirect(standard_input)
         for number in self._order.restored:
             signal.signal(number, signal.SIG_DFL)
         os.execv(path, argv)
+
+    def _redirect(self, standard_input: int) -> None:
+        """Take the terminal from this process."""
+        for descriptor, standard in ((standard_input, 0), (self._log, 1), (self._log, 2)):
+            os.dup2(descriptor, standard)
 
     def start_shaperd(self, configuration: str) -> None:
         """Start the private daemon in the outer namespace."""
@@ -179,16 +221,7 @@ class Parts:
 
     def ip(self, lines: Sequence[str]) -> None:
         """Carry out lines for `ip` where this process is. Raises Fault."""
-        done = subprocess.run(
-            [self._order.tools.ip, "-batch", "-"],
-            input="\n".join(lines) + "\n",
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines() or ["it says nothing"]
-            raise Fault(f"ip refuses a part of the link: {said[0]}")
+        obey(self._order.tools.ip, ["-batch", "-"], "\n".join(lines))
 
     def wait(self, is_there: Callable[[], bool], what: str) -> None:
         """Wait for a part of the link. Raises Fault when it, or another part, does not live."""

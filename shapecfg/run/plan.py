@@ -29,14 +29,14 @@ UP, DOWN = "up", "down"  # the shapers
 
 # Specified by RFC 2544, appendix C.2.2 (198.18.0.0/15) and RFC 5180, section 8 (2001:2::/48).
 LINKS = 1 << 15  # of four addresses each, in 198.18.0.0/15
-_GATEWAY6 = "fe80::1"
+GATEWAY6 = "fe80::1"
 
 # Chosen: locally administered, and the same in each link.
 _COMMAND_MAC = "02:53:48:00:00:01"
 _INSIDE_MAC = "02:53:48:00:00:02"
-_OUT_MAC = "02:53:48:00:00:03"
-_MACHINE_MAC = "02:53:48:00:00:04"
-_MTU = 1500
+OUT_MAC = "02:53:48:00:00:03"
+MACHINE_MAC = "02:53:48:00:00:04"
+MTU = 1500
 _UNLIMITED_BITS = 10**10  # of a direction without a rate
 _LINKED_BITS = 10**9  # the same with a delay or a loss, which takes memory by the rate
 _WINDOW_MS = 250  # of the rate, and the delay of the link, are under way in one connection
@@ -85,6 +85,15 @@ class Wishes:
     up: Direction = field(default_factory=Direction)
     has_host_loopback: bool = False
 
+    @property
+    def loses(self) -> bool:
+        """Whether frames are lost, doubled, damaged or reordered on purpose, in any direction."""
+        lines = (self.down.line, self.up.line)
+        return any(
+            each.loss is not None or each.duplicate or each.corrupt or each.reorder
+            for each in lines
+        )
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -97,6 +106,7 @@ class Machine:
         has_ipv6: something is reached over IPv6.
         number: of the link, where several have to differ: 0 to 32767.
         resolver: a nameserver that only the machine itself reaches; None: there is none.
+        has_relay: TCP ends between the link and pasta, in the kernel.
     """
 
     is_privileged: bool = False
@@ -105,16 +115,23 @@ class Machine:
     has_ipv6: bool = False
     number: int = 0
     resolver: str | None = None
+    has_relay: bool = False
+
+    @property
+    def recovers(self) -> bool:
+        """Whether TCP at both ends of the link is the kernel's, which recovers from loss."""
+        return self.is_privileged or self.has_relay
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """The addresses of one link."""
+    """The addresses of one link; `resolver` is the relay's where there is one."""
 
     gateway: str
     command: str
     resolver: str
     command6: str
+    relay6: str
 
 
 def speed_bits(rate_bits: int | None, *, is_linked: bool) -> int:
@@ -132,12 +149,13 @@ def addresses(number: int) -> Addresses:
         command=f"{prefix}.{last + 2}",
         resolver=f"{prefix}.{last + 3}",
         command6=f"2001:2:0:{number:x}::2",
+        relay6=f"2001:2:0:{number:x}::3",
     )
 
 
 def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:
     """Return the parameters of the command's namespace: what its TCP may have under way."""
-    if machine.is_privileged:
+    if machine.recovers:
         return {}
     values = {}
     for name, direction, usual in (
@@ -172,7 +190,7 @@ def join(pid: int) -> list[str]:
         "link set lo up",
         f"link add {INSIDE} type veth peer name {NIC} netns {pid}",
         f"link set {INSIDE} addrgenmode none",
-        f"link set {INSIDE} address {_INSIDE_MAC} mtu {_MTU}",
+        f"link set {INSIDE} address {_INSIDE_MAC} mtu {MTU}",
         f"link set {INSIDE} up",
     ]
 
@@ -183,7 +201,7 @@ def furnish(machine: Machine) -> list[str]:
     lines = [
         "link set lo up",
         f"link set {NIC} addrgenmode none",
-        f"link set {NIC} address {_COMMAND_MAC} mtu {_MTU}",
+        f"link set {NIC} address {_COMMAND_MAC} mtu {MTU}",
         f"link set {NIC} up",
     ]
     if machine.has_ipv4:
@@ -196,8 +214,8 @@ def furnish(machine: Machine) -> list[str]:
     if machine.has_ipv6:
         lines += [
             f"address add {own.command6}/128 dev {NIC} nodad",
-            f"neighbour add {_GATEWAY6} lladdr {_INSIDE_MAC} dev {NIC} nud permanent",
-            f"route add default via {_GATEWAY6} dev {NIC} src {own.command6}",
+            f"neighbour add {GATEWAY6} lladdr {_INSIDE_MAC} dev {NIC} nud permanent",
+            f"route add default via {GATEWAY6} dev {NIC} src {own.command6}",
         ]
     return lines
 
@@ -206,7 +224,7 @@ def open_way_out() -> list[str]:
     """Return the `ip` lines of the outer namespace, once the way out is there."""
     return [
         f"link set {WAY_OUT} addrgenmode none",
-        f"link set {WAY_OUT} address {_OUT_MAC} mtu {_MTU}",
+        f"link set {WAY_OUT} address {OUT_MAC} mtu {MTU}",
         f"link set {WAY_OUT} up",
     ]
 
@@ -218,13 +236,13 @@ def route(machine: Machine) -> list[str]:
     if machine.has_ipv4:
         lines += _through_shapers(own.gateway, own.command)
     if machine.has_ipv6:
-        lines += _through_shapers(_GATEWAY6, own.command6)
+        lines += _through_shapers(GATEWAY6, own.command6)
     return lines
 
 
 def _through_shapers(gateway: str, command: str) -> list[str]:
     return [
-        f"neighbour replace {gateway} lladdr {_MACHINE_MAC} dev {UP} nud permanent",
+        f"neighbour replace {gateway} lladdr {MACHINE_MAC} dev {UP} nud permanent",
         f"neighbour replace {command} lladdr {_COMMAND_MAC} dev {DOWN} nud permanent",
         f"route replace {command} dev {DOWN}",
         f"route replace default via {gateway} dev {UP} onlink",
@@ -241,7 +259,7 @@ def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[
     """
     own = addresses(machine.number)
     argv = ["pasta", "--foreground", "--netns-only", "--netns", namespace]
-    argv += ["--ns-ifname", WAY_OUT, "--ns-mac-addr", _OUT_MAC, "--mtu", str(_MTU)]
+    argv += ["--ns-ifname", WAY_OUT, "--ns-mac-addr", OUT_MAC, "--mtu", str(MTU)]
     argv += ["--no-dhcp", "--no-dhcpv6", "--no-ndp", "--no-ra"]
     for ports in ("--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"):
         argv += [ports, "none"]
@@ -252,7 +270,7 @@ def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[
         argv += ["--dns-forward", own.gateway]
         argv += [] if machine.resolver is None else ["--dns", machine.resolver]
     if machine.has_ipv6:
-        argv += ["--address", own.command6, "--gateway", _GATEWAY6]
+        argv += ["--address", own.command6, "--gateway", GATEWAY6]
     argv += [] if machine.has_ipv6 else ["--ipv4-only"]
     argv += [] if machine.has_ipv4 else ["--ipv6-only"]
     return argv if has_host_loopback else [*argv, "--no-map-gw"]
@@ -267,19 +285,19 @@ def lend(machine: Machine, pid: int) -> list[str]:
     """Return the `ip` lines on the machine that make the way out of the namespace of a process."""
     own, device = addresses(machine.number), host_device(machine)
     lines = [
-        f"link add {device} address {_MACHINE_MAC} mtu {_MTU} type veth"
-        f" peer name {WAY_OUT} address {_OUT_MAC} mtu {_MTU} netns {pid}",
+        f"link add {device} address {MACHINE_MAC} mtu {MTU} type veth"
+        f" peer name {WAY_OUT} address {OUT_MAC} mtu {MTU} netns {pid}",
         f"link set {device} addrgenmode none",
         f"link set {device} up",
     ]
     if machine.has_ipv4:
         lines += [
             f"address add {own.gateway}/30 dev {device}",
-            f"neighbour add {own.command} lladdr {_OUT_MAC} dev {device} nud permanent",
+            f"neighbour add {own.command} lladdr {OUT_MAC} dev {device} nud permanent",
         ]
     if machine.has_ipv6:
         lines += [
-            f"neighbour add {own.command6} lladdr {_OUT_MAC} dev {device} nud permanent",
+            f"neighbour add {own.command6} lladdr {OUT_MAC} dev {device} nud permanent",
             f"route add {own.command6} dev {device}",
         ]
     return lines

@@ -142,6 +142,32 @@ def test_delay_and_loss(pair: Pair, who: str) -> None:
     assert int(counted[1]) >= len(told[0]["lost"])
 
 
+@WHO
+def test_tcp_recovers_from_loss(pair: Pair, who: str) -> None:
+    """Most of the rate is left, both ways; and what a command sent last arrives."""
+    received: Queue[int] = Queue()
+
+    def receive(stream: socket.socket) -> None:
+        stream.settimeout(END_S)
+        received.put(sum(map(len, iter(partial(stream.recv, 65536), b""))))
+
+    size = DOWN_BITS * 3 // 80
+    words = ("-q", "--down", f"{DOWN_BITS}", "--delay", "10ms", "--loss", "0.5%", "--")
+    with (
+        serving(pair.peer, receive) as sink,
+        serving(pair.peer, partial(pour, size=size)) as source,
+    ):
+        done = run(
+            pair,
+            who,
+            *words,
+            *python("tests.kernel.meter", PEER, str(source), str(sink), f"{size}"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert received.get(timeout=END_S) == size
+        assert float(done.stdout) > DOWN_BITS / 2
+
+
 def test_exit_status(pair: Pair) -> None:
     """The status is the command's, and that of a shell where there is none; `-q` says nothing."""
     done = run(pair, ROOT_USER, "-q", "--", "sh", "-c", "exit 7")
@@ -202,6 +228,7 @@ def read_until(descriptor: int, wanted: str) -> str:
         (USER, "keeper"),
         (USER, "shaper.daemon"),
         (USER, "pasta"),
+        (USER, "relay"),
         (ROOT_USER, "shapecfg run"),
         (ROOT_USER, "nft"),
     ],
@@ -209,7 +236,9 @@ def read_until(descriptor: int, wanted: str) -> str:
 def test_kill_leaves_nothing(pair: Pair, who: str, victim: str) -> None:
     """Whichever of its processes is killed, no process, device, rule or file is left."""
     before = traces(pair)
-    words = argv(who, "--down", "8mbit", "--", "sh", "-c", "setsid sleep 60 & echo ready; wait")
+    loss = ("--loss", "1%") if victim == "relay" else ()
+    script = "setsid sleep 60 & echo ready; wait"
+    words = argv(who, "--down", "8mbit", *loss, "--", "sh", "-c", script)
     with start(
         pair.host, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     ) as process:
@@ -220,7 +249,7 @@ def test_kill_leaves_nothing(pair: Pair, who: str, victim: str) -> None:
         process.wait(END_S)
         assert process.stderr is not None
         complaint = process.stderr.read()
-    if victim in ("shaper.daemon", "pasta", "nft"):
+    if victim in ("shaper.daemon", "pasta", "nft", "relay"):
         assert process.returncode == 2
         assert "shapecfg: the link broke:" in complaint
     expect_nothing_left(pair, pids, before)
@@ -230,9 +259,10 @@ def chosen(pid: int, pids: set[int], victim: str) -> int:
     """Return the process that is to be killed."""
     if victim == "shapecfg run":
         return pid
-    if victim == "keeper":
-        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return int(child)
+    if victim in ("keeper", "relay"):
+        (keeper,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        relay, *_ = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        return int(keeper if victim == "keeper" else relay)
     return next(each for each in sorted(pids) if victim in name(each).partition(" --")[0])
 
 
@@ -253,8 +283,9 @@ def test_names_and_loopback(pair: Pair, who: str, tmp_path: Path) -> None:
 
     with answering(pair.host), serving(pair.host, greet, "127.0.0.1") as port:
         words = ("-q", "--", sys.executable, "-c", script.replace("PORT", str(port)))
-        done = run(pair, who, "--host-loopback", *words, resolver=str(resolver))
-        assert done.stdout.split() == ["192.0.2.7", "b'welcome'"], done.stderr
+        for loss in ((), ("--loss", "0%/1%"))[: 1 + (who == USER)]:
+            done = run(pair, who, "--host-loopback", *loss, *words, resolver=str(resolver))
+            assert done.stdout.split() == ["192.0.2.7", "b'welcome'"], done.stderr
         done = run(pair, who, *words, resolver=str(resolver))
         assert done.stdout.split() == ["192.0.2.7"]
 

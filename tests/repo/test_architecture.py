@@ -11,6 +11,7 @@ from tests.repo.sources import imports, is_own, is_standard, is_within, modules,
 PURE = (
     "shapecfg.run.configuration",
     "shapecfg.run.plan",
+    "shapecfg.run.relay_plan",
     "shapecfg.run.words",
     "shaper.desired.alarms",
     "shaper.desired.bounds",
