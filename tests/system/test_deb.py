@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,9 +19,21 @@ from bench.lab.wait import wait_until
 from tests.system.conftest import obstacle
 from tests.system.container import prepared
 from tests.system.machine import REMOTE, Machine, set_up_network
+from tests.system.test_restart import (
+    BUCKET_BYTES,
+    RATE,
+    RATE_BITS,
+    WINDOW_S,
+    capture,
+    longest_pause,
+    most_in_a_window,
+)
 
-RATE = "1mbit"
 PACKAGE = "/srv/shaper.deb"  # inside
+OLDER = "/srv/shaper-older.deb"
+INSTALL = ["dpkg", "--install", "--force-downgrade"]
+LOAD_S = 2.0  # and as long as an installation takes
+MOST_STALL_S = 1.0  # beside dpkg; 0.05 s here
 NEEDED = ("dpkg-buildpackage", "dh", "make")
 
 
@@ -37,6 +51,17 @@ def package(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     return built
 
 
+def make_older(package: Path, target: Path) -> None:
+    """Write the same package as one of an earlier version."""
+    files = target.with_suffix("")
+    subprocess.run(["dpkg-deb", "--raw-extract", package, files], check=True)
+    control = files / "DEBIAN/control"
+    text = control.read_text(encoding="utf-8")
+    control.write_text(re.sub("(?m)^Version: .*", "Version: 0.0.1", text), encoding="utf-8")
+    argv = ["dpkg-deb", "--build", "-Znone", files, target]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[Machine]:
     """Boot a container without a network but the cable, with the package beside it."""
@@ -49,6 +74,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[
         except MissingError as error:
             pytest.skip(f"no container can be booted here: {error}")
         shutil.copy(package, container.root / PACKAGE[1:])
+        make_older(package, container.root / OLDER[1:])
         # Images for containers forbid that packages start services; machines do not.
         (container.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
         container.boot()
@@ -70,23 +96,70 @@ def test_it_is_as_debian_wants_it(package: Path) -> None:
 
 def test_one_package_is_enough(debian: Machine) -> None:
     """It installs without a network, starts the service, and traffic is shaped."""
-    debian.container.run("dpkg", "--install", PACKAGE)
+    debian.container.run(*INSTALL, PACKAGE)
     wait_until(lambda: debian.property("ActiveState") == "active", "the service")
     debian.shape(RATE)
     debian.container.run("ping", "-c", "1", "-W", "5", REMOTE)
     assert debian.show()["stats"]["sent_packets"] > 0
     completions = "/usr/share/bash-completion/completions/shapecfg"
     assert "shapecfg" in debian.container.run("cat", completions)
+    assert "shaper_up 1" in debian.container.run("shapecfg", "metrics")
 
 
-def test_an_upgrade_keeps_master_and_speed(debian: Machine) -> None:
-    """The service is started anew, and knows what it was told; its device is a new one."""
+@pytest.mark.parametrize("version", [OLDER, PACKAGE], ids=["downgrade", "upgrade"])
+def test_another_version_takes_over_under_load(debian: Machine, version: str) -> None:
+    """No window above the rate and the bucket; the daemon is another, master and speed are not."""
     before = debian.main_pid()
-    debian.container.run("dpkg", "--install", PACKAGE)
-    wait_until(debian.show, "the daemon to answer again", 10)
+    seen = capture(debian, LOAD_S, [*INSTALL, version], python="/usr/bin/python3")
+    wait_until(debian.is_passing, "shaper0 to be active", 10)
     assert debian.main_pid() != before
-    assert debian.show()["options"]["rate_bits"] == 1_000_000
-    assert debian.show()["link"] == "eth1"
+    assert (debian.show()["options"]["rate_bits"], debian.show()["link"]) == (RATE_BITS, "eth1")
+    assert most_in_a_window(seen) <= RATE_BITS / 8 * WINDOW_S + BUCKET_BYTES
+    assert longest_pause(seen) <= MOST_STALL_S
+
+
+def test_four_commands_limit_both_ways_and_a_boot_finds_them(debian: Machine) -> None:
+    """Egress and ingress of eth1: all that a boot leaves is the state, and eth1 comes later."""
+    shell = debian.container.shell
+    shell("shapecfg replace shaper0 eth1 egress\nshapecfg speed shaper0 10mbit")
+    shell(
+        "shapecfg add shaper1\nshapecfg attach shaper1 eth1 ingress\nshapecfg speed shaper1 20mbit"
+    )
+    assert debian.container.run("systemctl", "is-enabled", "shaper") == "enabled\n"
+    shell("systemctl stop shaper\nip link del eth1\nrm -rf /run/shaper\nsystemctl start shaper")
+    assert states(debian) == {"shaper0": "master-missing", "shaper1": "master-missing"}
+    debian.container.connect(debian.peer)
+    set_up_network(debian.container, debian.peer)
+    debian.container.run("ip", "route", "add", "10.1.0.0/24", "via", "10.0.0.100")
+    wait_until(lambda: states(debian) == {"shaper0": "active", "shaper1": "active"}, "both", 15)
+    seen = capture(debian, 2.0, python="/usr/bin/python3")
+    assert most_in_a_window(seen) <= RATE_BITS / 8 * WINDOW_S + BUCKET_BYTES
+    before = sent(debian)
+    debian.container.run("ping", "-c", "3", "-i", "0.2", "-W", "5", REMOTE)
+    assert all(after >= before[ifname] + 3 for ifname, after in sent(debian).items())
+
+
+def states(machine: Machine) -> dict[str, str]:
+    """Return the state of each shaper."""
+    done = machine.container.try_run("shapecfg", "-j", "show")
+    return {each["ifname"]: each["state"] for each in json.loads(done.stdout or "[]")}
+
+
+def sent(machine: Machine) -> dict[str, int]:
+    """Return how many frames each shaper sent."""
+    shown = json.loads(machine.container.run("shapecfg", "-j", "show"))
+    return {each["ifname"]: each["stats"]["sent_packets"] for each in shown}
+
+
+def test_removed_and_installed_again_it_goes_on(debian: Machine) -> None:
+    """With shapers active: the devices go, and are there again with master and speed."""
+    before = states(debian)
+    debian.container.run("dpkg", "--remove", "shaper")
+    assert debian.container.try_run("ip", "link", "show", "shaper0").returncode != 0
+    assert "shaper" not in debian.container.run("ls", "/etc/systemd/system", "/lib/systemd/system")
+    debian.container.run(*INSTALL, PACKAGE)
+    wait_until(lambda: states(debian) == before, "the shapers to be as before", 10)
+    assert debian.show()["options"]["rate_bits"] == RATE_BITS
 
 
 def test_removal_leaves_state_and_purge_leaves_nothing(debian: Machine) -> None:

@@ -23,13 +23,15 @@ BUCKET_BYTES = 26514 + 2 * 1514
 FIRST, LAST = 10, 59
 MOST_S = 4.0  # on a machine that is busy; half a second here
 STALL_S = 0.2  # 0.03 s here
+DRAIN_S = 0.3  # for what is under way
 
-# 40 Mbit/s, for as long as asked.
+# 40 Mbit/s, until the standard input ends.
 SENDER = f"""
-import socket, sys, time
+import select, socket, sys, time
 channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 began, sent = time.monotonic(), 0
-while (now := time.monotonic() - began) < float(sys.argv[1]):
+while not select.select([sys.stdin], [], [], 0)[0]:
+    now = time.monotonic() - began
     while sent < now * 3400:
         try:
             channel.sendto(bytes(1400), ("{REMOTE}", 9))
@@ -38,17 +40,17 @@ while (now := time.monotonic() - began) < float(sys.argv[1]):
         sent += 1
     time.sleep(0.002)
 """
-# Times and lengths of what arrives, as the kernel stamps it at the peer's device.
+# Times and lengths of what arrives until then, as the kernel stamps it at the peer's device.
 RECEIVER = """
-import json, socket, struct, sys, time
+import json, select, socket, struct, sys
 channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 channel.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
 channel.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
 channel.bind(("eth0", 0))
 channel.settimeout(0.05)
-end, seen = time.monotonic() + float(sys.argv[1]), []
+seen = []
 print("ready", flush=True)
-while time.monotonic() < end:
+while not select.select([sys.stdin], [], [], 0)[0]:
     try:
         frame, notes, _, _ = channel.recvmsg(65536, 64)
     except TimeoutError:
@@ -60,20 +62,25 @@ print(json.dumps(seen))
 """
 
 
-def capture(machine: Machine, seconds: float, *during: list[str]) -> list[tuple[float, int]]:
+def capture(
+    machine: Machine, seconds: float, *during: list[str], python: str = PYTHON
+) -> list[tuple[float, int]]:
     """Send 40 Mbit/s, run commands meanwhile, and return what the peer saw, and the end of it."""
-    receive = [sys.executable, "-c", RECEIVER, str(seconds + 0.5)]
-    with machine.peer.popen(receive, stdout=subprocess.PIPE, encoding="utf-8") as receiver:
+    receive, pipe = [sys.executable, "-c", RECEIVER], subprocess.PIPE
+    with machine.peer.popen(receive, stdin=pipe, stdout=pipe, encoding="utf-8") as receiver:
         assert receiver.stdout is not None
+        assert receiver.stdin is not None
         receiver.stdout.readline()
-        with subprocess.Popen(
-            machine.container.argv(PYTHON, "-c", SENDER, str(seconds))
-        ) as sender:
+        send = machine.container.argv(python, "-c", SENDER)
+        with subprocess.Popen(send, stdin=pipe):  # whose input ends with it
+            began = time.monotonic()
             time.sleep(seconds / 3)  # of load, before; and as much after
             for command in during:
                 machine.container.try_run(*command)
-            sender.wait()
+            time.sleep(max(seconds / 3, began + seconds - time.monotonic()))
             ended = time.time()  # the clock of the stamps
+        time.sleep(DRAIN_S)
+        receiver.stdin.close()
         seen = [(when, length) for when, length in json.loads(receiver.stdout.read())]
         return sorted([*seen, (ended, 0)])
 
