@@ -26,7 +26,7 @@ bench-latency: $(VENV)/.installed ## what waits behind what, and what a bucket i
 	$(BIN)/python -m bench run --only latency,trade --output bench/results/latency.json
 
 bench-kernels: $(VENV)/.installed ## beside CAKE, fq_codel leaves and netem, under a user-mode Linux: KERNEL=path/to/linux
-	bench/uml.sh "$(KERNEL)" $(BIN)/python -m bench run --only kernels --minutes 20 --output bench/results/kernels.json
+	chrt --rr 1 bench/uml.sh "$(KERNEL)" $(BIN)/python -m bench run --only kernels --minutes 20 --output bench/results/kernels.json
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo && $(BIN)/pytest tests/kernel tests/system

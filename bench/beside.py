@@ -109,9 +109,10 @@ and worst, beside four TCP flows; error of the rate with UDP; Jain's index of ei
 TCP keeps beside a flood of ten times the rate. tbf has the bucket of HZ 250. All figures:
 [kernels.csv]({file}).
 
-A system call costs more there, senders, shaper and receiver share one processor, and what else
-the machine does is not seen. It tells delays of a millisecond and more, bursts and shares;
-shorter delays roughly, and of throughput and processor time nothing.
+A system call costs more there, and senders, shaper and receiver share one processor, at
+real-time priority: what else the machine did is kept away, not seen. It tells delays of a
+millisecond and more, bursts and shares; shorter delays roughly; of throughput and processor
+time nothing. A rate missed by whole percents is that processor's limit.
 """
 
 

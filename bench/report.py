@@ -92,9 +92,8 @@ def _fields(record: Record) -> list[str]:
 
 def _grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    rule = "|".join(["---", *("---:" for _ in heads[1:])])
-    first, *others = ("| " + " | ".join(line) + " |" for line in [heads, *lines])
-    return "\n".join([first, f"|{rule}|", *others]) + "\n"
+    rule = ["---", *("---:" for _ in heads[1:])]
+    return "\n".join(f"|{'|'.join(line)}|" for line in [heads, rule, *lines]) + "\n"
 
 
 def _facts(found: Tables) -> dict[str, Any]:
