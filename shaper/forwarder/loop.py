@@ -81,7 +81,7 @@ class Loop:
         self._on_board = on_board
         self._board: Board | None = None
         self._pulse = memoryview(bytearray(WORD_BYTES)).cast("Q")  # until the board is there
-        self._paths: dict[int, Path] = {}
+        self.paths: dict[int, Path] = {}  # by slot; changed here only
         self._pauses: dict[Path, Pause] = {}
         self._by_descriptor: dict[int, Path] = {}
         self._watched: dict[int, int] = {}
@@ -190,7 +190,7 @@ class Loop:
         return wants._replace(wants_frames=False, deadline_ns=deadline_ns)
 
     def _slot_of(self, path: Path) -> int:
-        return next(slot for slot, each in self._paths.items() if each is path)
+        return next(slot for slot, each in self.paths.items() if each is path)
 
     def _watch(self, path: Path, wants: Wants) -> None:
         self._set_interest(path.source.fileno(), select.EPOLLIN if wants.wants_frames else 0, path)
@@ -241,7 +241,7 @@ class Loop:
 
     def _has_taken(self, descriptor: int) -> bool:
         """Whether a path uses a descriptor, although what came after in its order failed."""
-        edges = (edge for path in self._paths.values() for edge in (path.source, path.sink))
+        edges = (edge for path in self.paths.values() for edge in (path.source, path.sink))
         return any(edge is not None and edge.fileno() == descriptor for edge in edges)
 
     def _apply(self, order: Order, descriptor: int | None, now_ns: int) -> None:
@@ -268,13 +268,13 @@ class Loop:
         """Start a path, replacing the one on the TAP that was opened before."""
         assert self._board is not None
         os.set_blocking(descriptor, False)
-        if slot in self._paths:
+        if slot in self.paths:
             self._close(slot)
         source = TapSource(descriptor, self._slots)
-        self._paths[slot] = Path(source, self._board.row(slot), self._key)
+        self.paths[slot] = Path(source, self._board.row(slot), self._key)
 
     def _close(self, slot: int) -> None:
-        path = self._paths.pop(slot)
+        path = self.paths.pop(slot)
         self._pauses.pop(path, None)
         self._wants.pop(path, None)
         self._queued_ns.pop(path, None)
@@ -287,7 +287,7 @@ class Loop:
         descriptor: int | None,
         now_ns: int,
     ) -> None:
-        path = self._paths[order.slot]
+        path = self.paths[order.slot]
         match order:
             case Configure(_, settings):
                 if settings is not None and bulk.is_needed(settings):

@@ -230,7 +230,7 @@ class Forwarder:
                 Event(Kind.FORWARDER_LOST),
                 "forwarder %d died (%s): starting another",
                 self.pid,
-                _how(self._process.returncode),
+                how_it_ended(self._process.returncode),
             )
 
     async def _has_ended(self, seconds: float) -> bool:
@@ -293,7 +293,8 @@ def _cannot_start(error: OSError) -> KernelRefused:
     return KernelRefused(f"cannot start a forwarder: {error.strerror}", error.errno or errno.EIO)
 
 
-def _how(status: int | None) -> str:
+def how_it_ended(status: int | None) -> str:
+    """Return how a process ended, in words, from its exit status or the signal (negative)."""
     if status == -signal.SIGSYS:
         return "signal SIGSYS: a system call that its filter does not allow, see the kernel's log"
     if status is not None and status < 0:

@@ -87,7 +87,7 @@ class MemorySink:
         self.frames: list[bytes] = []
         self.outcome = Outcome.SENT  # of every frame
         self.refuse: dict[int, Outcome] = {}  # of single frames, by their number
-        self._offered = 0
+        self.offered = 0
         self.is_closed = False
 
     def fileno(self) -> int:
@@ -97,9 +97,9 @@ class MemorySink:
     def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
         """Keep the frames if they are to be sent."""
         for sent, data in enumerate(batch):
-            outcome = self.refuse.pop(self._offered, self.outcome)
+            outcome = self.refuse.pop(self.offered, self.outcome)
             if outcome is not Outcome.BLOCKED:
-                self._offered += 1
+                self.offered += 1
             if outcome is not Outcome.SENT:
                 return sent, outcome
             self.frames.append(data)

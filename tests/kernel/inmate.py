@@ -80,7 +80,7 @@ class Loot:
     """What an attacker finds: descriptors, and the supervisor's process id."""
 
     def __init__(self, taken: Loop, supervisor: int) -> None:
-        (path,) = taken._paths.values()
+        (path,) = taken.paths.values()
         assert taken._board is not None
         self.supervisor = supervisor
         self.board = taken._board

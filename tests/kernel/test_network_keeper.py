@@ -35,6 +35,7 @@ class Bench:
             self._ifindex = socket.if_nametoindex(SHAPER)
             master_index = socket.if_nametoindex(MASTER)
         self.subject = Subject(SHAPER, Network(), self._ifindex, True, master_index)
+        self.routing = routing
         self.keeper = NetworkKeeper(routing, lambda: [self.subject])
 
     def declare(
@@ -142,7 +143,7 @@ def test_what_is_not_declared_any_more_goes(bench: Bench) -> None:
 def test_an_earlier_daemons_leftovers_are_taken_over(bench: Bench) -> None:
     """What it left and is not declared goes; what is declared stays where it is."""
     bench.declare("10.1.0.0/24", "10.3.0.0/24")
-    successor = NetworkKeeper(bench.keeper._routing, lambda: [bench.subject])
+    successor = NetworkKeeper(bench.routing, lambda: [bench.subject])
     bench.subject = replace(
         bench.subject,
         network=parse_network(SHAPER, is_up=None, addresses=[], routes=["10.3.0.0/24"], rules=[]),

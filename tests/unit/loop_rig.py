@@ -82,7 +82,7 @@ class Rig:
         self.end.close()
         self.wait_for_end()
         self._theirs.close()
-        for path in self.loop._paths.values():
+        for path in self.loop.paths.values():
             path.close()
         for wire in self._wires:
             wire.close()

@@ -101,7 +101,7 @@ class Fakes:
 
     def refuse(self, event: Refuse) -> None:
         """Let the master refuse a frame to come."""
-        self.sink.refuse[self.sink._offered + event.ahead] = event.outcome
+        self.sink.refuse[self.sink.offered + event.ahead] = event.outcome
 
     def make_sink(self) -> MemorySink:
         """Return another master."""

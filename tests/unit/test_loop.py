@@ -185,7 +185,7 @@ def test_a_lost_descriptor_is_named(rig: Rig) -> None:
 def test_a_full_master_is_waited_for(rig: Rig) -> None:
     """What its socket has no room for waits, in the TAP too, and leaves in order, all of it."""
     wire = rig.path()
-    frames = _fill(rig, wire, lambda: rig.loop._paths[0].state is PathState.BLOCKED)
+    frames = _fill(rig, wire, lambda: rig.loop.paths[0].state is PathState.BLOCKED)
     assert rig.count("sent_packets") < frames
     assert wire.received(frames) == [frame(number) for number in range(frames)]
     rig.until(lambda: rig.count("sent_packets") == frames)
@@ -194,7 +194,7 @@ def test_a_full_master_is_waited_for(rig: Rig) -> None:
 def test_a_full_master_may_be_replaced(rig: Rig) -> None:
     """A path that waits for room is not left waiting for a socket that is closed."""
     wire, other = rig.path(), rig.wire()
-    _fill(rig, wire, lambda: rig.loop._paths[0].state is PathState.BLOCKED)
+    _fill(rig, wire, lambda: rig.loop.paths[0].state is PathState.BLOCKED)
     sent = rig.count("sent_packets")
     assert rig.bind(other) is None
     assert other.received(1) == [frame(sent)]
@@ -259,7 +259,7 @@ def test_a_tap_that_cannot_be_read_is_left_alone_and_comes_back(
 ) -> None:
     """It is tried a few times a second, counted and told of once; then all frames leave."""
     wire = rig.path()
-    descriptor = rig.loop._paths[0].source.fileno()
+    descriptor = rig.loop.paths[0].source.fileno()
     failures: list[int] = []
     read, readv = os.read, os.readv
     is_broken = threading.Event()

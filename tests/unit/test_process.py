@@ -318,7 +318,7 @@ async def test_stopping_is_no_death(rig: Rig, is_obedient: bool, signals: list[i
 )
 def test_the_log_tells_how_a_forwarder_died(status: int, sentence: str) -> None:
     """An exit status, a signal by its name, and what it means that the filter ended it."""
-    assert process_module._how(status) == sentence
+    assert process_module.how_it_ended(status) == sentence
 
 
 @instantly
