@@ -122,20 +122,29 @@ WAYS = {
     "kill": ["systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper"],
     "reload": ["systemctl", "reload", "shaper"],
 }
+KEPT = ("ifindex", "link", "options")  # of what is shown
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_leaves_unshaped_and_nothing_is_lost(shaping: Machine, way: str) -> None:
-    """No window above the rate and the bucket, a short pause, and not one event of the device."""
+    """No window above the rate and the bucket, a short pause, and not one event of the device.
+
+    Index, link, options and routes are what they were.
+    """
+    before, routes = shaping.show(), shaping.routes()
     argv = shaping.container.argv(
         "timeout", "8", "ip", "-o", "monitor", "link", "address", "route", "rule"
     )
     with subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="utf-8") as monitor:
         seen = capture(shaping, 3.0, WAYS[way])
         wait_until(shaping.is_passing, "shaper0 to be active", 10)
+        shaping.container.run("pkill", "-f", "ip -o monitor")
         assert monitor.stdout is not None
         told = [line for line in monitor.stdout if "shaper0" in line]
     assert told == []
+    after = shaping.show()
+    assert [after[each] for each in KEPT] == [before[each] for each in KEPT]
+    assert shaping.routes() == routes
     assert most_in_a_window(seen) <= RATE_BITS / 8 * WINDOW_S + BUCKET_BYTES
     print(way, "stall", round(longest_pause(seen), 3), "window", most_in_a_window(seen))
     assert longest_pause(seen) <= STALL_S
