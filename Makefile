@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 30
 export PYTHON PREFIX DESTDIR RESTART
 
-.PHONY: help run bench bench-quick bench-latency bench-kernels test test-kernels ordeal lint install uninstall deb wheel bounds clean
+.PHONY: help run bench bench-quick bench-latency bench-kernels test coverage test-kernels ordeal lint install uninstall deb wheel bounds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
@@ -30,6 +30,9 @@ bench-kernels: $(VENV)/.installed ## beside CAKE, fq_codel leaves and netem, und
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo && $(BIN)/pytest tests/kernel tests/system
+
+coverage: $(VENV)/.installed ## branches of shaper/ that the unit tests run; pyproject.toml says what is left out, and why
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit --cov --cov-report=term-missing:skip-covered
 
 ordeal: $(VENV)/.installed ## faults by the thousand, for half an hour: CAMPAIGNS='name[=count] ...' MINUTES=30
 	$(BIN)/python -m tests.ordeal --minutes $(MINUTES) $(CAMPAIGNS)
@@ -57,4 +60,4 @@ uninstall: ## remove what install put there; configuration and state are kept
 	packaging/uninstall.sh
 
 clean: ## remove what running, building and testing left in the checkout
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
