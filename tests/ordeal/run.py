@@ -35,6 +35,7 @@ def kill_runs(trial: Trial) -> None:
                 "8mbit",
                 "--delay",
                 "20ms",
+                *(("--loss", "1%") if number % 4 == 3 else ()),  # has a relay
                 "--",
                 "sh",
                 "-c",
