@@ -17,7 +17,7 @@ from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import ROOT
 from bench.lab.topology import MASTER, NIC, REMOTE, REMOTE_NETWORK, Pair, make_pair
 from bench.lab.traffic import Flow, Load, Sender, Sink
-from bench.panels import STYLE
+from bench.plots import STYLE
 
 FOLDER = ROOT / "docs" / "benchmarks"
 MSS_BYTES = 1448  # with the time stamps of RFC 7323
