@@ -44,6 +44,7 @@ from tests.system.machine import (
 STALL_NS = 200_000_000
 ROUND_S, UPGRADE_S, LEASE_S, BOOT_S = 2.4, 30.0, 8.0, 10.0
 FIRST_LEASE = 20
+TO_OWN = f"route add {OWN} dev eth0"  # goes with the cable
 
 SHAPED = '[device.shaper0]\nmaster = "eth1"\nspeed = "10mbit"\nup = true\n'
 DECLARED = SHAPED + 'routes = ["10.1.0.0/24"]\n'
@@ -202,7 +203,7 @@ def settle(site: Site, way: str) -> None:
     put(container.root, "etc/systemd/system/load.service", LOAD_UNIT)
     put(container.root, "etc/systemd/system/ear.service", EAR_UNIT)
     put(container.root, "etc/tmpfiles.d/tun.conf", "z /dev/net/tun 0666\n")
-    site.machine.peer.ip(f"route add {OWN} dev eth0")
+    site.machine.peer.ip(TO_OWN)
     site.leases.offer(FIRST_LEASE)
     container.shell(
         "ip address flush dev eth1\nmkdir -p /etc/shaper\nsystemctl daemon-reload\n"
@@ -228,6 +229,7 @@ def boot_arrivals(site: Site, way: str) -> list[float]:
     machine.container.reboot()
     machine.container.connect(machine.peer)
     set_up_peer(machine.peer)
+    machine.peer.ip(TO_OWN)
     site.leases.offer(site.leases.number)
     if way == "ingress":
         with sender(machine, way, BOOT_S) as load:

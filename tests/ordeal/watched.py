@@ -59,7 +59,7 @@ def sender(machine: Machine, way: str, seconds: float) -> subprocess.Popen[bytes
     words = ["-c", SEND, OWN if way == "ingress" else REMOTE, str(seconds)]
     if way == "ingress":
         return machine.peer.popen([sys.executable, *words])
-    unit = ["systemd-run", "--quiet", "--wait", "--collect", "--unit=load"]
+    unit = ["systemd-run", "--quiet", "--wait", "--collect", "--unit=burst"]
     prefix = unit if way == "cgroup" else []
     return subprocess.Popen(machine.container.argv(*prefix, PYTHON, *words))
 

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
 
 from bench.lab.wait import wait_until
+from tests.system.leaving import declare_everything, network
 from tests.system.machine import Machine
 
-CONFIGURATION = """
-[device.shaper0]
-master = "eth1"
-speed = "10mbit"
-addresses = "master"
-routes = ["10.1.0.0/24", "default table 100"]
-rules = ["fwmark 7 table 100"]
-
-[device.shaper1]
-master = "eth1"
-speed = "10mbit"
-capture = "egress"
-
-[device.shaper2]
-master = "eth1"
-speed = "10mbit"
-capture = "ingress"
-"""
-LOOKS = (
-    "ip -o address show",
-    "ip route show table all",
-    "ip -6 route show table all",
-    "ip rule",
-    "ip -6 rule",
-    "ip -br link",
-    "tc qdisc show dev eth1",
-    "tc filter show dev eth1 egress",
-    "tc filter show dev eth1 ingress",
-)
 # A few failures are enough here to be given up.
 DROP_IN = "/run/systemd/system/shaper.service.d/leaving.conf"
 IMPATIENCE = "[Unit]\nStartLimitBurst=3\n"
-
-
-def network(machine: Machine) -> dict[str, str]:
-    """Return all that there is of addresses, routes, rules, devices and filters."""
-    seen = {look: machine.container.run(*look.split()) for look in LOOKS}
-    return {
-        look: re.sub(r"\b(valid_lft|preferred_lft|expires) \S+", "", text)
-        for look, text in seen.items()
-    }
 
 
 @pytest.fixture
@@ -61,13 +23,11 @@ def before(machine: Machine) -> Iterator[dict[str, str]]:
     # What filters the kernel has ever had, it shows the hook of.
     seen = network(machine)
     machine.container.shell(
-        f"mkdir -p /etc/shaper $(dirname {DROP_IN})\n"
+        f"mkdir -p $(dirname {DROP_IN})\n"
         f"printf '{IMPATIENCE}' >{DROP_IN}\n"
-        f"cat >/etc/shaper/shaper.toml <<'END'\n{CONFIGURATION}END\n"
         "systemctl daemon-reload\n"
     )
-    machine.systemctl("start", "shaper")
-    wait_until(lambda: "10.1.0.0/24 dev shaper0" in machine.routes_of_all(), "what is declared")
+    declare_everything(machine)
     yield seen
     machine.container.shell(f"rm -f /etc/shaper/shaper.toml {DROP_IN}; systemctl daemon-reload")
     machine.systemctl("reset-failed")

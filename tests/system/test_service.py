@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.wait import wait_until
+from tests.system.leaving import declare_everything, network
 from tests.system.machine import Machine, uninstall
 
 RATE = "2mbit"
@@ -273,13 +274,21 @@ def test_stop_removes_the_device_and_keeps_the_state(shaping: Machine) -> None:
 
 
 def test_uninstall_removes_everything_but_state_and_configuration(shaping: Machine) -> None:
-    """Of what was installed, only /var/lib/shaper and /etc/shaper are left."""
+    """Of what was installed, only /var/lib/shaper and /etc/shaper are left.
+
+    The network is the machine's own, as before the service ran.
+    """
     before = installed_files(shaping.container.upper)
+    shaping.systemctl("stop", "shaper")
+    own = network(shaping)
+    declare_everything(shaping)
     shaping.systemctl("enable", "shaper")
     uninstall(shaping.container)
+    assert network(shaping) == own
     after = installed_files(shaping.container.upper)
     assert any(name.startswith("usr/local/lib/shaper/") for name in before)
-    assert [name for name in after if not name.startswith("var/lib/shaper/")] == []
+    kept = ("var/lib/shaper/", "etc/shaper/")
+    assert [name for name in after if not name.startswith(kept)] == []
     assert any(name.startswith("var/lib/shaper/") for name in after)
 
 
