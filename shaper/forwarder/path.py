@@ -4,13 +4,14 @@
             (or, where nothing waits, past it: the fast path)
 
 A path is run when its TAP is readable, when its deadline has come or when its master has room
-again. A run sends what is due, reads what waits, and sends what became due by that; it is bounded
-(`MAX_BATCH`), so that no shaper starves another, and answers what it wants next. Its states and
-what leads from one to another are in `states`; where nothing waits, frames take the `fast_path`.
+again. A run reads what waits and then sends what is due, so that a frame of a sparse flow goes
+before what waits longer and does not miss a departure. It is bounded (`MAX_BATCH`), so that no
+shaper starves another, and answers what it wants next. Its states and what leads from one to
+another are in `states`; where nothing waits, frames take the `fast_path`.
 
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
-alone when that is at most a jiffy away, so a busy shaper wakes about twice a jiffy; and one whose
-discipline is full does not read at all (see `intake`).
+alone when that is at most two jiffies away: what comes before it cannot leave before it, and is
+read then. And one whose discipline is full does not read at all (see `intake`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from shaper.model import Settings
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
+
+# Chosen: up to how near a departure the TAP is left alone. Delays seem so much shorter to CoDel,
+# of which the target is never less.
+_PATIENCE_JIFFIES = 2
 
 
 class Wants(NamedTuple):
@@ -70,6 +75,7 @@ class Path:
         self._fast_path = FastPath(self._intake, self._outlet)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
+        self._shed_bytes = 0  # how much more than fits may be read, as that much was sent
 
     @property
     def source(self) -> Source:
@@ -193,36 +199,47 @@ class Path:
         if self.state is PathState.HELD:
             discipline.excuse(now)
             self._move(PathEvent.RETRIED)
-        outlet.send(discipline, now=now, room=MAX_BATCH)
-        shed_bytes = outlet.run_bytes * discipline.shed_factor
-        self._intake.read(discipline, first, now=now, shed_bytes=shed_bytes)
-        # A batch more than before, so that what waits is made up for and the fast path is free.
+        holds_more = self._read(discipline, first, now)
         room = outlet.send(discipline, now=now, room=MAX_BATCH)
+        if room <= 0 or not discipline.backlog_packets:
+            # More is due; or what has left may have been answered with more already.
+            if room > 0 and not holds_more:
+                holds_more = self._read(discipline, [], now)
+            # A batch more than was read, so that what waits is made up for.
+            room = outlet.send(discipline, now=now, room=MAX_BATCH)
+        self._shed_bytes = outlet.run_bytes * discipline.shed_factor
         if outlet.stopped_by is Outcome.GONE:
             self._move(PathEvent.REFUSED)
             return Wants(now_ns + _HOLD_NS)
         if outlet.stopped_by is Outcome.BLOCKED:
             self._move(PathEvent.FILLED)
             return _ROOM
-        wants = self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0)
         is_empty = not (discipline.backlog_packets or outlet.pending)
+        holds_more |= is_empty and not self._intake.is_drained
+        wants = self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0 or holds_more)
         if is_empty and discipline.can_admit and wants is not NOTHING:
             self._move(PathEvent.EMPTIED)
         return wants
+
+    def _read(self, discipline: Discipline, first: list[bytes], now: int) -> bool:
+        """Queue what has come, `first` of all; return whether there is more, and room for it."""
+        self._intake.read(discipline, first, now=now, shed_bytes=self._shed_bytes)
+        self._shed_bytes = 0
+        return not self._intake.is_drained and discipline.room > 0
 
     def _schedule(
         self, discipline: Discipline, settings: Settings, now_ns: int, *, is_cut_short: bool
     ) -> Wants:
         """Choose when to run next: at a departure, rounded up to the next step of the clock."""
-        is_drained = self._intake.is_drained
-        if is_cut_short or not (is_drained or discipline.room <= 0):
+        if is_cut_short:
             return Wants(now_ns)
-        listens = is_drained and not self.source.is_gone
+        listens = self._intake.is_drained and not self.source.is_gone
         deadline = discipline.deadline()
         if deadline is None:
             return _FRAMES if listens else NOTHING
         step_ns = discipline.step_ns
         earliest_ns = max(ticks.to_ns(deadline, settings.ticks_per_second), now_ns + step_ns)
         deadline_ns = -(-earliest_ns // step_ns) * step_ns
-        is_imminent = deadline_ns <= now_ns + settings.jiffy_ns and not discipline.is_prompt
+        imminent_ns = now_ns + _PATIENCE_JIFFIES * settings.jiffy_ns
+        is_imminent = deadline_ns <= imminent_ns and not discipline.is_prompt
         return Wants(deadline_ns, wants_frames=listens and not is_imminent)

@@ -75,13 +75,27 @@ def test_a_short_queue_does_not_let_its_ring_grow(rig: Rig) -> None:
     assert not rig.source.frames
 
 
-def test_a_path_that_is_about_to_wake_does_not_listen() -> None:
-    """With the next departure a jiffy away the timer alone drives it: at most HZ wake-ups."""
-    rig = Rig(replace(SETTINGS, rate_bits=8 * 800 * 1000))  # a frame a jiffy
+@pytest.mark.parametrize(("jiffies", "listens"), [(1, False), (2, False), (4, True)])
+def test_a_path_that_is_about_to_wake_does_not_listen(jiffies: int, listens: bool) -> None:
+    """Up to two jiffies before a departure the timer alone drives it: one wake-up a frame."""
+    rig = Rig(replace(SETTINGS, rate_bits=8 * 800 * 1000 // jiffies))
     rig.source.frames.extend([FRAME] * 3)
     rig.run(0)
-    assert rig.wants.deadline_ns == 1 * MS
-    assert not rig.wants.wants_frames
+    assert rig.wants.deadline_ns == jiffies * MS
+    assert rig.wants.wants_frames is listens
+
+
+def test_a_sparse_flow_does_not_miss_the_next_departure() -> None:
+    """What came since the last run is read before anything leaves, and goes before bulk."""
+    rig = Rig(replace(SETTINGS, rate_bits=8 * 800 * 1000, queue=Queue.FQ_CODEL))
+    rig.source.frames.extend([FRAME] * 4)
+    rig.run(0)
+    rig.run(1 * MS)  # by then the flow in bulk has used its quantum
+    sparse = FRAME[:-1] + b"\1"
+    sparse = sparse[:36] + b"\1\2\3\4" + sparse[40:]
+    rig.source.frames.append(sparse)
+    rig.run(2 * MS)
+    assert rig.sink.frames == [FRAME, FRAME, sparse]
 
 
 def test_neighbour_frames_never_leave(rig: Rig) -> None:
