@@ -42,6 +42,9 @@ inside() {
     [ -e $root/dev/net/tun ] || mknod -m 666 $root/dev/net/tun c 10 200
     [ -e $root/dev/ppp ] || mknod -m 600 $root/dev/ppp c 108 0
     ln -sfn /proc/self/fd $root/dev/fd
+    ln -sfn fd/0 $root/dev/stdin
+    ln -sfn fd/1 $root/dev/stdout
+    ln -sfn fd/2 $root/dev/stderr
     mount -t hostfs -o "$UML_JOB" none "$root$UML_JOB"
     mount -t hostfs -o "$UML_PROJECT/bench/results" none "$root$UML_PROJECT/bench/results"
     ip link set lo up
