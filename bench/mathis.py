@@ -11,6 +11,7 @@ import csv
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, fields
 
 from bench.lab.daemon import Shaperd
@@ -24,6 +25,7 @@ MSS_BYTES = 1448  # with the time stamps of RFC 7323
 FRAME_BYTES = 1514
 RTT_S = 0.05
 LOSSES = (0.5, 1, 2, 4)  # percent
+FLOWS = 8  # at once: so many losses that their number says something
 SETTLE_S, SECONDS = 4.0, 20.0
 C = math.sqrt(3 / 2)
 PORT = 5_555
@@ -45,16 +47,20 @@ def predicted(loss: float) -> float:
 
 
 def measure(pair: Pair, daemon: Shaperd, percent: float) -> Point:
-    """Measure one flow at the peer."""
+    """Measure some flows at the peer, each of which has the losses of all in the mean."""
     link = ("delay", f"{RTT_S * 1000:g}ms", "loss", f"{percent}%", "seed", "default")
     daemon.configure("set", "shaper0", *link)
     flow, before = Flow("tcp", REMOTE, PORT), daemon.show("shaper0")["stats"]
-    with Sink(pair.peer, flow) as sink, Sender(pair.host, flow, Load(seconds=SECONDS + SETTLE_S)):
+    with ExitStack() as stack:
+        sink = stack.enter_context(Sink(pair.peer, flow))
+        for _ in range(FLOWS):
+            stack.enter_context(Sender(pair.host, flow, Load(seconds=SECONDS + SETTLE_S)))
         time.sleep(SETTLE_S)
         began_s, began = time.monotonic(), pair.peer.received_bytes(NIC)
         time.sleep(SECONDS)
         received = pair.peer.received_bytes(NIC) - began
-        goodput = received * 8 / (time.monotonic() - began_s) * MSS_BYTES / FRAME_BYTES
+        wire_bits = received * 8 / (time.monotonic() - began_s)
+        goodput = wire_bits * MSS_BYTES / FRAME_BYTES / FLOWS
         sink.close()
     after = daemon.show("shaper0")["stats"]
     lost = after["dropped"]["loss"] - before["dropped"]["loss"]
@@ -92,7 +98,7 @@ def draw(measured: list[Point]) -> None:
         lost = [100 * each.loss for each in measured]
         panel.plot(lost, [each.goodput_bits / 1e6 for each in measured], "o", label="measured")
         panel.set(xscale="log", yscale="log", xlabel="frames lost, %", ylabel="goodput, Mbit/s")
-        panel.set_title("one TCP flow (reno), a round trip of 50 ms")
+        panel.set_title("TCP (reno), a round trip of 50 ms")
         panel.legend()
         figure.savefig(FOLDER / "mathis.svg", metadata={"Date": None}, bbox_inches="tight")
 
