@@ -29,7 +29,9 @@ bench-kernels: $(VENV)/.installed ## beside CAKE, fq_codel leaves and netem, und
 	chrt --rr 1 bench/uml.sh "$(KERNEL)" $(BIN)/python -m bench run --only kernels --minutes 20 --output bench/results/kernels.json
 
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
-	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo && $(BIN)/pytest tests/kernel tests/system
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo --cov --cov-report=
+	@echo "lines and branches of shaper/ that these ran: $$($(BIN)/coverage report --format=total) % (make coverage lists the rest)"
+	$(BIN)/pytest tests/kernel tests/system
 
 coverage: $(VENV)/.installed ## branches of shaper/ that the unit tests run; pyproject.toml says what is left out, and why
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit --cov --cov-report=term-missing:skip-covered
