@@ -99,11 +99,15 @@ class Bucket:
         tokens = sent_bytes * self._byte_tokens + self._lost
         return tokens * NANOSECONDS // (self.rate_bits * self.ticks_per_second)
 
+    def _earned(self, now: int) -> int:
+        """Return the tokens of the ticks since the last `accrue` or `rest`."""
+        return (now - self._accrued_at) * self.rate_bits
+
     def accrue(self, now: int) -> None:
         """Add the tokens of the ticks since the last call, in which frames waited."""
         if now <= self._accrued_at:
             return
-        balance = self._balance + (now - self._accrued_at) * self.rate_bits
+        balance = self._balance + self._earned(now)
         self._accrued_at = now
         self._idled = 0
         if balance > self._surplus:
@@ -114,7 +118,7 @@ class Bucket:
     def rest(self, now: int) -> None:
         """Add the tokens of the ticks since the last call, in which nothing waited."""
         if now > self._accrued_at:
-            balance = self._balance + (now - self._accrued_at) * self.rate_bits
+            balance = self._balance + self._earned(now)
             self._idled = max(0, balance - self._saved)
             self._balance = balance - self._idled
             self._accrued_at = now

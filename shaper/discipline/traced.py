@@ -59,31 +59,11 @@ class TracedBucket(Bucket):
         return self._trace.rate_at(self._playback.elapsed_us(self._accrued_at)) > 0
 
     def _earned(self, now: int) -> int:
-        """Return the tokens of the ticks since the last call."""
+        """Return the tokens of the ticks since the last `accrue` or `rest`."""
         elapsed_us = self._playback.elapsed_us
         start_us, end_us = elapsed_us(self._accrued_at), elapsed_us(now)
         tokens, until_us = self._trace.offered(start_us, end_us)
         return tokens + (end_us - until_us) * self.rate_bits
-
-    def accrue(self, now: int) -> None:
-        """Add the tokens of the ticks since the last call, in which frames waited."""
-        if now <= self._accrued_at:
-            return
-        balance = self._balance + self._earned(now)
-        self._accrued_at = now
-        self._idled = 0
-        if balance > self._surplus:
-            self._lost += balance - self._surplus
-            balance = self._surplus
-        self._balance = balance
-
-    def rest(self, now: int) -> None:
-        """Add the tokens of the ticks since the last call, in which nothing waited."""
-        if now > self._accrued_at:
-            balance = self._balance + self._earned(now)
-            self._idled = max(0, balance - self._saved)
-            self._balance = balance - self._idled
-            self._accrued_at = now
 
     def admit(self, wire_bytes: int, last_bytes: int, now: int, *, has_waited: bool) -> bool:
         """Pay for frames that leave now without having been queued; or return False."""
