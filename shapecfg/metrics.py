@@ -56,6 +56,11 @@ _GAUGES: tuple[tuple[str, str, Reader], ...] = (
         lambda each: _rate(each),
     ),
     ("burst_bytes", "The bucket.", lambda each: each["options"]["burst_bytes"]),
+    (
+        "largest_burst_bytes",
+        "The most that left beyond the rate in any window of the last ten seconds.",
+        lambda each: each["stats"]["lately_burst_bytes"],
+    ),
     ("limit_packets", "Frames that may wait.", lambda each: each["options"]["limit_packets"]),
     ("backlog_bytes", "Bytes that wait.", lambda each: each["stats"]["backlog_bytes"]),
     ("backlog_packets", "Frames that wait.", lambda each: each["stats"]["backlog_packets"]),

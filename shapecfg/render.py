@@ -142,8 +142,17 @@ def _statistics(shaper: Shaper) -> list[str]:
     if delay_ns is not None and delay_p99_ns is not None:
         has_flows = shaper["options"]["queue"] == Queue.FQ_CODEL
         flows = f"flows {stats['flows']} marked {stats['ecn_marks']} " if has_flows else ""
-        lines.append(f"{flows}delay {_milliseconds(delay_ns)} p99 {_milliseconds(delay_p99_ns)}")
+        delay = f"delay {_milliseconds(delay_ns)} p99 {_milliseconds(delay_p99_ns)}"
+        lines.append(f"{flows}{delay}{_worst_delay(stats)}")
     return lines + _achieved(stats, shaper["options"]["rate_bits"])
+
+
+def _worst_delay(stats: Statistics) -> str:
+    """Return what 99 of 100 frames of the worst second did not exceed, since when that counts."""
+    worst_ns, since = stats["total_delay_p99_ns"], stats["achieved_since"]
+    if not worst_ns or since is None:
+        return ""
+    return f", at worst {_milliseconds(worst_ns)} since {_clock(since)}"
 
 
 def _milliseconds(time_ns: int) -> str:
@@ -166,10 +175,33 @@ def _achieved(stats: Statistics, rate_bits: int) -> list[str]:
     if lately is None and packets:
         frames = "1 frame" if packets == 1 else f"{packets} frames"
         lines.append(f"{frames} in the last 10s: too few to tell what it achieves")
-    if stats["worst_bits"] is not None:
-        worst = _share_of(stats["worst_bits"], rate_bits)
-        lines.append(f"worst second of the last hour {worst}")
-    return lines
+    return lines + _bursts(stats) + _worst_second(stats, rate_bits)
+
+
+def _bursts(stats: Statistics) -> list[str]:
+    """Return the most that left beyond the rate in any window: lately, and in all."""
+    lately, total, since = (
+        stats["lately_burst_bytes"],
+        stats["total_burst_bytes"],
+        stats["achieved_since"],
+    )
+    bursts = [f"{format_size(lately)} in the last 10s"] if lately else []
+    if total and since is not None:
+        bursts.append(f"{format_size(total)} since {_clock(since)}")
+    return [f"largest burst {', '.join(bursts)}"] if bursts else []
+
+
+def _worst_second(stats: Statistics, rate_bits: int) -> list[str]:
+    """Return the least rate, the largest burst and the longest delay of a second of the hour."""
+    bits, burst, delay_ns = (
+        stats["worst_bits"],
+        stats["worst_burst_bytes"],
+        stats["worst_delay_p99_ns"],
+    )
+    worst = [_share_of(bits, rate_bits)] if bits is not None else []
+    worst += [f"burst {format_size(burst)}"] if burst else []
+    worst += [f"p99 {_milliseconds(delay_ns)}"] if delay_ns else []
+    return [f"worst second of the last hour {', '.join(worst)}"] if worst else []
 
 
 def _share_of(achieved_bits: int, rate_bits: int) -> str:

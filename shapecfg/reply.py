@@ -56,6 +56,11 @@ class Statistics(TypedDict):
     worst_bits: int | None
     achieved_since: int | None
     altered: dict[str, int] | None
+    lately_burst_bytes: int | None
+    worst_burst_bytes: int | None
+    total_burst_bytes: int | None
+    worst_delay_p99_ns: int | None
+    total_delay_p99_ns: int | None
 
 
 class Alarm(TypedDict):

@@ -25,7 +25,7 @@ from rich.text import Text
 from shapecfg.client import Client
 from shapecfg.reply import Shaper
 from shapecfg.series import Series, Track
-from shaper.units import format_measured_rate, format_rate
+from shaper.units import format_measured_rate, format_rate, format_size
 
 # Chosen.
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -260,6 +260,8 @@ def details(track: Track) -> list[str]:
         first += f" ({100 * moment.sent_bits / rate_bits:.1f}% of {format_rate(rate_bits)})"
     if moment.delay_ns is not None and moment.delay_p99_ns is not None:
         first += f"   delay {_ms(moment.delay_ns)} p99 {_ms(moment.delay_p99_ns)}"
+    if burst := track.shaper["stats"]["lately_burst_bytes"]:
+        first += f"   burst {format_size(burst)}"
     drops = ", ".join(f"{reason} {rate:.0f}/s" for reason, rate in moment.dropped.items())
     backlog = track.shaper["stats"]["backlog_packets"]
     return [first, f"backlog {backlog}p   dropped {drops or 'nothing'}"]

@@ -57,6 +57,8 @@ FIELDS = (
     "delay_p99_ns",
     *DROP_REASONS,
     *ALTERATIONS,
+    "lately_burst_bytes",  # the largest burst of the last ten seconds
+    "second_delay_p99_ns",  # what 99 of 100 frames of the worst of these did not exceed
 )
 
 FIRST_DROP = FIELDS.index(DROP_REASONS[0])
@@ -64,7 +66,7 @@ FIRST_ALTERATION = FIELDS.index(ALTERATIONS[0])
 ECN_MARKS = FIELDS.index("ecn_marks")
 BACKLOG_PACKETS = FIELDS.index("backlog_packets")
 
-SLOT_WORDS = 32  # FIELDS and room to grow; a multiple of a cache line
+SLOT_WORDS = 40  # FIELDS and room to grow; a multiple of a cache line
 WORD_BYTES = 8
 
 # Chosen: no count reaches it (4 EiB sent), and sums and JSON have room above it.

@@ -60,6 +60,11 @@ class StatsObject(TypedDict):
     worst_bits: int | None
     achieved_since: int | None
     altered: dict[str, int]
+    lately_burst_bytes: int | None
+    worst_burst_bytes: int | None
+    total_burst_bytes: int | None
+    worst_delay_p99_ns: int | None
+    total_delay_p99_ns: int | None
 
 
 class AlarmObject(TypedDict):

@@ -77,6 +77,10 @@ class Backlog(Protocol):
         """Return how many ticks `percent` of the last ten seconds' frames waited at most."""
         ...
 
+    def delay_worst_second(self) -> int:
+        """Return what 99 of 100 frames of the worst of them waited, as of `delay_percentile`."""
+        ...
+
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
         """Take frames that arrived together, in order; drop and count what finds no room."""
         ...
@@ -216,3 +220,7 @@ class FirstComeFirstServed:
     def delay_percentile(self, percent: int, *, now: int) -> int | None:
         """Return None: delays are not recorded."""
         return None
+
+    def delay_worst_second(self) -> int:
+        """Return 0: delays are not recorded."""
+        return 0

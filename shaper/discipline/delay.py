@@ -3,10 +3,19 @@
 How it works. A sojourn is counted in one of a fixed number of cells: up to 31 ticks one each,
 beyond that sixteen to the octave, so that what is read is at most a sixteenth too small. There is
 such a row of cells for each of the last ten seconds, and the oldest is used anew. Counting costs
-the same whatever has been seen, and so does the memory.
+the same whatever has been seen, and so does the memory. When a second has passed, its row is added
+to the sum of the others and its own percentile is kept, so that reading looks at two rows only.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import accumulate
+from operator import add, sub
+
+# Specified: what is told of a second by itself.
+SECOND_PERCENT = 99
 
 # Chosen.
 _WINDOW_SECONDS = 10
@@ -31,31 +40,35 @@ class DelayHistogram:
         self.turns_at = now + ticks_per_second
         self._ticks_per_second = ticks_per_second
         self._seconds = [self.cells] + [[0] * _CELLS for _ in range(_WINDOW_SECONDS - 1)]
+        self._passed = [0] * _CELLS  # the sum of the seconds but the current one
+        self._worst = [0] * _WINDOW_SECONDS  # what SECOND_PERCENT of each did not exceed
         self._current = 0
 
     def turn(self, now: int) -> None:
         """Begin the second that `now` lies in, and forget what is ten seconds old by it."""
         seconds = (now - self.turns_at) // self._ticks_per_second + 1
         self.turns_at += seconds * self._ticks_per_second
+        self._worst[self._current] = _percentile(self.cells, SECOND_PERCENT) or 0
+        self._passed = list(map(add, self._passed, self.cells))
         for _ in range(min(seconds, _WINDOW_SECONDS)):
             self._current = (self._current + 1) % _WINDOW_SECONDS
             self.cells = self._seconds[self._current]
+            self._passed = list(map(sub, self._passed, self.cells))
             self.cells[:] = [0] * _CELLS
+            self._worst[self._current] = 0
 
     def percentile(self, percent: int, *, now: int) -> int | None:
         """Return the sojourn that `percent` of the frames did not exceed; None if none left."""
         if now >= self.turns_at:
             self.turn(now)
-        counts = [sum(cell) for cell in zip(*self._seconds, strict=True)]
-        rank = -(-sum(counts) * percent // 100)
-        if not rank:
-            return None
-        seen = 0
-        for cell, count in enumerate(counts):
-            seen += count
-            if seen >= rank:
-                return _sojourn(cell)
-        raise AssertionError("the counts do not reach their own sum")
+        return _percentile(map(add, self._passed, self.cells), percent)
+
+    def worst_second(self) -> int:
+        """Return what `SECOND_PERCENT` of the frames of the worst second did not exceed.
+
+        As of the last call of `percentile`; 0 if none left.
+        """
+        return max(*self._worst, _percentile(self.cells, SECOND_PERCENT) or 0)
 
 
 def index(sojourn: int) -> int:
@@ -73,3 +86,9 @@ def _sojourn(cell: int) -> int:
         return cell
     shift = cell // _OCTAVE_CELLS - 1
     return (cell - shift * _OCTAVE_CELLS) << shift
+
+
+def _percentile(counts: Iterable[int], percent: int) -> int | None:
+    seen = list(accumulate(counts))
+    rank = -(-seen[-1] * percent // 100)
+    return _sojourn(bisect_left(seen, rank)) if rank else None

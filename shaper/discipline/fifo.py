@@ -96,6 +96,10 @@ class Fifo(FirstComeFirstServed):
         """Return the ticks that `percent` of the last ten seconds' frames waited at most."""
         return self._delays.percentile(percent, now=now)
 
+    def delay_worst_second(self) -> int:
+        """Return how long 99 of 100 frames of the worst of the last ten seconds waited at most."""
+        return self._delays.worst_second()
+
     def inherit(self, frames: list[Frame], *, now: int) -> None:
         """Join the tail, all of them, as if they came now: the queue drains to its limit."""
         self._append_cut(frames, now)

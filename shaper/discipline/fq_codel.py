@@ -93,6 +93,10 @@ class FqCodel:
         """Return the ticks that `percent` of the last ten seconds' frames waited at most."""
         return self._delays.percentile(percent, now=now)
 
+    def delay_worst_second(self) -> int:
+        """Return how long 99 of 100 frames of the worst of the last ten seconds waited at most."""
+        return self._delays.worst_second()
+
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
         """Join the tails of their flows; room is made when all have come."""
         quantum, ranking = self._quantum, self._ranking

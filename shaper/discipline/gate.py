@@ -110,6 +110,10 @@ class Gate:
         """Return what the queue recorded."""
         return self.queue.delay_percentile(percent, now=now)
 
+    def delay_worst_second(self) -> int:
+        """Return what the queue recorded."""
+        return self.queue.delay_worst_second()
+
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
         """Queue frames; until they came, the bucket rested if nothing waited."""
         if frames and not self.queue.backlog_packets:

@@ -144,6 +144,10 @@ class Linked:
         """Return what the queue recorded."""
         return self.inner.delay_percentile(percent, now=now)
 
+    def delay_worst_second(self) -> int:
+        """Return what the queue recorded."""
+        return self.inner.delay_worst_second()
+
     def enqueue_batch(self, frames: list[Frame], *, now: int) -> None:
         """Queue frames before the bucket."""
         self.inner.enqueue_batch(frames, now=now)

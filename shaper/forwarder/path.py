@@ -100,7 +100,8 @@ class Path:
         else:
             wants = self._run_queue(discipline, settings, [], now_ns)
         ticks_per_second = settings.ticks_per_second if settings is not None else 1
-        self._tally.publish(discipline, self._outlet.pending, ticks_per_second, now_ns)
+        outlet = self._outlet
+        self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)
         due_ns = self._tally.due_ns
         if due_ns is not None and wants.deadline_ns is None:
             return Wants(due_ns, wants.wants_frames, wants.wants_room)
@@ -119,6 +120,7 @@ class Path:
             return
         now = ticks.from_ns(now_ns, settings.ticks_per_second)
         discipline.left_late(self._outlet.run_bytes, now=now)
+        self._tally.left_late(self._outlet.run_bytes, now_ns)
 
     def missed(self, away_ns: int) -> None:
         """Record how much of the time before the last run the processor was not ours."""
@@ -139,6 +141,8 @@ class Path:
             self._intake.configure(settings)
         if settings is None or before is None or settings.rate_bits != before.rate_bits:
             self._tally.restart()
+        if _rate(settings) != _rate(before):
+            self._tally.measure(settings)
         self._settings = settings
         self._start_over()
 
@@ -164,7 +168,7 @@ class Path:
         """Let go of both edges."""
         self.flush()
         ticks_per_second = self._settings.ticks_per_second if self._settings is not None else 1
-        self._tally.publish(self._discipline, [], ticks_per_second, 0)
+        self._tally.publish(self._discipline, [], ticks_per_second, 0, 0)
         self.bind(None)
         self.source.close()
 
@@ -243,3 +247,8 @@ class Path:
         imminent_ns = now_ns + _PATIENCE_JIFFIES * settings.jiffy_ns
         is_imminent = deadline_ns <= imminent_ns and not discipline.is_prompt
         return Wants(deadline_ns, wants_frames=listens and not is_imminent)
+
+
+def _rate(settings: Settings | None) -> tuple[object, ...] | None:
+    """Return the rate, and what it follows; None without one."""
+    return None if settings is None else (settings.rate_bits, settings.playback)

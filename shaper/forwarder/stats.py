@@ -13,15 +13,19 @@ from shaper.channel.board import (
 )
 from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
+from shaper.discipline.burst import Burst, make_burst
+from shaper.model import Settings
 from shaper.packet.frame import Frame
 
-# Chosen. Reading a percentile costs as much as a batch, so it is not done at every run.
-_PERCENTILE_NS = 250_000_000
+# Chosen. What is told of the last seconds costs more than a frame, so not every run tells it.
+_WINDOWS_NS = 250_000_000
 _FORGOTTEN_NS = 11_000_000_000  # after ten seconds without traffic, in which nothing was asked
 
 _FLOWS = FIELDS.index("flows")
 _DELAY = FIELDS.index("delay_ns")
 _PERCENTILE = FIELDS.index("delay_p99_ns")
+_WORST_SECOND = FIELDS.index("second_delay_p99_ns")
+_BURST = FIELDS.index("lately_burst_bytes")
 
 
 class Tally:
@@ -42,28 +46,38 @@ class Tally:
         self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
         # What the row says is waiting was in the hands of a predecessor that did not close it.
         self._dropped["crash"] += row[BACKLOG_PACKETS]
-        self._dropped_packets = -1  # by the discipline, when its drops were last published
+        self._theirs: dict[str, int] | None = None  # its drops, when they were last published
         self._since_bytes = self.sent_bytes  # when the rate was last set
         self._ecn_marks = row[ECN_MARKS]
         self._altered = dict(zip(ALTERATIONS, row[FIRST_ALTERATION:], strict=False))
-        self._percentile_at_ns = 0
-        self._told_packets = self.sent_packets  # when the percentile was last published
+        self._burst = Burst(0)
+        self._windows_at_ns = 0
+        self._told_packets = self.sent_packets  # when the windows were last published
         self.due_ns: int | None = None
 
     def lose(self, reason: str, packets: int) -> None:
         """Count wire frames that are lost."""
         self._dropped[reason] += packets
-        self._dropped_packets = -1
+        self._theirs = None
 
     def restart(self) -> None:
         """Begin a new sum of busy time: the rate is another from now on."""
         self._since_bytes = self.sent_bytes
 
+    def measure(self, settings: Settings | None) -> None:
+        """Begin new bursts: the rate, or the trace that it follows, is another from now on."""
+        self._windows_at_ns = 0
+        self._burst = Burst(0) if settings is None else make_burst(settings)
+
+    def left_late(self, wire_bytes: int, now_ns: int) -> None:
+        """Correct for the bytes of the last run, which left only at this time."""
+        self._burst.left_late(wire_bytes, now_ns)
+
     def retire(self, discipline: Discipline | None) -> None:
         """Keep the counts of a discipline that is replaced."""
         if discipline is None:
             return
-        self._percentile_at_ns = 0
+        self._windows_at_ns = 0
         self._overlimits += discipline.overlimits
         self._ecn_marks += discipline.ecn_marks
         for what, packets in discipline.altered.items():
@@ -77,6 +91,7 @@ class Tally:
         pending: list[Frame],
         ticks_per_second: int,
         now_ns: int,
+        run_bytes: int,
     ) -> None:
         """Write the row, and of what seldom changes only what has.
 
@@ -85,6 +100,7 @@ class Tally:
             pending: frames that it handed out and the master has not taken yet.
             ticks_per_second: ticks a second of the queue's clock.
             now_ns: the time.
+            run_bytes: wire bytes that the master took since the last call.
         """
         row = self._row
         row[0] = self.sent_bytes
@@ -94,6 +110,7 @@ class Tally:
             for index in range(3, FIRST_DROP):
                 row[index] = 0
             row[ECN_MARKS] = self._ecn_marks
+            row[_WORST_SECOND] = row[_BURST] = 0
             self._publish_drops({})
             self.due_ns = None
             return
@@ -112,26 +129,30 @@ class Tally:
         row[_FLOWS] = queue.flows
         delay = queue.delay_now
         row[_DELAY] = ticks.to_ns(delay, ticks_per_second) if delay else 0
-        if sum(queue.dropped.values()) != self._dropped_packets:
+        if queue.dropped != self._theirs:
             self._publish_drops(queue.dropped)
         if discipline.altered:
             for index, (what, packets) in enumerate(self._altered.items(), FIRST_ALTERATION):
                 row[index] = packets + discipline.altered[what]
-        if now_ns >= self._percentile_at_ns:
-            self._publish_percentile(discipline, ticks_per_second, now_ns)
-        elif queue.tells_delays and self.sent_packets != self._told_packets:
-            self.due_ns = self._percentile_at_ns
+        if run_bytes:
+            self._burst.sent(run_bytes, now_ns)
+        if now_ns >= self._windows_at_ns:
+            self._publish_windows(discipline, ticks_per_second, now_ns)
+        elif self.sent_packets != self._told_packets:
+            self.due_ns = self._windows_at_ns
 
-    def _publish_percentile(
-        self, discipline: Discipline, ticks_per_second: int, now_ns: int
-    ) -> None:
+    def _publish_windows(self, discipline: Discipline, ticks_per_second: int, now_ns: int) -> None:
+        """Write what is told of the last ten seconds; come again when it is to be forgotten."""
+        row = self._row
         delay = discipline.delay_percentile(99, now=ticks.from_ns(now_ns, ticks_per_second))
-        self._row[_PERCENTILE] = ticks.to_ns(delay or 0, ticks_per_second)
+        row[_PERCENTILE] = ticks.to_ns(delay or 0, ticks_per_second)
+        row[_WORST_SECOND] = ticks.to_ns(discipline.delay_worst_second(), ticks_per_second)
+        row[_BURST] = burst_bytes = self._burst.lately_bytes(now_ns)
         self._told_packets = self.sent_packets
-        self._percentile_at_ns = now_ns + _PERCENTILE_NS
-        self.due_ns = now_ns + _FORGOTTEN_NS if delay else None
+        self._windows_at_ns = now_ns + _WINDOWS_NS
+        self.due_ns = now_ns + _FORGOTTEN_NS if delay or burst_bytes else None
 
     def _publish_drops(self, theirs: dict[str, int]) -> None:
-        self._dropped_packets = sum(theirs.values())
+        self._theirs = theirs.copy()
         for index, (reason, packets) in enumerate(self._dropped.items(), FIRST_DROP):
             self._row[index] = packets + theirs.get(reason, 0)

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 
 from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
 from shaper.desired.alarms import Alarms, Change, Observation
-from shaper.desired.history import WINDOW_NS, History, Sample, achieved
+from shaper.desired.history import WINDOW_NS, Extreme, History, Sample, achieved
 from shaper.events import Event, Kind
 from shaper.events import tell as tell_event
 from shaper.model import Capture, Options, Queue, State
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.truth import Truth
+from shaper.supervisor.truth import Truth, Worst
 
 # Chosen.
 _LOOK_SECONDS = 1.0
@@ -158,12 +158,12 @@ class Observer:
         counters = self._supervisor.counters(device)
         if track is None:
             track = self._tracks[device.ifindex] = _begin(device, counters, now_ns)
-        busy_ns, busy_bytes = track.sums.take(counters["busy_ns"], counters["busy_bytes"])
+        sums = busy_ns, busy_bytes = track.sums.take(counters["busy_ns"], counters["busy_bytes"])
         if has_news:
             if now_ns >= track.awake_until_ns and self._looked_ns:  # it was as before until then
                 track.alarms.observe(replace(track.seen, now_ns=self._looked_ns))
             track.awake_until_ns = now_ns + _AWAKE_NS
-        sample = Sample(now_ns, busy_ns, busy_bytes, counters["sent_packets"])
+        sample = _sample(now_ns, sums, counters)
         rate_bits = device.spec.options.mean_bits
         if track.sums.has_restarted or rate_bits != track.rate_bits:
             track.rate_bits, track.first, track.since = rate_bits, sample, int(time.time())
@@ -204,14 +204,15 @@ class Observer:
         if track is None:
             return Truth(counters["busy_ns"], counters["busy_bytes"])
         now_ns = self._looked_ns
-        busy_ns, busy_bytes = track.sums.now(counters["busy_ns"], counters["busy_bytes"])
-        sample = Sample(now_ns, busy_ns, busy_bytes, counters["sent_packets"])
+        sums = track.sums.now(counters["busy_ns"], counters["busy_bytes"])
+        sample = _sample(now_ns, sums, counters)
         alarms = track.alarms.raised.items()
         return Truth(
-            busy_ns,
-            busy_bytes,
+            *sums,
             track.history.lately(),
             track.history.worst_bits(now_ns),
+            _worst(track.history.bursts, now_ns, sample.burst_bytes),
+            _worst(track.history.delays, now_ns, sample.delay_ns),
             achieved(track.first, sample),
             track.since,
             tuple((kind, said, track.raised_at.get(kind, 0)) for kind, said in alarms),
@@ -239,10 +240,29 @@ def tell(device: Device, change: Change) -> None:
 
 
 def _begin(device: Device, counters: dict[str, int], now_ns: int) -> Track:
-    first = Sample(now_ns, counters["busy_ns"], counters["busy_bytes"], counters["sent_packets"])
+    first = _sample(now_ns, (counters["busy_ns"], counters["busy_bytes"]), counters)
     rate_bits = device.spec.options.mean_bits
     seen = Observation(now_ns, 0, 0, 0)
     return Track(History(first), first, seen, rate_bits, int(time.time()))
+
+
+def _sample(now_ns: int, sums: tuple[int, int], counters: dict[str, int]) -> Sample:
+    """Return a sample of busy time and bytes, which go on, and of what the board tells beside."""
+    return Sample(
+        now_ns,
+        *sums,
+        counters["sent_packets"],
+        counters["lately_burst_bytes"],
+        counters["second_delay_p99_ns"],
+    )
+
+
+def _worst(extreme: Extreme, now_ns: int, now: int) -> Worst:
+    """Return the largest values, of which there may be one since the last look."""
+    of_hour, ever = extreme.of_hour(now_ns), extreme.ever
+    if of_hour is None or ever is None:
+        return Worst(of_hour, ever)
+    return Worst(max(of_hour, now), max(ever, now))
 
 
 def _is_active(device: Device) -> bool:

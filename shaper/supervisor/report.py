@@ -175,4 +175,9 @@ def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) 
         worst_bits=truth.worst_bits,
         achieved_since=truth.since,
         altered={what: counters[what] for what in ALTERATIONS},
+        lately_burst_bytes=counters["lately_burst_bytes"] or None,
+        worst_burst_bytes=truth.bursts.of_hour,
+        total_burst_bytes=truth.bursts.in_all,
+        worst_delay_p99_ns=truth.delays.of_hour if tells_delays else None,
+        total_delay_p99_ns=truth.delays.in_all if tells_delays else None,
     )

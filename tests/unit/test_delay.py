@@ -56,3 +56,24 @@ def test_a_wait_without_end_is_still_counted() -> None:
     delays = DelayHistogram(ticks_per_second=1000, now=0)
     record(delays, 2**40, now=0)
     assert (delays.percentile(99, now=1) or 0) >= 2**23
+
+
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 31)), min_size=1, max_size=60),
+)
+def test_the_worst_second_is_the_worst_of_the_last_ten(gaps: list[tuple[int, int]]) -> None:
+    """Each second by itself, the current one so far included; a few good ones hide none."""
+    delays, now, seconds = DelayHistogram(ticks_per_second=1000, now=0), 0, {0: [0]}
+    for gap, sojourn in gaps:
+        now += gap
+        record(delays, sojourn, now=now)
+        seconds.setdefault(now // 1000, []).append(sojourn)
+        delays.percentile(50, now=now)
+        truth = [
+            sorted(each)[-(-len(each) * 99 // 100) - 1]
+            for second, each in seconds.items()
+            if second > now // 1000 - 10
+        ]
+        assert delays.worst_second() == max(truth)
+    delays.percentile(50, now=now + 10_000)
+    assert delays.worst_second() == 0

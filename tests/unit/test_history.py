@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shaper.desired.history import Achieved, History, Sample
 
 SECOND = 1_000_000_000
@@ -84,3 +86,23 @@ def test_other_sums_begin_anew() -> None:
     assert history.since_ns == fresh.now_ns
     assert history.lately() == Achieved(None, 0)
     assert history.worst_bits(fresh.now_ns) is None
+
+
+def test_the_largest_burst_and_delay_of_an_hour_are_kept_for_an_hour() -> None:
+    """And since the speed was set for ever; what the first ten seconds tell may be older."""
+    history, sample = History(START), START
+    for second in range(1, 3700):
+        told = 9000 if second < 10 else 5000 if 100 <= second < 110 else 3000
+        sample = replace(after(sample), burst_bytes=told, delay_ns=2 * told)
+        history.add(sample)
+        if second == 9:
+            assert history.bursts.of_hour(sample.now_ns) is None
+        if second == 3690:
+            assert history.bursts.of_hour(sample.now_ns) == 5000
+            assert history.delays.of_hour(sample.now_ns) == 10_000
+    sample = replace(after(sample, seconds=70), burst_bytes=3000, delay_ns=6000)
+    history.add(sample)
+    assert history.bursts.of_hour(sample.now_ns) == 3000
+    assert history.bursts.ever == 5000
+    assert history.delays.ever == 10_000
+    assert history.delays.of_hour(sample.now_ns + 4000 * SECOND) is None

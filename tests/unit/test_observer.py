@@ -16,6 +16,7 @@ from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
 from shaper.supervisor.observer import Observer, Sums
 from shaper.supervisor.report import in_alarm
+from shaper.supervisor.truth import Worst
 from tests.unit.instantly import instantly
 from tests.unit.machine import SPEC, Machine
 
@@ -79,6 +80,28 @@ async def test_what_was_achieved_lately_is_of_ten_seconds(machine: Machine) -> N
         assert truth.worst_bits <= RATE // 2
         assert truth.total.bits is not None
         assert RATE // 2 < truth.total.bits < RATE
+
+
+@instantly
+async def test_the_largest_burst_outlives_the_ten_seconds_it_is_told_for(
+    machine: Machine,
+) -> None:
+    """What the forwarder tells for ten seconds is kept, and one since the last look counts."""
+    async with machine.running(SPEC):
+        road = Road(machine)
+        road.observer.look(road.now_ns)
+        road.add("lately_burst_bytes", 9000)
+        road.add("second_delay_p99_ns", 70)
+        road.seconds(12)
+        road.add("lately_burst_bytes", -5000)
+        road.add("second_delay_p99_ns", -50)
+        road.seconds(12)
+        counters = machine.supervisor.counters(road.device)
+        truth = road.observer.truth(road.device, counters)
+        assert truth.bursts == Worst(9000, 9000)
+        assert truth.delays == Worst(70, 70)
+        truth = road.observer.truth(road.device, counters | {"lately_burst_bytes": 9500})
+        assert truth.bursts == Worst(9500, 9500)
 
 
 @instantly

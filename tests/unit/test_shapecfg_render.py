@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -53,6 +54,30 @@ def test_statistics_follow_the_summary() -> None:
         "    dropped for: full 3\n"
         "    achieved 63.99Kbit while busy (99.98%)"
     )
+
+
+def test_bursts_and_delays_are_told_of_each_window() -> None:
+    """Of the last ten seconds, of the worst second of the hour, and since the speed was set."""
+    since = int(time.time())
+    clock = time.strftime("%H:%M", time.localtime(since))
+    stats = {
+        "delay_ns": 1_000_000,
+        "delay_p99_ns": 5_000_000,
+        "lately_bits": 64_000,
+        "worst_bits": 63_360,
+        "achieved_since": since,
+        "lately_burst_bytes": 1514,
+        "worst_burst_bytes": 3028,
+        "total_burst_bytes": 4542,
+        "worst_delay_p99_ns": 7_000_000,
+        "total_delay_p99_ns": 9_000_000,
+    }
+    assert described(has_statistics=True, stats=stats).splitlines()[3:] == [
+        f"    delay 1.0ms p99 5.0ms, at worst 9.0ms since {clock}",
+        f"    achieved 64.00Kbit while busy (100.00%) in the last 10s, 99.98% since {clock}",
+        f"    largest burst 1514b in the last 10s, 4542b since {clock}",
+        "    worst second of the last hour 63.36Kbit while busy (99.00%), burst 3028b, p99 7.0ms",
+    ]
 
 
 def test_losses_are_added_up_and_named() -> None:
