@@ -6,22 +6,28 @@ scrape is one call of `Show`, so the numbers of one scrape belong together.
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import Literal
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from shapecfg import scrapes
 from shapecfg.client import EXIT_REFUSED, CallError, Client
 from shapecfg.reply import Shaper, Shapers
 
 _BITS = 8
 _NANOSECONDS = 1e9
 
+# Chosen: scrapes within it share an answer, as anyone may ask and the daemon serves root first.
+_FRESH_SECONDS = 1.0
+_FILE_MODE = 0o644  # node_exporter is another user, and what is in it is no secret
 # Specified: docs/protocol.md.
 _ALARMS = ("slow", "stalled", "faults", "bypassed")
 _STATES = (
@@ -74,7 +80,7 @@ _GAUGES: tuple[tuple[str, str, Reader], ...] = (
 
 
 class Shaping(Collector):
-    """Asks a daemon for its shapers whenever it is asked.
+    """Asks a daemon for its shapers when it is asked, at most once a second.
 
     Args:
         client: the daemon.
@@ -82,13 +88,15 @@ class Shaping(Collector):
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._asking = threading.Lock()
+        self._asked: float | None = None
+        self._answer: Shapers | None = None
 
     def collect(self) -> Iterator[Metric]:
         """Return all metrics; only `shaper_up` if the daemon does not answer."""
         up = GaugeMetricFamily("shaper_up", "Whether shaperd answers.")
-        try:
-            answer = self._client.overview()
-        except CallError:
+        answer = self._latest()
+        if answer is None:
             up.add_metric([], 0)
             yield up
             return
@@ -102,6 +110,17 @@ class Shaping(Collector):
                     family.add_metric([shaper["ifname"]], value)
             yield family
         yield from _labelled(answer["shapers"])
+
+    def _latest(self) -> Shapers | None:
+        """Return what the daemon answers, or has just answered; None if it does not."""
+        with self._asking:
+            if self._asked is None or time.monotonic() - self._asked >= _FRESH_SECONDS:
+                try:
+                    self._answer = self._client.overview()
+                except CallError:
+                    self._answer = None
+                self._asked = time.monotonic()
+            return self._answer
 
 
 def _rate(shaper: Shaper) -> float:
@@ -173,31 +192,25 @@ def text(client: Client) -> str:
 
 
 def write(client: Client, path: Path) -> None:
-    """Write them to a file, all at once, as node_exporter's textfile collector wants it."""
+    """Write them to a file, all at once, as node_exporter's textfile collector wants it.
+
+    Its directory may be another user's, so a name that exists, or leads elsewhere, is not opened.
+    """
+    told = text(client).encode()
     try:
-        write_to_textfile(str(path), registry(client))
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, _FILE_MODE)
+                file.write(told)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
     except OSError as error:
         raise CallError(f"cannot write {path}: {error.strerror}", EXIT_REFUSED) from error
 
 
 def listen(client: Client, host: str, port: int) -> None:
     """Answer scrapes until interrupted. Raises CallError when it cannot listen."""
-    app = make_wsgi_app(registry(client))
-    try:
-        server = make_server(host, port, app, _Server, _Silent)
-    except OSError as error:
-        sentence = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise CallError(sentence, EXIT_REFUSED) from error
-    with server:
-        server.serve_forever()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Silent(WSGIRequestHandler):
-    timeout = 10  # seconds for a request that does not come
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: a scrape every few seconds is not worth a line."""
+    scrapes.serve(make_wsgi_app(registry(client)), host, port)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
+import stat
+import struct
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shapecfg import metrics
+from shapecfg import metrics, scrapes
 from shapecfg.cli import cli
 from shapecfg.client import Client
 from tests.runner import make_runner
@@ -84,14 +89,98 @@ def test_a_file_is_written_at_once(tmp_path: Path) -> None:
 
 def test_scrapes_are_answered(tmp_path: Path) -> None:
     """On the address given, in the text format, and not logged."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    with FakeDaemon(tmp_path / "s", SHOWN) as daemon:
-        serving = (Client(daemon.path), "127.0.0.1", port)
-        threading.Thread(target=metrics.listen, args=serving, daemon=True).start()
+    with FakeDaemon(tmp_path / "s", SHOWN) as daemon, listening(Client(daemon.path)) as port:
         text = scraped(f"http://127.0.0.1:{port}/metrics")
     assert samples(text)["shaper_up", ()] == 1
+
+
+@contextlib.contextmanager
+def listening(client: Client, host: str = "127.0.0.1") -> Iterator[int]:
+    """Answer scrapes on a port that is free; it goes with the process."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    threading.Thread(target=metrics.listen, args=(client, host, port), daemon=True).start()
+    name = f"[{host}]" if ":" in host else host
+    scraped(f"http://{name}:{port}/metrics")
+    yield port
+
+
+def test_it_listens_on_ipv6(tmp_path: Path) -> None:
+    """An address in brackets is what was typed before the port."""
+    with FakeDaemon(tmp_path / "s", SHOWN) as daemon, listening(Client(daemon.path), "::1"):
+        pass
+
+
+def test_clients_that_send_nothing_make_room(tmp_path: Path) -> None:
+    """More silent ones than there is room for keep nobody out, and cost a few threads."""
+    with (
+        FakeDaemon(tmp_path / "s", SHOWN) as daemon,
+        listening(Client(daemon.path)) as port,
+        contextlib.ExitStack() as silent,
+    ):
+        before = threading.active_count()
+        for _ in range(3 * scrapes.MOST_CONNECTIONS):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        assert samples(scraped(f"http://127.0.0.1:{port}/metrics"))["shaper_up", ()] == 1
+        assert threading.active_count() - before <= scrapes.MOST_CONNECTIONS + 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\xff",
+        b"GET\r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        b"GET /metrics?name[]=%ff%00 HTTP/1.1\r\nAccept: \xff\r\n\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"",
+    ],
+)
+def test_what_is_no_request_is_answered_and_not_logged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], sent: bytes
+) -> None:
+    """Nothing that is sent is a traceback, and the next scrape is answered."""
+    with FakeDaemon(tmp_path / "s", SHOWN) as daemon, listening(Client(daemon.path)) as port:
+        odd = socket.create_connection(("127.0.0.1", port), 10)
+        with odd, contextlib.suppress(OSError):
+            odd.sendall(sent)
+            odd.shutdown(socket.SHUT_WR)
+            while odd.recv(65536):
+                pass
+        with socket.create_connection(("127.0.0.1", port), 10) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert samples(scraped(f"http://127.0.0.1:{port}/metrics"))["shaper_up", ()] == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_many_scrapes_are_one_call(tmp_path: Path) -> None:
+    """Anyone may scrape, so what the daemon is asked does not grow with it."""
+    with FakeDaemon(tmp_path / "s", SHOWN) as daemon, listening(Client(daemon.path)) as port:
+        for _ in range(20):
+            scraped(f"http://127.0.0.1:{port}/metrics")
+        assert len(daemon.requests) <= 3
+
+
+def test_a_link_in_a_directory_of_others_is_not_followed(tmp_path: Path) -> None:
+    """What could be guessed to be written in between leads elsewhere; it is left alone."""
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    path = tmp_path / "shaper.prom"
+    path.symlink_to(victim)
+    for thread in (threading.get_ident(), threading.main_thread().ident):
+        guess = tmp_path / f"shaper.prom.{os.getpid()}.{thread}"
+        if not guess.is_symlink():
+            guess.symlink_to(victim)
+    with FakeDaemon(tmp_path / "s", SHOWN) as daemon:
+        metrics.write(Client(daemon.path), path)
+    assert victim.read_text() == "as it was"
+    assert not path.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def scraped(url: str) -> str:
