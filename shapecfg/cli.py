@@ -18,6 +18,7 @@ from shapecfg import settings as settings_of_set
 from shapecfg.client import DEFAULT_SOCKET, Client
 from shapecfg.observing import doctor, metrics, monitor, watch
 from shapecfg.program import MasterName, Program, ShaperName, TakesNumbers
+from shapecfg.reply import Shaper, printable
 from shapecfg.run_options import run
 from shapecfg.view import View
 from shapecfg.warnings import general
@@ -296,19 +297,28 @@ def _print_shapers(view: View, devices: tuple[str, ...]) -> None:
         click.echo(render.to_json(shapers, is_pretty=view.is_pretty))
         return
     for shaper in shapers:
-        paint = render.colored if view.has_color else render.plain
-        if view.is_brief:
-            text = render.describe_briefly(shaper, paint)
-        else:
-            text = render.describe(
-                shaper,
-                is_detailed=view.is_detailed,
-                has_statistics=view.has_statistics,
-                paint=paint,
-            )
-        click.echo(text, color=view.has_color)
+        click.echo(_described(view, shaper), color=view.has_color)
         _warn(shaper["warnings"])
     _warn(dict.fromkeys(warning for answer in answers for warning in general(answer)))
+
+
+def _described(view: View, shaper: Shaper) -> str:
+    """Return the lines of a shaper; without colour nothing but text is in them."""
+    from shapecfg import render
+
+    has_color = view.has_color
+    paint = render.colored if has_color else render.plain
+    shaper = printable(shaper) if has_color else shaper
+    if view.is_brief:
+        text = render.describe_briefly(shaper, paint)
+    else:
+        text = render.describe(
+            shaper,
+            is_detailed=view.is_detailed,
+            has_statistics=view.has_statistics,
+            paint=paint,
+        )
+    return text if has_color else printable(text)
 
 
 def _print_speed(view: View, device: str) -> None:
@@ -328,7 +338,7 @@ def _print_speed(view: View, device: str) -> None:
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        click.echo(f"shapecfg: warning: {warning}", err=True)
+        click.echo(f"shapecfg: warning: {printable(warning)}", err=True)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator
 
-from shapecfg.reply import Event, Events
+from shapecfg.reply import Event, Events, printable
 
 _GAP = "some events were missed: see shapecfg show for how things are now"
 _MICROSECONDS = 1_000_000
@@ -27,7 +27,7 @@ def lines(
             yield json.dumps({"event": "gap", "sentence": _GAP}) if is_json else _GAP
         for event in batch["events"]:
             if not ifnames or event["ifname"] in (None, *ifnames):
-                yield json.dumps(event) if is_json else _line(event)
+                yield json.dumps(event) if is_json else _line(printable(event))
 
 
 def _line(event: Event) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shapecfg.client import DEFAULT_SOCKET, EXIT_USAGE, CallError
+from shapecfg.reply import printable
 from shaper.errors import InvalidValue
 from shaper.names import check_master_name, check_name
 
@@ -155,7 +156,7 @@ def _items(words: Iterable[str]) -> list[CompletionItem]:
 
 def _complain(sentence: str) -> None:
     with contextlib.suppress(OSError):  # there is nowhere left to say it
-        click.echo(f"shapecfg: {sentence}", err=True)
+        click.echo(f"shapecfg: {printable(sentence)}", err=True)
 
 
 def settle_output() -> None:

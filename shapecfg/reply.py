@@ -171,6 +171,20 @@ def parse(answer: bytes) -> tuple[str | None, dict[str, Any]]:
     return error_name, parameters
 
 
+def printable(value: Any) -> Any:
+    """Return an answer, or a text, as a terminal may show it: nothing in it moves the cursor.
+
+    Names of devices and groups can have any characters, and so can what a forwarder says.
+    """
+    if isinstance(value, str):
+        if value.replace("\n", "").isprintable():
+            return value
+        return "".join(each if each.isprintable() or each == "\n" else "?" for each in value)
+    if isinstance(value, dict):
+        return {printable(key): printable(each) for key, each in value.items()}
+    return [printable(each) for each in value] if isinstance(value, list) else value
+
+
 def fitted(value: object, wanted: Any) -> Any:
     """Return `value` as the type `wanted`, or raise ReplyError.
 

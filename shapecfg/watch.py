@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from shapecfg.client import Client
-from shapecfg.reply import Shaper
+from shapecfg.reply import Shaper, printable
 from shapecfg.series import Series, Track
 from shaper.units import format_measured_rate, format_rate, format_size
 
@@ -111,7 +111,7 @@ def _looks(
     due = time.monotonic()
     while looks is None or looks > 0:
         shapers = _selected(client, devices)
-        series.add(shapers, now_ns=time.monotonic_ns())
+        series.add(printable(shapers), now_ns=time.monotonic_ns())
         yield series, shapers
         looks = None if looks is None else looks - 1
         due = max(due + interval_seconds, time.monotonic())

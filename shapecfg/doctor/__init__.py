@@ -15,7 +15,7 @@ from shapecfg import render
 from shapecfg.client import EXIT_REFUSED, Client
 from shapecfg.doctor import path
 from shapecfg.doctor.gather import Gathering
-from shapecfg.reply import Shaper
+from shapecfg.reply import Shaper, printable
 from shaper.desired.diagnosis import diagnose
 from shaper.desired.findings import Finding, Severity
 from shaper.errors import InvalidValue
@@ -89,7 +89,7 @@ def _none() -> Finding:
 
 def _say_way(lines: list[str], *, is_json: bool) -> None:
     for line in lines:
-        click.echo(line, err=is_json)
+        click.echo(printable(line), err=is_json)
 
 
 def _print(
@@ -109,10 +109,10 @@ def _print(
         click.echo(render.to_json(told, is_pretty=is_pretty))
     else:
         for _, finding in dict.fromkeys(found):
-            click.echo(_text(finding))
+            click.echo(printable(_text(finding)))
     sys.stdout.flush()
     for what in dict.fromkeys(unseen):
-        click.echo(f"shapecfg: not seen: {what}", err=True)
+        click.echo(f"shapecfg: not seen: {printable(what)}", err=True)
     return EXIT_REFUSED if found else 0
 
 

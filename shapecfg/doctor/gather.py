@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -120,7 +120,7 @@ class Gathering:
             qdiscs=self._qdiscs(),
             slow_offloads={each: ethtool.offloads_off(names[each]) for each in concerned - ours},
             sysctls=dict(_sysctls(names[each] for each in concerned if each in names)),
-            bound=tuple(_bound(concerned)),
+            bound=self._bound(concerned - ours),
             failed=tuple(self._failed(ours)),
             foreign_programs=dict(self._foreign(names)),
             empty_groups=frozenset(_empty_groups(each.cgroup for each in shown)),
@@ -230,6 +230,23 @@ class Gathering:
                 return guest
         return None
 
+    def _bound(self, devices: Collection[int]) -> tuple[BoundSocket, ...]:
+        seen, is_complete = sockets.bound_sockets()
+        if not is_complete:
+            self.unseen.append("some sockets (there are too many)")
+        bound = [each for each in seen if each.ifindex in devices]
+        programs = processes.programs_of([each.inode for each in bound])
+        return tuple(
+            BoundSocket(
+                each.ifindex,
+                each.protocol,
+                each.local_port,
+                each.uid,
+                programs.get(each.inode, ""),
+            )
+            for each in bound
+        )
+
     def _processor(self) -> Processor:
         before, after = self._ticks, processes.ticks()
         steal = 0
@@ -308,14 +325,6 @@ def _sysctls(ifnames: Iterable[str]) -> Iterator[tuple[str, int]]:
         value = sysctl.read(key)
         if value is not None:
             yield name, value
-
-
-def _bound(devices: Iterable[int]) -> Iterator[BoundSocket]:
-    wanted = set(devices)
-    for each in sockets.bound_sockets():
-        if each.ifindex in wanted:
-            program = processes.program_of(each.inode)
-            yield BoundSocket(each.ifindex, each.protocol, each.local_port, each.uid, program)
 
 
 def _empty_groups(groups: Iterable[str | None]) -> Iterator[str]:

@@ -226,13 +226,18 @@ def _report(fields: dict[str, Any]) -> Report:
         case {"report": "Done", "serial": int(serial), "failed": None}:
             return Done(serial)
         case {"report": "Done", "serial": int(serial), "failed": str(failed)}:
-            return Done(serial, failed[:_FAILURE_CHARACTERS])
+            return Done(serial, _words(failed))
         case {"report": "ReadFailed", "slot": int(slot), "number": int(number)}:
             return ReadFailed(slot, number)
         case {"report": "LoopFound", "slot": int(slot)}:
             return LoopFound(slot)
         case _:
             raise ValueError("no report")
+
+
+def _words(said: str) -> str:
+    """Return what a forwarder says as a log and a terminal may have it: on one line, and short."""
+    return "".join(each if each.isprintable() else "?" for each in said[:_FAILURE_CHARACTERS])
 
 
 def _settings(packed: dict[str, Any] | None) -> Settings | None:

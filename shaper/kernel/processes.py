@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ from shaper.kernel.mounts import lines, mounts
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PARENT, _START = 1, 19  # counted from the field behind the command
 _STEAL, _FIELDS = 7, 8  # of the line of all processors in /proc/stat
+
+
+# Chosen: users may have any number of processes and descriptors.
+_SEARCH_SECONDS = 0.3
 
 
 class Process(NamedTuple):
@@ -60,17 +65,22 @@ def children(pid: int) -> list[Process]:
     return [each for each in map(process, numbers) if each is not None and each.parent == pid]
 
 
-def program_of(inode: int) -> str:
-    """Return name and number of a process that has a socket open; empty where none is seen."""
-    wanted = f"socket:[{inode}]"
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                directory = f"/proc/{name}/fd"
-                opened = os.listdir(directory)
-                if any(_target(f"{directory}/{each}") == wanted for each in opened):
-                    return f"{_command(name)} ({name})"
-    return ""
+def programs_of(inodes: Collection[int]) -> dict[int, str]:
+    """Return name and number of a process for each of some sockets, where one is seen in time."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, str] = {}
+    until = time.monotonic() + _SEARCH_SECONDS
+    for name in os.listdir("/proc") if wanted else ():
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{name}/fd") as opened:
+            for each in opened:
+                inode = wanted.get(_target(each.path))
+                if inode is not None:
+                    found.setdefault(inode, f"{_command(name)} ({name})")
+                if len(found) == len(wanted) or time.monotonic() > until:
+                    return found
+    return found
 
 
 def _command(name: str) -> str:

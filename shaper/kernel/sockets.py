@@ -5,9 +5,9 @@ Everybody may ask. Kinds of sockets that the kernel cannot list are left out.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ _TIME_WAIT_STATE = 6
 
 # Chosen.
 _ALL_STATES = 0xFFFFFFFF
-_SECONDS = 0.2
+_SECONDS = 0.2  # for all of a kind
 
 
 class Bound(NamedTuple):
@@ -49,24 +49,35 @@ class Bound(NamedTuple):
     inode: int
 
 
-def bound_sockets() -> list[Bound]:
-    """Return the TCP, UDP and raw sockets that are bound to a device."""
-    found = []
+def bound_sockets() -> tuple[list[Bound], bool]:
+    """Return the TCP, UDP and raw sockets that are bound to a device, and whether it is all.
+
+    It is not where there are more sockets than can be looked at.
+    """
+    found: list[Bound] = []
+    is_complete = True
     for protocol, number in _PROTOCOLS.items():
         for family in (socket.AF_INET, socket.AF_INET6):
-            with contextlib.suppress(OSError, struct.error):
-                found += list(_bound(protocol, number, family))
-    return found
+            try:
+                found += _bound(protocol, number, family)
+            except TimeoutError:
+                is_complete = False
+            except (OSError, struct.error):  # of a kind that cannot be listed
+                continue
+    return found, is_complete
 
 
 def _bound(protocol: str, number: int, family: int) -> Iterator[Bound]:
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as handle:
+        until = time.monotonic() + _SECONDS
         handle.settimeout(_SECONDS)
         size = _HEADER.size + _REQUEST.size
         header = _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, DUMP, 1, 0)
         handle.send(header + _REQUEST.pack(family, number, 0, _ALL_STATES))
         while True:
+            if time.monotonic() > until:
+                raise TimeoutError
             data = handle.recv(DATAGRAM_BYTES)
             for message, _, start, _ in split(data):
                 if message in (_NLMSG_ERROR, _NLMSG_DONE):

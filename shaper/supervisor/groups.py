@@ -2,7 +2,8 @@
 
 A unit that is started again has a new group. The directory it is in tells of that at once
 (inotify); once a second they are looked for all the same, as a directory that is not there yet
-cannot tell.
+cannot tell. Users may own directories that are looked through, so looking has a share of the time:
+after a look there is none for 50 times as long as it took.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from shaper.model import Capture, Group, Spec
 
 # Chosen.
 _LOOK_SECONDS = 1.0
+_LOOKS_SHARE = 50
 
 
 class Groups:
@@ -29,6 +31,7 @@ class Groups:
         self._followed: dict[int, tuple[str, Group | None]] = {}  # by shaper
         self._watch: cgroup.Watch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rests_until = 0.0
 
     def find(self, ifindex: int, spec: Spec) -> Group | None:
         """Return the group that a shaper is for, and follow it from now on; None if there is none.
@@ -63,20 +66,34 @@ class Groups:
         loop = asyncio.get_running_loop()
         if self._watch is None:
             self._watch = cgroup.Watch()
-            loop.add_reader(self._watch, self._look)
+            loop.add_reader(self._watch, self._look_soon)
         if self._timer is None:
             self._timer = loop.call_later(_LOOK_SECONDS, self._look)
         self._watch.add(name)
 
+    def _look_soon(self) -> None:
+        """Look as soon as it is time, and take no notice of what else happens until then."""
+        if self._watch is not None:
+            asyncio.get_running_loop().remove_reader(self._watch)
+        self._look_at(self._rests_until)
+
     def _look(self) -> None:
         """Tell of every group that is not what it was."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         if self._watch is not None:
             self._watch.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+            loop.add_reader(self._watch, self._look_soon)
         for ifindex, (name, before) in list(self._followed.items()):
             if cgroup.find(name) != before:
                 self._on_change(ifindex)
             if self._watch is not None:
                 self._watch.add(name)
+        self._rests_until = loop.time() + _LOOKS_SHARE * (loop.time() - began)
+        if self._followed:
+            self._look_at(max(began + _LOOK_SECONDS, self._rests_until))
+
+    def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._look)

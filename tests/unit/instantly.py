@@ -39,6 +39,10 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
         """Return the seconds skipped."""
         return self._skipping.skipped_seconds
 
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass in which nothing else happens."""
+        self._skipping.skipped_seconds += seconds
+
 
 def instantly(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Run an asynchronous test; fixtures are given to it as to any other."""

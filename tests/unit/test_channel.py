@@ -98,6 +98,13 @@ def test_what_is_no_report_is_refused(ends: Ends, payload: bytes) -> None:
         messages.receive_report(ends[0])
 
 
+def test_what_a_forwarder_says_is_a_line(ends: Ends) -> None:
+    """It goes into the log and to terminals, where it may not look like something else."""
+    said = {"report": "Done", "serial": 1, "failed": "a\n<0>shaperd: b\x1b[2J\ud800"}
+    ends[1].send(json.dumps(said).encode())
+    assert messages.receive_report(ends[0]) == Done(1, "a?<0>shaperd: b?[2J?")
+
+
 def test_no_descriptor_is_accepted_from_a_forwarder(ends: Ends) -> None:
     """Descriptors that come with a report are closed by the kernel, as many as they are."""
     reader, writer = os.pipe()

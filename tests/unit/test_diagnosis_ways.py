@@ -214,7 +214,20 @@ def test_what_loses_nothing() -> None:
     """A faster qdisc, DHCP's own socket, another device's neighbour."""
     assert found(qdiscs={MASTER: Qdisc("tbf", rate_bits=10**9)}) == {}
     assert found(bound=(BoundSocket(MASTER, "udp", 68, 0), BoundSocket(OTHER, "udp", 1, 0))) == {}
+
     assert found(failed=(Neighbour(SHAPER, "10.0.0.9"), Neighbour(OTHER, "10.0.0.8"))) == {}
+
+
+def test_many_bound_sockets_are_few_lines() -> None:
+    """Any user can bind as many as it likes, and start as many programs."""
+    bound = [BoundSocket(MASTER, "udp", port, 1000, "nc (7)") for port in range(1000, 2000)]
+    bound += [BoundSocket(MASTER, "udp", 1, 1000, f"nc ({pid})") for pid in range(100, 400)]
+    many = Case(SHOWN, replace(MACHINE, bound=tuple(bound)))
+    told = [each.sentence for each in diagnose(many)]
+    ports = "1000, 1001, 1002, 1003, …"
+    assert told[0].startswith(f"nc (7) has bound 1000 udp sockets (ports {ports}) to eth1")
+    assert told[-1].startswith("293 more have bound 293 sockets to eth1")
+    assert len(told) == 9
 
 
 def test_an_offload_that_is_off_matters_at_high_rates() -> None:

@@ -13,6 +13,7 @@ from shaper.units import format_rate
 _DHCP_PORTS = (67, 68, 546, 547)
 # Chosen: below it a frame at a time is no matter.
 _OFFLOAD_RATE_BITS = 500_000_000
+_MOST_PROGRAMS, _MOST_PORTS = 8, 4  # told of those that have bound sockets; anyone can
 
 
 def _qdisc(case: Case) -> Iterator[Finding]:
@@ -68,16 +69,34 @@ def _offload(case: Case) -> Iterator[Finding]:
 def _bound(case: Case) -> Iterator[Finding]:
     if not case.is_by_route or case.master is None:
         return
+    ports: dict[tuple[str, str], list[int]] = {}
     for each in case.machine.bound:
         if each.ifindex == case.master and each.local_port not in _DHCP_PORTS:
             program = each.program or f"a program of uid {each.uid}"
-            yield Finding(
-                "bound-to-master",
-                Severity.WARNING,
-                f"{program} has bound a {each.protocol} socket (port {each.local_port}) to "
-                f"{case.shown.master}, so what it sends passes {case.shown.ifname} by",
-                f"shapecfg replace {case.shown.ifname} {case.shown.master} egress",
-            )
+            ports.setdefault((program, each.protocol), []).append(each.local_port)
+    for (program, protocol), bound in list(ports.items())[:_MOST_PROGRAMS]:
+        yield _bound_to_master(case, f"{program} has bound {_sockets(protocol, bound)}")
+    others = sum(len(bound) for bound in list(ports.values())[_MOST_PROGRAMS:])
+    if others:
+        programs = len(ports) - _MOST_PROGRAMS
+        yield _bound_to_master(case, f"{programs} more have bound {others} sockets")
+
+
+def _sockets(protocol: str, ports: list[int]) -> str:
+    if len(ports) == 1:
+        return f"a {protocol} socket (port {ports[0]})"
+    told = ", ".join(map(str, sorted(set(ports))[:_MOST_PORTS]))
+    return f"{len(ports)} {protocol} sockets (ports {told}{', …' * (len(ports) > _MOST_PORTS)})"
+
+
+def _bound_to_master(case: Case, who: str) -> Finding:
+    ifname, master = case.shown.ifname, case.shown.master
+    return Finding(
+        "bound-to-master",
+        Severity.WARNING,
+        f"{who} to {master}, so what is sent there passes {ifname} by",
+        f"shapecfg replace {ifname} {master} egress",
+    )
 
 
 def _neighbour(case: Case) -> Iterator[Finding]:
