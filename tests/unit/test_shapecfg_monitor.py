@@ -58,12 +58,3 @@ def test_a_refusal_is_a_sentence(tmp_path: Path) -> None:
     ):
         list(Client(daemon.path).monitor())
     assert refused.value.exit_status == 2
-
-
-def test_a_sentence_does_not_move_the_cursor() -> None:
-    """For programs it is as it was."""
-    odd = {**EVENT, "link": "e\x1b[2Jth", "sentence": "a\rb"}
-    (line,) = lines([batch(odd)], is_json=False)  # type: ignore[list-item]
-    assert line.endswith("shaper0@e?[2Jth speed: a?b")
-    (text,) = lines([batch(odd)], is_json=True)  # type: ignore[list-item]
-    assert json.loads(text) == odd
