@@ -23,6 +23,10 @@ _NANOSECONDS = 1_000_000_000
 _SPREAD = 4
 _SLACK_NS = 50_000_000
 _LEAST_LIMIT_BYTES = 1 << 18
+MOST_LINE_BYTES = 1 << 30
+# Measured: a frame of 60 bytes takes 265, one of 1500 takes 1704.
+_SMALL_FRAMES = 3
+FRAME_OVERHEAD_BYTES = 205
 
 
 class Distribution(StrEnum):
@@ -174,10 +178,15 @@ class LineOptions:
         """Whether a frame is not changed, delayed or lost."""
         return LineOptions(seed=self.seed, cost=self.cost) == self
 
-    def limit_bytes(self, rate_bits: int) -> int:
-        """Return how many bytes may be under way at a rate: rate times delay, and some more."""
+    def needed_bytes(self, rate_bits: int) -> int:
+        """Return the memory that frames of full size take at a rate: rate times delay, twice."""
         longest_ns = self.delay.delay_ns + _SPREAD * self.delay.jitter_ns + _SLACK_NS
-        return max(_LEAST_LIMIT_BYTES, 2 * rate_bits * longest_ns // (_BITS * _NANOSECONDS))
+        return 2 * rate_bits * longest_ns // (_BITS * _NANOSECONDS)
+
+    def limit_bytes(self, rate_bits: int) -> int:
+        """Return how much memory frames under way may take, the smallest ones' included."""
+        small_bytes = _SMALL_FRAMES * self.needed_bytes(rate_bits)
+        return min(max(_LEAST_LIMIT_BYTES, small_bytes), MOST_LINE_BYTES)
 
     @property
     def is_by_frame(self) -> bool:

@@ -10,7 +10,7 @@ from shaper.desired import line_syntax
 from shaper.desired.profiles import Profiles, find
 from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
-from shaper.line import LineOptions
+from shaper.line import MOST_LINE_BYTES, LineOptions
 from shaper.model import (
     MAX_HZ,
     MAX_LIMIT_PACKETS,
@@ -30,7 +30,6 @@ _FULL_FRAME_BYTES = 1514
 _SLOW_FRAME_SECONDS = 10  # no link of this century takes as long
 _LONG_BURST_SECONDS = 5
 _TOLERANCE = 100  # a hundredth off is worth a word
-_MOST_LINE_BYTES = 1 << 30
 _MAX_SHOWN = 60  # characters of a value that is refused
 _MAX_NUMBER = 1 << 4096  # Python does not print much larger ones
 
@@ -100,14 +99,14 @@ def check_line(options: Options) -> None:
         return
     if options.queue is Queue.CLASSIC:
         raise InvalidValue("the classic queue has no link behind it: choose another queue")
-    needed_bytes = options.line.limit_bytes(options.peak_bits)
-    if needed_bytes > _MOST_LINE_BYTES:
+    needed_bytes = options.line.needed_bytes(options.peak_bits)
+    if needed_bytes > MOST_LINE_BYTES:
         link = " ".join(
             " ".join(pair) for pair in line_syntax.write(options.line, is_brief=True).items()
         )
         raise InvalidValue(
             f"{link} at {format_rate(options.peak_bits)} would take "
-            f"{needed_bytes >> 20} MiB of memory ({_MOST_LINE_BYTES >> 20} is the most)"
+            f"{needed_bytes >> 20} MiB of memory ({MOST_LINE_BYTES >> 20} is the most)"
         )
 
 

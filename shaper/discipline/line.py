@@ -20,13 +20,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from random import Random
 
 from shaper.discipline.chance import Chance, DelayProcess, Fate, generator, make_loss
-from shaper.line import LineOptions
+from shaper.line import FRAME_OVERHEAD_BYTES, LineOptions
 from shaper.packet.checksum import flip_bit
 from shaper.packet.frame import Frame
 from shaper.packet.segment import split
+
+# What is decided for each frame, by a sequence of its own: fields of `LineOptions`.
+_DECISIONS = ("delay", "loss", "duplicate", "corrupt", "reorder")
 
 
 class Line:
@@ -54,24 +56,44 @@ class Line:
         self._latest_ns = 0  # when the last of them leaves
         self._since_reordered = 0
         self._limit_bytes = limit
-        self._adopt(options)
+        self._options = options
+        self._loses: Fate | None = None
+        self._begin(options, _DECISIONS)
 
     def configure(self, options: LineOptions, limit: int) -> None:
-        """Change what happens to frames that enter from now on."""
-        self._limit_bytes = limit
-        if options != self._options:
-            self._adopt(options)
+        """Change what happens to frames that enter from now on.
 
-    def _adopt(self, options: LineOptions) -> None:
-        self._options = options
-        self._delay = DelayProcess(options.delay, generator(options, "delay"))
-        self._loses: Fate | None = None
-        if options.loss is not None:
-            self._loses = make_loss(options.loss, generator(options, "loss"))
-        self._doubles = Chance(options.duplicate, generator(options, "duplicate"))
-        self._damages = Chance(options.corrupt, generator(options, "corrupt"))
-        self._overtakes = Chance(options.reorder, generator(options, "reorder"))
-        self._bits: Random = generator(options, "bit")
+        What does not change goes on: a loss is not drawn from its beginning again because the
+        delay has another value.
+        """
+        self._limit_bytes = limit
+        before, self._options = self._options, options
+        is_anew = options.seed != before.seed
+        self._begin(
+            options,
+            [
+                key
+                for key in _DECISIONS
+                if is_anew or getattr(before, key) != getattr(options, key)
+            ],
+        )
+
+    def _begin(self, options: LineOptions, keys: Iterable[str]) -> None:
+        """Begin the sequences of some decisions."""
+        for key in keys:
+            random = generator(options, key)
+            match key:
+                case "delay":
+                    self._delay = DelayProcess(options.delay, random)
+                case "loss":
+                    self._loses = make_loss(options.loss, random) if options.loss else None
+                case "duplicate":
+                    self._doubles = Chance(options.duplicate, random)
+                case "corrupt":
+                    self._damages = Chance(options.corrupt, random)
+                    self._bits = generator(options, "bit")
+                case _:
+                    self._overtakes = Chance(options.reorder, random)
 
     def enter(self, frames: Iterable[Frame], now_ns: int) -> list[Frame]:
         """Take in frames that leave the bucket; return those that overtake all others now."""
@@ -135,18 +157,19 @@ class Line:
         return True
 
     def _hold(self, frame: Frame, leaves_ns: int) -> None:
-        if self._held_bytes + len(frame.data) > self._limit_bytes:
+        held_bytes = self._held_bytes + FRAME_OVERHEAD_BYTES + len(frame.data)
+        if held_bytes > self._limit_bytes:
             self.overflown += frame.packets
             return
         # A frame never leaves before one that entered earlier.
         self._latest_ns = leaves_ns if not self._under_way else max(leaves_ns, self._latest_ns)
         self._under_way.append((self._latest_ns, frame))
-        self._held_bytes += len(frame.data)
+        self._held_bytes = held_bytes
         self.backlog_bytes += frame.wire_bytes
         self.backlog_packets += frame.packets
 
     def _release(self, frame: Frame) -> Frame:
-        self._held_bytes -= len(frame.data)
+        self._held_bytes -= FRAME_OVERHEAD_BYTES + len(frame.data)
         self.backlog_bytes -= frame.wire_bytes
         self.backlog_packets -= frame.packets
         return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from scapy.packet import Packet, Raw
 
 from shaper.discipline.line import Line
 from shaper.line import (
+    FRAME_OVERHEAD_BYTES,
+    MOST_LINE_BYTES,
     PER_BILLION,
     Delay,
     Distribution,
@@ -234,7 +237,7 @@ def test_an_offload_frame_is_cut_before_it_meets_chance() -> None:
 
 def test_what_exceeds_the_limit_is_counted() -> None:
     """Nothing is lost in silence, and what was under way stays."""
-    line = Line(LineOptions(Delay(MILLISECOND)), 640)
+    line = Line(LineOptions(Delay(MILLISECOND)), 10 * (64 + FRAME_OVERHEAD_BYTES))
     line.enter([numbered(number) for number in range(15)], 0)
     assert line.overflown == 5
     assert [number_of(frame) for frame in line.leave(MILLISECOND)] == list(range(10))
@@ -243,8 +246,38 @@ def test_what_exceeds_the_limit_is_counted() -> None:
 def test_the_limit_follows_rate_and_delay() -> None:
     """100 ms at 1 Gbit/s are 12.5 MB, and must fit."""
     options = LineOptions(Delay(100 * MILLISECOND))
-    assert 12_500_000 < options.limit_bytes(10**9) < 60_000_000
+    assert 12_500_000 < options.needed_bytes(10**9) < 60_000_000
     assert LineOptions(Delay(MILLISECOND)).limit_bytes(64_000) == 1 << 18
+
+
+def test_the_smallest_frames_of_a_full_rate_fit_and_memory_is_bounded() -> None:
+    """The limit counts what a frame takes of memory, not only what it has of data."""
+    options = LineOptions(Delay(100 * MILLISECOND))
+    line = Line(options, options.limit_bytes(10**8))
+    line.enter([numbered(number) for number in range(10**8 // 8 // 10 // 64)], 0)
+    assert line.overflown == 0
+    tracemalloc.start()
+    for number in range(20_000):
+        line.enter([numbered(number)], 0)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 20_000 * (64 + FRAME_OVERHEAD_BYTES) * 1.1
+    assert options.limit_bytes(10**12) == MOST_LINE_BYTES
+
+
+def test_what_is_not_changed_goes_on() -> None:
+    """Another delay does not draw the losses from their beginning again; another seed does."""
+    options = LineOptions(loss=RandomLoss(50 * PERCENT), seed=1)
+    whole, changed, reseeded = (Line(options, NO_LIMIT) for _ in range(3))
+    fates = []
+    for line in (whole, changed, reseeded):
+        line.enter([numbered(number) for number in range(50)], 0)
+    changed.configure(replace(options, delay=Delay(MILLISECOND)), NO_LIMIT)
+    reseeded.configure(replace(options, seed=2), NO_LIMIT)
+    for line in (whole, changed, reseeded):
+        line.enter([numbered(number) for number in range(50, 150)], 0)
+        fates.append([number_of(frame) for frame in line.leave(MILLISECOND)])
+    assert fates[0] == fates[1] != fates[2]
 
 
 def test_a_change_of_delay_neither_loses_nor_reorders() -> None:
