@@ -122,6 +122,23 @@ def test_the_rate_is_that_of_the_link(queue: Queue) -> None:
     assert left < 10**6 // (64 * 8) * 0.7
 
 
+@pytest.mark.parametrize("queue", [Queue.FIFO, Queue.FQ_CODEL])
+def test_frames_that_left_late_are_granted_no_credit_twice(queue: Queue) -> None:
+    """Neither for what they take on the link: as many follow as if they had left in time."""
+    options = Options(10**8, queue=queue, burst_bytes=20_000, line=line(overhead="0 atm"))
+    settings = make_settings(options, 1500)
+    assert settings is not None
+    follow = []
+    for late in (0, SECOND):
+        discipline = make_discipline(None, None, settings, 0, b"")
+        discipline.enqueue_batch([Frame(bytes(74), 64, 1)] * 900, now=SECOND)
+        discipline.dequeue_batch(now=SECOND, limit=1)
+        assert len(discipline.dequeue_batch(now=2 * SECOND, limit=40)) == 40  # of a full bucket
+        discipline.left_late(40 * 64, now=2 * SECOND + late)
+        follow.append(len(discipline.dequeue_batch(now=2 * SECOND + late, limit=900)))
+    assert 0 < follow[0] == follow[1]
+
+
 def frames_in_a_second(settings: Settings) -> int:
     """Return how many frames of 64 bytes leave in a second, of many that wait."""
     discipline = make_discipline(None, None, settings, 0, b"")
