@@ -71,7 +71,8 @@ def serving(
 ) -> Iterator[int]:
     """Serve one connection at a time in a namespace, by a thread; yield the port."""
     with namespace.enter():
-        listener = socket.create_server((address, 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, 0), family=family)
 
     def accept() -> None:
         with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from queue import Queue
 import pytest
 
 from bench.lab.namespaces import python
-from bench.lab.topology import PEER, Pair
+from bench.lab.topology import PEER, PEER6, Pair
 from tests.kernel.meter import goodput, pour
 from tests.kernel.runs import (
     END_S,
@@ -168,6 +169,30 @@ def test_tcp_recovers_from_loss(pair: Pair, who: str) -> None:
         assert float(done.stdout) > DOWN_BITS / 2
 
 
+def test_relay_has_both_families_and_ends_as_its_server_does(pair: Pair) -> None:
+    """With losses a user's IPv6 arrives too, and a connection that the server breaks is broken."""
+    fetch = (
+        "import socket, sys\n"
+        "with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as it:\n"
+        "    print(it.recv(100).decode())"
+    )
+
+    def greet(stream: socket.socket) -> None:
+        stream.sendall(b"hello")
+
+    def slam(stream: socket.socket) -> None:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    words = ("-q", "--loss", "1%", "--", "python3", "-c", fetch)
+    for address in (PEER, PEER6):
+        with serving(pair.peer, greet, address) as port:
+            done = run(pair, USER, *words, address, f"{port}")
+        assert (done.stdout, done.stderr) == ("hello\n", "")
+        with serving(pair.peer, slam, address) as port:
+            done = run(pair, USER, *words, address, f"{port}")
+        assert "ConnectionResetError" in done.stderr
+
+
 def test_exit_status(pair: Pair) -> None:
     """The status is the command's, and that of a shell where there is none; `-q` says nothing."""
     done = run(pair, ROOT_USER, "-q", "--", "sh", "-c", "exit 7")
@@ -310,11 +335,12 @@ def test_what_is_missing_is_said(pair: Pair, tmp_path: Path) -> None:
     )
 
 
-def test_ready_at_once(pair: Pair) -> None:
+@pytest.mark.parametrize("words", [(), ("--loss", "1%")])
+def test_ready_at_once(pair: Pair, words: tuple[str, ...]) -> None:
     """A command that does nothing is over within a second, but for what a busy machine adds."""
     took = [READY_S + START_UP_S + 1]
     while min(took) > READY_S + START_UP_S and len(took) <= ATTEMPTS:
-        took.append(timed(lambda: run(pair, USER, "-q", "true")))
+        took.append(timed(lambda: run(pair, USER, "-q", *words, "true")))
     assert min(took) <= READY_S + START_UP_S, took
 
 
