@@ -174,8 +174,8 @@ def make_settings(
     """Fill every default in; None when no speed has been set.
 
     The bucket defaults to the largest frame plus the credit of a wake-up `_LATENESS_SECONDS` late
-    (of one full frame at the least), and is never less than the largest frame, whose length a
-    change of the MTU may have raised.
+    (of one full frame at the least; the highest rate of a trace counts), and is never less than
+    the largest frame, whose length a change of the MTU may have raised.
     """
     if not options.mean_bits:
         return None
@@ -185,7 +185,7 @@ def make_settings(
     unit_bytes = max(
         frame_bytes, cost.bytes_of(frame_bytes), _offload_wire_bytes(options, mtu, framing)
     )
-    lateness_bytes = int(_LATENESS_SECONDS * options.mean_bits) // 8
+    lateness_bytes = int(_LATENESS_SECONDS * options.peak_bits) // 8
     default_bytes = unit_bytes + max(lateness_bytes, frame_bytes)
     return Settings(
         rate_bits=options.mean_bits,

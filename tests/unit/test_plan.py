@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.desired.plan import check_burst, make_plan, make_settings, offload_bytes
+from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
 from shaper.model import FAST_RATE_BITS, Framing, Link, Options, Queue, Spec, State
+from shaper.trace import Playback
 
 ARPHRD_NONE = 0xFFFE
 OWN = Link(
@@ -119,6 +121,17 @@ def test_the_bucket_holds_the_largest_frame(
     assert settings is not None
     assert mtu + 14 <= settings.unit_bytes <= settings.burst_bytes
     assert offload_bytes(options, mtu) <= settings.unit_bytes
+
+
+def test_the_bucket_of_a_trace_is_that_of_its_highest_rate() -> None:
+    """A wake-up as late as the bucket of a constant rate bears loses nothing at the peak."""
+    trace = parse_trace("0,50mbit\n1,200kbit\n9,end\n")
+    traced = make_settings(Options(playback=Playback(trace)), 1500)
+    constant = make_settings(Options(50_000_000), 1500)
+    assert traced is not None
+    assert constant is not None
+    surplus_bytes = traced.burst_bytes - traced.unit_bytes
+    assert surplus_bytes == constant.burst_bytes - constant.unit_bytes
 
 
 def test_a_bucket_below_a_full_frame_is_refused() -> None:
