@@ -103,16 +103,16 @@ TCP = workload.TCP_4.name
 HEAD = """\
 ## Beside CAKE and fq_codel leaves
 
-From `make bench-kernels` under user-mode Linux {kernel}; `bench/uml.config` says how to build
-one. Everyone in turn, medians (least-most) of {rounds} rounds or more. Ping and bursts, typical
-and worst, beside four TCP flows; error of the rate with UDP; Jain's index of eight TCP flows; what
-TCP keeps beside a flood of ten times the rate. tbf has the bucket of HZ 250. All figures:
+From `make bench-kernels` under user-mode Linux {kernel} (`bench/uml.config`). All took turns;
+medians (least-most) of at least {rounds} rounds. Ping and bursts (typical and worst) are beside
+four TCP flows, the error of the rate is with UDP, Jain's index of eight TCP flows, and *kept* is
+the share of TCP beside a flood of ten times the rate. tbf has the bucket of HZ 250. All figures:
 [kernels.csv]({file}).
 
-A system call costs more there, and senders, shaper and receiver share one processor, at
-real-time priority: what else the machine did is kept away, not seen. It tells delays of a
-millisecond and more, bursts and shares; shorter delays roughly; of throughput and processor
-time nothing. A rate missed by whole percents is that processor's limit.
+System calls cost more there, and senders, shaper and receiver share one processor, at real-time
+priority. So the table tells delays of a millisecond and more, bursts and shares; shorter delays
+only roughly; throughput and processor time not at all. A rate missed by whole percents is the
+limit of that processor.
 """
 
 

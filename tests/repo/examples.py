@@ -1,9 +1,10 @@
 """The shell examples of README and docs, and how they are run.
 
-A fenced block marked `sh` says on the line before it what is to be done with it:
+A fenced block marked `sh`, or `bash`, says on the line before it what is to be done with it:
 
     <!-- run: pair -->       run in a new lab: host and peer, a daemon with an unattached shaper0
     <!-- run: router -->     the same with a LAN behind the host
+    <!-- run: bridge -->     the same with a container behind docker0, and Docker's firewall rules
     <!-- run: same -->       run in the lab of the block before
     <!-- not run: reason --> left to the reader
 
@@ -20,10 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MARKER = re.compile(
-    r"<!-- (?:run: (?P<lab>pair|router|same)(?:, prints: (?P<prints>.+?))?|not run: \S.*?) -->"
+    r"<!-- (?:run: (?P<lab>pair|router|bridge|same)(?:, prints: (?P<prints>.+?))?"
+    r"|not run: \S.*?) -->"
 )
 FENCE = re.compile(r"^```(?P<language>\w*)\s*$")
 SHELLS = {"sh", "shell", "bash", "console"}
+BUILT_IN = {"eval"}  # of the shell: no program has to be there
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Block:
     place: str  # file:line
     marker: re.Match[str] | None
     text: str
+    language: str = "sh"
+
+    @property
+    def shell(self) -> str:
+        """The program that runs it."""
+        return "bash" if self.language == "bash" else "sh"
 
     @property
     def lab(self) -> str | None:
@@ -50,8 +59,9 @@ class Block:
         return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
     def programs(self) -> set[str]:
-        """Return the first word of each command."""
-        return {shlex.split(command, comments=True)[0] for command in self.commands()}
+        """Return what has to be there to run it: the shell, and the first word of each command."""
+        words = {shlex.split(command, comments=True)[0] for command in self.commands()}
+        return {self.shell} | words - BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def read_blocks(path: Path, name: str) -> list[Block]:
             if language in SHELLS:
                 marker = MARKER.fullmatch(lines[start - 1].strip()) if start else None
                 text = "\n".join(lines[start + 1 : number])
-                blocks.append(Block(f"{name}:{start + 1}", marker, text))
+                blocks.append(Block(f"{name}:{start + 1}", marker, text, language))
             start = None
     return blocks
 

@@ -12,11 +12,39 @@ import pytest
 
 from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import ROOT, Namespace
-from bench.lab.topology import make_pair, make_router
+from bench.lab.topology import Pair, lay_cable, make_pair, make_router
 from tests.kernel.conftest import obstacle
 from tests.repo.examples import Block, Scenario, read_blocks, scenarios
 
-LABS = {"pair": make_pair, "router": make_router}
+# As Docker 20 makes them for its bridge, without the published ports.
+DOCKER_RULES = """\
+-P FORWARD DROP
+-N DOCKER-USER
+-A DOCKER-USER -j RETURN
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+-A FORWARD -i docker0 -o docker0 -j ACCEPT
+-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+"""
+
+
+@contextlib.contextmanager
+def make_bridge() -> Iterator[Pair]:
+    """Build host and peer, and a container 172.17.0.2 behind the host's docker0."""
+    with make_router() as router, Namespace() as container:
+        host = router.host
+        host.ip("link add docker0 type bridge", "link set docker0 up")
+        host.ip("address add 172.17.0.1/16 dev docker0")
+        lay_cable(host, "veth0", container, "eth0")
+        host.ip("link set veth0 master docker0")
+        container.ip("address add 172.17.0.2/16 dev eth0", "route add default via 172.17.0.1")
+        for rule in DOCKER_RULES.splitlines():
+            host.run(["iptables", *rule.split()])
+        yield Pair(host, container)
+
+
+LABS = {"pair": make_pair, "router": make_router, "bridge": make_bridge}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = {page: read_blocks(page, str(page.relative_to(ROOT))) for page in PAGES if page.exists()}
 SCENARIOS = [scenario for blocks in BLOCKS.values() for scenario in scenarios(blocks)]
@@ -42,7 +70,7 @@ def run(block: Block, host: Namespace, environment: dict[str, str]) -> None:
     """Run a block line by line and hold its output to what its marker promises."""
     output = ""
     for command in block.commands():
-        done = host.run(["sh", "-euc", command], check=False, extra=environment)
+        done = host.run([block.shell, "-euc", command], check=False, extra=environment)
         output += done.stdout + done.stderr
         assert done.returncode == 0, f"{block.place}: {command}\n{output}"
     assert block.prints in output, block.place
