@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 from shapecfg import scrapes
 from shapecfg.client import EXIT_REFUSED, CallError, Client
 from shapecfg.reply import Shaper, Shapers
+from shaper.desired.alarms import Alarm
+from shaper.model import State
 
 _BITS = 8
 _NANOSECONDS = 1e9
@@ -28,22 +30,6 @@ _NANOSECONDS = 1e9
 # Chosen: scrapes within it share an answer, as anyone may ask and the daemon serves root first.
 _FRESH_SECONDS = 1.0
 _FILE_MODE = 0o644  # node_exporter is another user, and what is in it is no secret
-# Specified: docs/protocol.md.
-_ALARMS = ("slow", "stalled", "faults", "bypassed")
-_STATES = (
-    "conflict",
-    "away",
-    "detached",
-    "no-speed",
-    "master-unusable",
-    "master-missing",
-    "master-down",
-    "admin-down",
-    "cgroup-missing",
-    "stalled",
-    "active",
-)
-
 
 Reader = Callable[[Shaper], float | None]
 
@@ -169,10 +155,10 @@ def _labelled(shapers: list[Shaper]) -> Iterator[Metric]:
             dropped.add_metric([ifname, reason], count)
         for how, count in (each["stats"]["altered"] or {}).items():
             altered.add_metric([ifname, how], count)
-        for name in dict.fromkeys([*_STATES, each["state"]]):
+        for name in dict.fromkeys([*State, each["state"]]):
             state.add_metric([ifname, name], name == each["state"])
         raised = [alarm["alarm"] for alarm in each["alarms"] or ()]
-        for name in dict.fromkeys([*_ALARMS, *raised]):
+        for name in dict.fromkeys([*Alarm, *raised]):
             alarm.add_metric([ifname, name], name in raised)
         queue = each["options"]["queue"]
         info.add_metric([ifname, each["link"] or "", each["capture"] or "route", queue], 1)

@@ -128,7 +128,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         {"shapecfg", "shaper", "shaper.desired", "shaper.kernel", *WORDS},
         {"click"},
     ),
-    "shapecfg.metrics": ({"shapecfg"}, {"prometheus_client"}),
+    "shapecfg.metrics": ({"shapecfg", "shaper.desired", "shaper.model"}, {"prometheus_client"}),
     "shapecfg.run": (
         {"shapecfg", "shaper.desired", "shaper.line", "shaper.trace", *WORDS},
         {"click"},
