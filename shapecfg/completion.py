@@ -8,13 +8,19 @@ from __future__ import annotations
 import os
 
 from shapecfg.client import CallError, Client
+from shaper.desired.profiles import DOWN, PROFILES, UP
 from shaper.model import Capture, Queue
 
 # Chosen: a key was pressed, and the user waits.
 TIMEOUT_SECONDS = 0.3
 
 _DEVICES = "/sys/class/net"
-_VALUES = {"queue": [str(queue) for queue in Queue], "limit": ["default"], "burst": ["default"]}
+_DEFAULT = "default"  # what every key but these takes
+_VALUES = {
+    "queue": [str(queue) for queue in Queue],
+    "profile": [*PROFILES, _DEFAULT],
+    "trace": ["none"],
+}
 
 
 def shapers(socket_path: str, incomplete: str) -> list[str]:
@@ -43,10 +49,23 @@ def captures(given: list[str], incomplete: str) -> list[str]:
 
 def settings(keys: list[str], given: list[str], incomplete: str) -> list[str]:
     """Return what may follow the pairs given to `set`: a key not yet there, or its value."""
-    free = [key for key in keys if key not in given]
     if given and given[-1] in keys:
-        return _matching(_VALUES.get(given[-1], []), incomplete)
-    return _matching(free, incomplete)
+        return _matching(_VALUES.get(given[-1], [_DEFAULT]), incomplete)
+    free = [key for key in keys if key not in given]
+    directions = [UP, DOWN] if given[-2:-1] == ["profile"] else []
+    return _matching([*directions, *free], incomplete)
+
+
+def profiles(incomplete: str) -> list[str]:
+    """Return the links that have a name of their own and begin so."""
+    return _matching(list(PROFILES), incomplete)
+
+
+def asked(socket_path: str, given: list[str], incomplete: str) -> list[str]:
+    """Return what may follow the words given to `doctor`: a shaper, or `to` an address."""
+    if "to" in given:
+        return []
+    return [*shapers(socket_path, incomplete), *_matching(["to"], incomplete)]
 
 
 def _matching(words: list[str], incomplete: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from shapecfg.client import EXIT_REFUSED, CallError
+from shapecfg.client import DEFAULT_SOCKET, EXIT_REFUSED, CallError
 from shapecfg.program import ShaperName
 from shapecfg.view import View
 from shaper.errors import InvalidValue
@@ -80,8 +80,17 @@ def metrics(view: View, listen: str | None, textfile: Path | None) -> None:
         click.echo(prometheus.text(view.client), nl=False)
 
 
+def _complete_doctor(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from shapecfg import completion
+
+    socket_path = ctx.find_root().params.get("socket") or DEFAULT_SOCKET
+    return completion.asked(socket_path, list(ctx.params.get("words") or ()), incomplete)
+
+
 @click.command(options_metavar="")
-@click.argument("words", metavar="[DEV]... [to ADDRESS]", nargs=-1)
+@click.argument(
+    "words", metavar="[DEV]... [to ADDRESS]", nargs=-1, shell_complete=_complete_doctor
+)
 @click.pass_context
 def doctor(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Find why DEV, or any shaper, is not in force.

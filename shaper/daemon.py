@@ -17,7 +17,7 @@ from shaper import __version__
 from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
-from shaper.shipped import unit
+from shaper.shipped import obstacle, unit
 from shaper.supervisor.journal import handler
 from shaper.supervisor.lifecycle import Daemon
 from shaper.supervisor.signals import ignore_harmless
@@ -152,6 +152,8 @@ def _print_unit() -> None:
         click.echo(unit(), nl=False)
     except InvalidValue as error:
         _fail(error, _REFUSED_STATUS)
+    if (reason := obstacle()) is not None:
+        _log.warning("%s", reason)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from shaper.errors import InvalidValue
@@ -10,6 +11,7 @@ from shaper.errors import InvalidValue
 SHARE = Path(__file__).parent / "share"
 UNIT = "systemd/shaper.service"
 PROGRAM = "@PREFIX@/sbin/shaperd"  # in the units
+HOMES = ("/home", "/root", "/run/user")  # specified: what ProtectHome= hides, systemd.exec(5)
 # What goes where on a machine that takes it.
 PLACES = {
     UNIT: "/etc/systemd/system/shaper.service",
@@ -47,3 +49,20 @@ def unit(share: Path = SHARE, program: Path | None = None) -> str:
     listed = [f"# {share / name}: belongs into {place}" for name, place in PLACES.items()]
     listed.append(f"# In the units {program} stands for {PROGRAM}.")
     return "\n".join([*listed, text])
+
+
+def obstacle(paths: Iterable[Path] | None = None) -> str | None:
+    """Return why the unit cannot start this installation, or None.
+
+    Args:
+        paths: what the service has to reach; the environment and its interpreter by default.
+
+    """
+    executable = Path(sys.executable)
+    for path in paths or (executable, executable.resolve()):
+        if any(path.is_relative_to(home) for home in HOMES):
+            return (
+                f"the service cannot reach {path}: its unit hides home directories. Install "
+                "outside of them, with pipx: PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin"
+            )
+    return None

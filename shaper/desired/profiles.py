@@ -1,12 +1,11 @@
 """Common links in one word: rates, delay and loss, each figure with its source. Pure.
 
-modem-56k edge 3g 4g dsl cable fibre   the connectivity profiles of WebPageTest, under the names
-Dial, Edge, 3G, 4G, DSL, Cable and FIOS
-(www/settings/connectivity.ini.sample)
-satellite    the delay of a geostationary one: RFC 2488, section 2; the rates by which the FCC
-has defined broadband (2015 Broadband Progress Report)
-lossy-wifi   the cable behind a radio link; its loss is what TCP in the United States sent
-again in the mean (Langley et al., The QUIC Transport Protocol, SIGCOMM 2017)
+- modem-56k, edge, 3g, 4g, dsl, cable, fibre: the connectivity profiles of WebPageTest called Dial,
+  Edge, 3G, 4G, DSL, Cable and FIOS (www/settings/connectivity.ini.sample).
+- satellite: the delay of a geostationary one (RFC 2488, section 2), at the rates by which the FCC
+  defined broadband (2015 Broadband Progress Report).
+- lossy-wifi: cable behind a radio link; its loss is the mean share of retransmissions of TCP in
+  the United States (Langley et al., The QUIC Transport Protocol, SIGCOMM 2017).
 """
 
 from __future__ import annotations

@@ -80,7 +80,11 @@ def test_attach_offers_masters_behind_the_device(tmp_path: Path) -> None:
         ("queue", "", ["classic", "fifo", "fq_codel"]),
         ("queue", "f", ["fifo", "fq_codel"]),
         ("limit", "", ["default"]),
-        ("hz", "", []),
+        ("hz", "", ["default"]),
+        ("delay", "", ["default"]),
+        ("trace", "", ["none"]),
+        ("profile", "3", ["3g"]),
+        ("profile 3g", "u", ["up"]),
         ("queue fifo limit 10", "", list(KEYS[2:])),
     ],
 )
@@ -90,6 +94,18 @@ def test_settings_are_keys_and_values_in_turn(
     """Behind the device come keys that are not yet there, and behind a key its values."""
     typed = " ".join(["shapecfg set shaper0", *given.split(), incomplete])
     assert completed(typed, tmp_path / "absent") == words
+
+
+def test_run_offers_links_that_have_a_name(tmp_path: Path) -> None:
+    """A profile need not be looked up."""
+    assert completed("shapecfg run --profile 4", tmp_path / "absent") == ["4g"]
+
+
+def test_doctor_offers_shapers_and_to(tmp_path: Path) -> None:
+    """Behind `to` there is an address, which nothing here knows."""
+    with FakeDaemon(tmp_path / "socket", TWO) as daemon:
+        assert completed("shapecfg doctor ", daemon.path) == ["shaper0", "shaper1", "uplink", "to"]
+    assert completed("shapecfg doctor to ", tmp_path / "absent") == []
 
 
 def test_behind_an_unknown_verb_there_is_nothing_to_offer(tmp_path: Path) -> None:
