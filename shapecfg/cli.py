@@ -248,10 +248,10 @@ def restore(view: View, file: BinaryIO) -> None:
 
     Shapers that it does not name are removed.
     """
-    try:
-        text = file.read().decode()
-    except UnicodeDecodeError as error:
-        raise InvalidValue(f"{file.name} is not UTF-8: {error.reason}") from error
+    name = "standard input" if file.name in ("<stdin>", 0) else file.name
+    text = settings_of_set.text_of(name, file)
+    if not text.strip():
+        raise InvalidValue(f"{name} is empty: 'shapecfg del' removes shapers")
     _warn(view.client.restore(text))
 
 

@@ -40,6 +40,7 @@ class Program(click.Group):
     ) -> Any:
         """Run the command; exit with its status, or return it if not standalone."""
         status = EXIT_USAGE
+        _open_streams()
         try:
             status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except CallError as failed:
@@ -152,6 +153,19 @@ def _items(words: Iterable[str]) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(word) for word in words]
+
+
+def _open_streams() -> None:
+    """Have standard streams where the shell closed them: reading and writing them fails.
+
+    A descriptor that is free would be that of the socket.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115 - while the process lives
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _complain(sentence: str) -> None:

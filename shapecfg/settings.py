@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import BinaryIO
 
 from shaper.desired.line_files import inlined
 from shaper.desired.trace import parse_trace, write_trace
@@ -89,7 +90,15 @@ def read_file(name: str, most_bytes: int = _MOST_FILE_BYTES) -> str:
     """Return the text of a file that was named. Raises InvalidValue, naming it."""
     try:
         with open(name, "rb") as file:
-            data = file.read(most_bytes + 1)
+            return text_of(name, file, most_bytes)
+    except OSError as error:
+        raise InvalidValue(f"cannot read {name}: {error.strerror}") from error
+
+
+def text_of(name: str, file: BinaryIO, most_bytes: int = _MOST_FILE_BYTES) -> str:
+    """Return the text of an open file, which may have no end. Raises InvalidValue, naming it."""
+    try:
+        data = file.read(most_bytes + 1)
         text = data.decode()
     except OSError as error:
         raise InvalidValue(f"cannot read {name}: {error.strerror}") from error

@@ -88,7 +88,7 @@ def _fail(error: ShaperError, status: int) -> NoReturn:
     is_flag=True,
     help="Print the service's unit for this installation, with where its pages lie, and exit.",
 )
-@click.version_option(__version__, prog_name="shaperd")
+@click.version_option(__version__, "-V", "--version", message="shaperd %(version)s")
 def shaperd(
     socket: Path,
     state_dir: Path,

@@ -10,7 +10,7 @@ from shaper.desired import line_syntax
 from shaper.desired.profiles import Profiles, find
 from shaper.desired.trace import parse_trace
 from shaper.errors import InvalidValue
-from shaper.line import MOST_LINE_BYTES, LineOptions
+from shaper.line import MOST_LINE_BYTES, PER_BILLION, LineOptions, RandomLoss
 from shaper.model import (
     MAX_HZ,
     MAX_LIMIT_PACKETS,
@@ -175,10 +175,12 @@ def shortened(text: str) -> str:
 
 def slips(options: Options) -> list[str]:
     """Return what is allowed and surely not meant, in words that say what it means."""
-    rate_bits, burst_bytes = options.rate_bits, options.burst_bytes
-    if not rate_bits:
-        return []
+    rate_bits, burst_bytes, loss = options.rate_bits, options.burst_bytes, options.line.loss
     said = []
+    if isinstance(loss, RandomLoss) and loss.loss == PER_BILLION:
+        said.append("a loss of 100% loses every frame")
+    if not rate_bits:
+        return said
     frame_seconds = _FULL_FRAME_BYTES * 8 / rate_bits
     if frame_seconds > _SLOW_FRAME_SECONDS:
         said.append(

@@ -327,7 +327,7 @@ def _options(device: dict[str, Any], around: _Around) -> tuple[Options, list[str
         bounds.check_line(options)
     if not options.has_own_hz:
         options = replace(options, hz=around.hz)
-    return options, [speed.warning, bounds.classic_warning(options)]
+    return options, [speed.warning, bounds.classic_warning(options), *bounds.slips(options)]
 
 
 def _check_keys(where: str, table: dict[str, Any], known: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from shaper.errors import (
 )
 from shaper.kernel.cgroup import check as check_group
 from shaper.kernel.sysctl import Sysctls
-from shaper.model import Capture, Link, Options, Spec
+from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
 from shaper.supervisor.change import change
@@ -82,7 +82,7 @@ class Commands:
             saving = await change(self._supervisor, wanted)
             if (device := self._supervisor.devices.get(ifname)) is not None:
                 self._supervisor.masters.keep(device)
-            return saving + self._warnings([wanted])
+            return saving + self._warnings([wanted]) + self._group_warnings(wanted)
 
     async def detach(self, ifname: str) -> list[str]:
         """Unbind a shaper; it keeps its speed. Return warnings."""
@@ -227,6 +227,13 @@ class Commands:
             for finding in self._supervisor.inspector.findings(device, settings)
         ]
         return list(dict.fromkeys(findings))
+
+    def _group_warnings(self, spec: Spec) -> list[str]:
+        """Return that there is no such control group, as it may be a slip."""
+        device = self._supervisor.devices.get(spec.ifname)
+        if device is None or device.plan is None or device.plan.state is not State.CGROUP_MISSING:
+            return []
+        return [f"there is no control group {spec.cgroup} yet: {spec.ifname} waits for it"]
 
     def _as_before(self, spec: Spec) -> Spec:
         """Return a spec whose trace goes on, and of the same master with its name of now."""

@@ -176,8 +176,8 @@ def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) 
         achieved_since=truth.since,
         altered={what: counters[what] for what in ALTERATIONS},
         lately_burst_bytes=counters["lately_burst_bytes"] or None,
-        worst_burst_bytes=truth.bursts.of_hour,
-        total_burst_bytes=truth.bursts.in_all,
+        worst_burst_bytes=truth.bursts.of_hour or None,
+        total_burst_bytes=truth.bursts.in_all or None,
         worst_delay_p99_ns=truth.delays.of_hour if tells_delays else None,
         total_delay_p99_ns=truth.delays.in_all if tells_delays else None,
     )

@@ -6,6 +6,7 @@ import pytest
 
 from shaper.desired import bounds
 from shaper.errors import InvalidValue
+from shaper.line import PER_BILLION, LineOptions, RandomLoss
 from shaper.model import Options, Queue
 
 CLASSIC = Options(rate_bits=64_000, queue=Queue.CLASSIC, hz=100)
@@ -80,3 +81,11 @@ def test_slips_are_warned_of(rate_bits: int, burst_bytes: int | None, words: lis
     said = bounds.slips(Options(rate_bits=rate_bits, burst_bytes=burst_bytes))
     assert len(said) == len(words)
     assert all(word in sentence for word, sentence in zip(words, said, strict=True))
+
+
+@pytest.mark.parametrize(("loss", "said"), [(PER_BILLION, 1), (PER_BILLION - 1, 0)])
+def test_a_loss_of_all_is_warned_of(loss: int, said: int) -> None:
+    """With or without a speed; one frame of many that passes may be meant."""
+    for rate_bits in (0, 10**6):
+        options = Options(rate_bits=rate_bits, line=LineOptions(loss=RandomLoss(loss)))
+        assert len(bounds.slips(options)) == said

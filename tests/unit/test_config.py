@@ -104,6 +104,8 @@ def test_faults_are_named(text: str, fault: str) -> None:
     [
         ("speed = '10mbps'", "device.shaper0: 10mbps is in bytes per second and was understood"),
         ("speed = 9600\nqueue = 'classic'", "device.shaper0: the classic queue counts whole"),
+        ("speed = '10'", "device.shaper0: a rate of 10bit is 10 bits a second"),
+        ("speed = '1mbit'\nburst = '100mb'", "device.shaper0: a burst of 100Mb is 839 s"),
     ],
 )
 def test_what_may_have_been_meant_otherwise_is_warned_of(

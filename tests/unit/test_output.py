@@ -53,11 +53,40 @@ def test_output_that_cannot_be_written_ends_quietly(
     assert done.returncode in (0, 1, 3)
 
 
-@pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "| head -c0"])
-def test_an_answer_that_cannot_be_written_ends_quietly(tmp_path: Path, redirection: str) -> None:
+@pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "| head -c0", "<&- >&-"])
+@pytest.mark.parametrize("words", ["-j show", "-s show", "-br", "watch --looks 2 --seconds 0.1"])
+def test_an_answer_that_cannot_be_written_ends_quietly(
+    tmp_path: Path, words: str, redirection: str
+) -> None:
     """So it is with what the daemon has answered."""
     with FakeDaemon(tmp_path / "socket", answer(shapers=[shaper()] * 100)) as daemon:
-        done = run(daemon.path, redirection, ("shapecfg", "-j", "show"))
+        done = run(daemon.path, redirection, ("shapecfg", *words.split()))
     assert "Exception" not in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 1)
+
+
+def test_what_says_nothing_needs_no_output(tmp_path: Path) -> None:
+    """A service or a script may have closed all it has."""
+    with FakeDaemon(tmp_path / "socket", answer(warnings=[])) as daemon:
+        done = run(daemon.path, "<&- >&- 2>&-", ("shapecfg", "detach", "shaper0"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("- <&-", "cannot read standard input: Bad file descriptor"),
+        ("- < /dev/null", "standard input is empty: 'shapecfg del' removes shapers"),
+        ("/dev/null", "/dev/null is empty: 'shapecfg del' removes shapers"),
+        ("/dev/zero", "/dev/zero is larger than 3 MiB"),
+    ],
+)
+def test_nothing_is_restored_from_what_is_no_file(
+    tmp_path: Path, words: str, sentence: str
+) -> None:
+    """What is empty is left from a save that failed, and would remove every shaper."""
+    with FakeDaemon(tmp_path / "socket", answer(warnings=[])) as daemon:
+        done = run(daemon.path, words, ("shapecfg", "restore"))
+        assert daemon.requests == []
+    assert (done.returncode, done.stderr) == (1, f"shapecfg: {sentence}\n")
