@@ -21,12 +21,31 @@ events. Without options they are printed once. shaper_up is 0 if no daemon answe
 """
 
 _PORTS = 65536
+# Chosen: a day, and no more looks than a screen can show.
+_LEAST_SECONDS, _MOST_SECONDS = 0.01, 86400
+
+
+def _check_seconds(
+    _: click.Context, option: click.Parameter, seconds: float | None
+) -> float | None:
+    """Return a time. Raises InvalidValue for what is none, or has no end."""
+    if seconds is not None and not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+        bounds = f"{_LEAST_SECONDS:g} to {_MOST_SECONDS}"
+        raise InvalidValue(f"--{option.name} {seconds:g} is out of bounds ({bounds})")
+    return seconds
 
 
 @click.command()
 @click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
-@click.option("--seconds", type=float, default=1.0, show_default=True, help="Between looks.")
-@click.option("--looks", type=int, help="End after so many.  [default: no end]")
+@click.option(
+    "--seconds",
+    type=float,
+    default=1.0,
+    show_default=True,
+    callback=_check_seconds,
+    help="Between looks.",
+)
+@click.option("--looks", type=click.IntRange(min=1), help="End after so many.  [default: no end]")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw the last view as a picture.")
 @click.pass_obj
 def watch(
@@ -42,12 +61,18 @@ def watch(
         interval_seconds=seconds,
         looks=looks,
         svg=svg,
+        has_color=view.has_color,
     )
 
 
 @click.command()
 @click.argument("devices", metavar="[DEV]...", type=ShaperName(), nargs=-1)
-@click.option("--seconds", type=float, help="End after so long.  [default: no end]")
+@click.option(
+    "--seconds",
+    type=float,
+    callback=_check_seconds,
+    help="End after so long.  [default: no end]",
+)
 @click.pass_obj
 def monitor(view: View, devices: tuple[str, ...], seconds: float | None) -> None:
     """Print events of DEV, or of every shaper, as they happen.

@@ -6,8 +6,10 @@ rich draws, and is imported here alone. A look asks the daemon once for all shap
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
+import signal
 import sys
 import termios
 import time
@@ -16,13 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from shapecfg.client import Client
+from shapecfg.client import EXIT_REFUSED, CallError, Client
 from shapecfg.reply import Shaper, printable
 from shapecfg.series import Series, Track
 from shaper.units import format_measured_rate, format_rate, format_size
@@ -35,6 +38,7 @@ _HEADROOM = 1.1  # of the graph above the configured rate
 _PICTURE_WIDTH = 100  # of an SVG, in characters
 _KEYS = "q quit   p pause   s sort"
 _MILLISECOND_NS = 1_000_000
+_KILLED = 128  # and the signal, as shells report it
 
 
 @dataclass
@@ -84,6 +88,7 @@ def watch(
     interval_seconds: float = 1.0,
     looks: int | None = None,
     svg: Path | None = None,
+    has_color: bool = True,
 ) -> None:
     """Show shapers until told to stop.
 
@@ -94,13 +99,25 @@ def watch(
         interval_seconds: between looks.
         looks: how many; None: no end.
         svg: where the last view is drawn to, as a picture.
+        has_color: of the panels on a terminal.
     """
     if is_json:
         _watch_json(client, devices, interval_seconds, looks)
-    elif svg is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    elif svg is None and not _can_draw():
         _watch_lines(client, devices, interval_seconds, looks)
     else:
-        _watch_panels(client, devices, interval_seconds, looks, svg)
+        console = Console(
+            record=svg is not None,
+            width=_PICTURE_WIDTH if svg else None,
+            no_color=svg is None and not has_color,
+        )
+        _watch_panels(client, devices, interval_seconds, looks, console, svg)
+
+
+def _can_draw() -> bool:
+    """Whether there are keys to be pressed, and a screen on which the cursor can be moved."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return is_terminal and os.environ.get("TERM") != "dumb"
 
 
 def _looks(
@@ -147,12 +164,16 @@ def _watch_panels(
     devices: tuple[str, ...],
     interval_seconds: float,
     looks: int | None,
+    console: Console,
     svg: Path | None,
 ) -> None:
-    console = Console(record=svg is not None, width=_PICTURE_WIDTH if svg else None)
     controls = Controls()
     series = Series()
-    with keys() as pressed, Live(console=console, auto_refresh=False, screen=svg is None) as live:
+    with (
+        ending_in_order(),
+        keys() as pressed,
+        Live(console=console, auto_refresh=False, screen=svg is None) as live,
+    ):
         for series, _ in _looks(client, devices, 0.0, looks):
             _hold(live, series, controls, pressed, interval_seconds)
             if controls.has_ended:
@@ -162,7 +183,11 @@ def _watch_panels(
         console.print(view(series, controls, console.width))
         drawn = console.export_svg(title="shapecfg watch")
         # rich names fonts to be fetched; a monospaced one is at hand everywhere.
-        svg.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))
+        picture = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+        try:
+            svg.write_text(picture)
+        except OSError as error:
+            raise CallError(f"cannot write {svg}: {error.strerror}", EXIT_REFUSED) from error
 
 
 def _hold(
@@ -182,6 +207,21 @@ def _hold(
         if not key:
             return
         controls.press(key)
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have a signal that ends the program leave the terminal as it was."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(_KILLED + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from shapecfg.client import Client
+from shapecfg.cli import cli
+from shapecfg.client import CallError, Client
 from shapecfg.reply import Shaper
 from shapecfg.series import Series
 from shapecfg.watch import Controls, graph, plain_line, view, watch
-from tests.unit.fake_daemon import shaper
+from tests.runner import make_runner
+from tests.unit.fake_daemon import FakeDaemon, answer, shaper
 
 SECOND = 1_000_000_000
 
@@ -130,3 +139,58 @@ def test_a_shaper_without_a_speed_has_no_share() -> None:
 def test_a_first_look_says_so() -> None:
     """No rate is made up."""
     assert "(first look)" in plain_line(series_of().tracks["shaper0"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("watch --seconds nan", "--seconds nan is out of bounds (0.01 to 86400)"),
+        ("watch --seconds=-1", "--seconds -1 is out of bounds (0.01 to 86400)"),
+        ("watch --seconds inf", "--seconds inf is out of bounds (0.01 to 86400)"),
+        ("monitor --seconds 0", "--seconds 0 is out of bounds (0.01 to 86400)"),
+        ("watch --looks 0", "invalid value for '--looks': 0 is not in the range x>=1"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(tmp_path: Path, words: str, said: str) -> None:
+    """It would be no pause at all, or one without an end."""
+    result = make_runner().invoke(cli, ["--socket", str(tmp_path / "s"), *words.split()])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"shapecfg: {said}")
+
+
+def test_a_picture_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    """It names the file."""
+    path = tmp_path / "none" / "watch.svg"
+    with pytest.raises(CallError, match=f"cannot write {path}: No such file"):
+        watch(cast(Client, Teller()), (), is_json=False, interval_seconds=0.0, looks=1, svg=path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_is_left_as_it_was(tmp_path: Path, number: signal.Signals) -> None:
+    """The screen, the cursor and the echo, also when the program is ended by a signal."""
+    master, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    with FakeDaemon(tmp_path / "s", answer(shapers=[shaper()])) as daemon:
+        command = [sys.executable, "-m", "shapecfg", "--socket", daemon.path, "watch"]
+        environment = {**os.environ, "TERM": "xterm"}
+        process = subprocess.Popen(
+            command, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
+        )
+        drawn = read_until(master, b"shaper0@eth1")
+        assert b"\x1b[?1049h" in drawn
+        process.send_signal(number)
+        drawn = read_until(master, b"\x1b[?1049l")
+        assert process.wait(10) == 128 + number
+    assert termios.tcgetattr(terminal) == before
+    os.close(master)
+    os.close(terminal)
+
+
+def read_until(descriptor: int, wanted: bytes) -> bytes:
+    """Return what is drawn until something is."""
+    drawn = b""
+    while wanted not in drawn:
+        ready, _, _ = select.select([descriptor], [], [], 10)
+        assert ready, drawn
+        drawn += os.read(descriptor, 65536)
+    return drawn
