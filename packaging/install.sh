@@ -44,7 +44,9 @@ settle() {
     find "$work/env/bin" -type f ! -name shaperd ! -name shapecfg -delete
     sed -i "1s|.*|#!$home/bin/python3 -I|" "$work/env/bin/shaperd" "$work/env/bin/shapecfg"
     sed -i '/^command = /d' "$work/env/pyvenv.cfg"
-    find "$work/env" -name direct_url.json -delete # names the temporary directory
+    # These, and the digests of programs, tell the temporary directory.
+    find "$work/env" -name direct_url.json -delete
+    find "$work/env" -name RECORD -exec sed -i '\|^\.\./\.\./\.\./bin/|d; /\/direct_url\.json,/d' {} +
     find "$work/env" -name __pycache__ -type d -prune -exec rm -rf {} +
     "$python" -m compileall -q -s "$work/env" -p "$home" "$work/env/lib"
 }
