@@ -57,7 +57,10 @@ class Prompt:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not select.select([self._ours], [], [], left_s)[0]:
                 raise LabError(f"{typed!r} did not show {wanted!r} but {shown!r}")
-            shown += os.read(self._ours, 65536).decode(errors="replace")
+            try:
+                shown += os.read(self._ours, 65536).decode(errors="replace")
+            except OSError as error:  # nothing has the terminal open any more
+                raise LabError(f"the shell ended behind {typed!r}; it showed {shown!r}") from error
         return shown
 
     def close(self) -> None:

@@ -209,7 +209,7 @@ def test_tab_completes_devices(debian: Machine, shell: str) -> None:
     argv, setup = SHELLS[shell]
     if debian.container.try_run(shell, "--version").returncode != 0:
         pytest.skip(f"needs {shell}")
-    argv = debian.container.argv("env", "TERM=vt100", *argv)
+    argv = debian.container.argv("env", "TERM=vt100", "setsid", "--ctty", "--wait", *argv)
     with contextlib.closing(Prompt(argv)) as prompt:
         prompt.answers(setup, READY)
         prompt.answers(f"shapecfg speed sh{3 * TAB}", "shaper1")
