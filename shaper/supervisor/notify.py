@@ -27,8 +27,8 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Say that start-up, or a reload, is complete."""
-        self._status = _line(status)
-        self._send(f"READY=1\nSTATUS={self._status}")
+        line = _line(status)
+        self._status = line if self._send(f"READY=1\nSTATUS={line}") else ""
 
     def stopping(self) -> None:
         """Say that the daemon is on its way out."""
@@ -44,9 +44,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Set the line that `systemctl status` shows; nothing is sent while it stays the same."""
-        if (line := _line(text)) != self._status:
+        if (line := _line(text)) != self._status and self._send(f"STATUS={line}"):
             self._status = line
-            self._send(f"STATUS={line}")
 
     def reloading(self, monotonic_usec: int) -> None:
         """Say that the configuration is being re-read; `ready` ends it.
@@ -66,16 +65,18 @@ class Notifier:
     def _send(self, message: str, descriptor: int | None = None) -> bool:
         if not self._address:
             return False
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,
+        ):
             # A descriptor that was not sent would be missed; the manager takes it within moments.
             channel.settimeout(_STORE_SECONDS if descriptor is not None else 0.0)
-            with contextlib.suppress(OSError):
-                if descriptor is None:
-                    channel.sendto(message.encode(), self._address)
-                else:
-                    channel.connect(self._address)
-                    socket.send_fds(channel, [message.encode()], [descriptor])
-                return True
+            if descriptor is None:
+                channel.sendto(message.encode(), self._address)
+            else:
+                channel.connect(self._address)
+                socket.send_fds(channel, [message.encode()], [descriptor])
+            return True
         return False
 
 

@@ -114,3 +114,23 @@ def test_a_manager_that_never_reads_does_not_block(
 def test_watchdog_interval(environ: dict[str, str], interval_ns: int | None) -> None:
     """Four reports in the time systemd allows; None when it asks nothing of this process."""
     assert watchdog_interval_ns(environ) == interval_ns
+
+
+def test_without_a_descriptor_nothing_is_told_and_nothing_fails(
+    manager: socket.socket, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that has run out of them goes on, and tells its status when it has one."""
+
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as short:
+        short.setattr(socket, "socket", refuse)
+        notifier.status("1 shaper")
+        notifier.watchdog()
+        assert not notifier.store("shaper0", 0)
+    notifier.status("1 shaper")
+    notifier.status("1 shaper")
+    assert manager.recv(256) == b"STATUS=1 shaper"
+    with pytest.raises(BlockingIOError):
+        manager.recv(256)
