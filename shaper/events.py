@@ -32,6 +32,7 @@ class Kind(StrEnum):
     RETURNED = "returned"
     REMOVED = "removed"
     ROUTE = "route"
+    RETAKEN = "retaken"
     FORWARDER_LOST = "forwarder-lost"
     FORWARDER_REPLACED = "forwarder-replaced"
 
@@ -44,6 +45,7 @@ _LEVELS = {
     Kind.ABSENT: logging.WARNING,
     Kind.REMOVED: logging.WARNING,
     Kind.ROUTE: logging.WARNING,
+    Kind.RETAKEN: logging.WARNING,
     Kind.FORWARDER_LOST: logging.ERROR,
 }
 

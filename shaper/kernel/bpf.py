@@ -47,6 +47,7 @@ _UPDATE_ATTRIBUTES = struct.Struct("=IIII")
 _QUERY_ATTRIBUTES = struct.Struct("=IIIIQI")
 _QUERY_BYTES = 64
 _INFORMATION_BYTES, _INFORMATION_NAME_AT = 80, 64  # the beginning of struct bpf_prog_info
+_LINK_INFORMATION_BYTES, _LINK_DEVICE_AT = 24, 16  # the beginning of struct bpf_link_info
 _CONTEXT_BYTES = 192  # more than any kernel's struct __sk_buff that a test would set
 
 # Chosen.
@@ -147,6 +148,15 @@ def attach(program: int, ifindex: int, hook: Hook, *, after_link: int | None = N
 def replace_program(link: int, program: int) -> None:
     """Let a link run another program from the next frame on."""
     _call(_LINK_UPDATE, _UPDATE_ATTRIBUTES.pack(link, program, 0, 0))
+
+
+def device_of(link: int) -> int:
+    """Return the index of the device that a link is on; 0 once it was taken off."""
+    information = ctypes.create_string_buffer(_LINK_INFORMATION_BYTES)
+    attributes = struct.pack("=IIQ", link, _LINK_INFORMATION_BYTES, _address(information))
+    _call(_OBJ_GET_INFO_BY_FD, attributes)
+    (ifindex,) = struct.unpack_from("=I", information, _LINK_DEVICE_AT)
+    return int(ifindex)
 
 
 def names(ifindex: int, hook: Hook) -> list[str]:

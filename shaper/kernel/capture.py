@@ -52,6 +52,10 @@ class Wanted(NamedTuple):
 class Held(Protocol):
     """A program on a device."""
 
+    def is_in_place(self) -> bool:
+        """Whether nothing has taken it away. Raises OSError where that cannot be told."""
+        ...
+
     def close(self) -> None:
         """Take it away."""
         ...
@@ -219,7 +223,7 @@ class Captor:
                 return None
             if self._keeper is not None:
                 self._keeper.put(name, descriptor)
-        link = _Link(descriptor, lambda: self._drop(name))
+        link = _Link(descriptor, ifindex, lambda: self._drop(name))
         placed.insert(position, (rank, link))
         return link
 
@@ -291,6 +295,13 @@ class Taken:
             number = error.errno or errno.EIO
             raise KernelRefused(f"cannot use group {path}: {error.strerror}", number) from error
 
+    def is_in_place(self) -> bool:
+        """Whether none of the programs was taken away by others."""
+        try:
+            return all(each.is_in_place() for each in self.held)
+        except OSError:
+            return True  # as far as is known
+
     def close(self) -> None:
         """Take the programs away, that of the master first."""
         while self.held:
@@ -303,9 +314,13 @@ class Taken:
 class _Link:
     """A program that is held by the descriptor of its link."""
 
-    def __init__(self, descriptor: int, on_close: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, ifindex: int, on_close: Callable[[], None]) -> None:
         self.descriptor: int | None = descriptor
+        self._ifindex = ifindex
         self._on_close = on_close
+
+    def is_in_place(self) -> bool:
+        return self.descriptor is None or bpf.device_of(self.descriptor) == self._ifindex
 
     def close(self) -> None:
         if self.descriptor is not None:
@@ -320,6 +335,10 @@ class FilterHeld:
     def __init__(self, placed: Filter, array: int) -> None:
         self.array = array
         self._placed = placed
+
+    def is_in_place(self) -> bool:
+        """Whether the filter is there."""
+        return self._placed.is_in_place()
 
     def close(self) -> None:
         """Remove the filter."""

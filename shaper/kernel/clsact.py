@@ -83,6 +83,16 @@ class Filter:
                 return
         raise Busy(f"the filters of device {ifindex} leave no priority for one of ours")
 
+    def is_in_place(self) -> bool:
+        """Whether it is there. Raises OSError where that cannot be told."""
+        try:
+            self._wire.ask(RTM_GETTFILTER, _NLM_F_ACK, self._of_kind())
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
+            return False
+        return True
+
     def close(self) -> None:
         """Remove the filter, and `clsact` if it is unused; ignore a device that is gone."""
         try:
@@ -94,14 +104,19 @@ class Filter:
                 raise
 
     def _add(self, program: int, name: str) -> None:
-        message = self._message()
+        message = self._of_kind()
         options = [
             ("TCA_BPF_FD", program),
             ("TCA_BPF_NAME", name),
             ("TCA_BPF_FLAGS", _DIRECT_ACTION),
         ]
-        message["attrs"] += [("TCA_KIND", "bpf"), ("TCA_OPTIONS", {"attrs": options})]
+        message["attrs"].append(("TCA_OPTIONS", {"attrs": options}))
         self._wire.ask(RTM_NEWTFILTER, _NLM_F_REPLACE, message)
+
+    def _of_kind(self) -> Message:
+        message = self._message()
+        message["attrs"].append(("TCA_KIND", "bpf"))
+        return message
 
     def _message(self) -> Message:
         message = _request(self._ifindex, handle=self._handle, parent=_PARENTS[self._hook])

@@ -41,6 +41,11 @@ class Intake:
         """Whether traffic is taken now."""
         return self._taken is not None
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether nothing but we have taken away what takes traffic, if there is anything."""
+        return self._taken is None or self._taken.is_in_place()
+
     async def prepare(self, plan: Plan) -> None:
         """Bring the shaper up, the first time that something is to be taken.
 

@@ -156,7 +156,7 @@ class Daemon:
 
     async def _serve(self, supervisor: Supervisor, observer: Observer) -> None:
         loop = asyncio.get_running_loop()
-        watching = loop.create_task(observer.run(lambda: self._tell_status(supervisor, observer)))
+        watching = loop.create_task(observer.run(lambda: self._follow_up(supervisor, observer)))
         watchdog = loop.create_task(self._feed_watchdog(supervisor))
         self._notifier.ready(summary(supervisor))
         self._has_started.set()
@@ -203,7 +203,9 @@ class Daemon:
         self._config = replace(config, forwarders=self._config.forwarders)
         tell(Event(Kind.CONFIGURED), "configuration read again")
 
-    def _tell_status(self, supervisor: Supervisor, observer: Observer) -> None:
+    def _follow_up(self, supervisor: Supervisor, observer: Observer) -> None:
+        """Do what is due once a second."""
+        supervisor.retaking.look()
         self._notifier.status(summary(supervisor) + in_alarm(observer.alarmed()))
 
     async def _feed_watchdog(self, supervisor: Supervisor) -> None:

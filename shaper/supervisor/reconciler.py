@@ -28,6 +28,7 @@ from shaper.supervisor.inspector import Inspector
 from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
+from shaper.supervisor.retaking import Retaking
 from shaper.supervisor.sockets import MasterSockets
 from shaper.supervisor.successions import Successions
 from shaper.supervisor.taps import Taps
@@ -86,6 +87,7 @@ class Supervisor:
         self._has_started = False
         self.captor = Captor(keepsakes if keepsakes.is_kept else None)
         self._groups = Groups(self._watcher.mark)
+        self.retaking = Retaking(lambda: self.devices, self._watcher.mark)
         self._is_stopping = False
         self._is_over = False  # what is wanted is no longer what there is
         self._expected: set[str] = set()  # names that our state file had

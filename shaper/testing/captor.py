@@ -16,6 +16,11 @@ class MemoryTaken(Taken):
         self.wanted = wanted
         self.group: str | None = None
         self.is_closed = False
+        self.was_removed = False
+
+    def is_in_place(self) -> bool:
+        """Whether a test has not removed it."""
+        return not self.was_removed
 
     def set_group(self, path: str | None) -> None:
         """Keep it."""
