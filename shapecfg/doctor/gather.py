@@ -68,7 +68,7 @@ class Gathering:
         self._daemon = _daemon_pid(client.path)
         self._ticks = processes.ticks()
         self._throttled = self._throttling()
-        self._drops = {index: each["drops"] for index, each in self._survey.qdiscs().items()}
+        self._drops = {index: each.drops for index, each in self._survey.qdiscs().items()}
 
     def __enter__(self) -> Gathering:
         return self
@@ -148,9 +148,7 @@ class Gathering:
 
     def _qdiscs(self) -> dict[int, Qdisc]:
         return {
-            index: Qdisc(
-                each["kind"], each["rate_bits"], each["drops"] - self._drops.get(index, 0)
-            )
+            index: Qdisc(each.kind, each.rate_bits, each.drops - self._drops.get(index, 0))
             for index, each in self._survey.qdiscs().items()
         }
 

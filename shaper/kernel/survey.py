@@ -9,33 +9,31 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pyroute2.netlink.rtnl import (
     RTM_GETLINK,
     RTM_GETNEIGH,
-    RTM_GETQDISC,
     RTM_GETROUTE,
-    RTM_GETTCLASS,
 )
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from shaper.errors import ShaperError
 from shaper.kernel.links import parse_link
 from shaper.kernel.messages import Message
 from shaper.kernel.netlink import ask, filled
+from shaper.kernel.qdiscs import Qdisc, roots
 from shaper.kernel.route_messages import FAMILIES, RTPROT_KERNEL
 from shaper.kernel.routing import Routing
 from shaper.kernel.wire import DUMP, REQUEST, Wire
 from shaper.model import Link
 from shaper.network import IpAddress, IpNetwork, Rule
 
-# Specified: include/uapi/linux/rtnetlink.h, neighbour.h, pkt_sched.h.
+# Specified: include/uapi/linux/rtnetlink.h, neighbour.h.
 _RTN_UNICAST = 1
 _RTN_LOCAL = 2
 _RT_TABLE_LOCAL = 255
@@ -52,7 +50,6 @@ _NUD_STATES = {
     0x40: "noarp",
     0x80: "permanent",
 }
-_TC_H_ROOT = 0xFFFFFFFF
 _REFUSALS = {
     errno.EINVAL: "blackhole",
     errno.EHOSTUNREACH: "unreachable",
@@ -163,19 +160,9 @@ class Survey:
             "source": None if source in (None, *_NO_ADDRESS) else ip_address(source),
         }
 
-    def qdiscs(self) -> dict[int, dict[str, Any]]:
-        """Return the root qdisc of each device that has one: kind, rate in bit/s, drops."""
-        found = {}
-        for each in self._dump(RTM_GETQDISC, tcmsg()):
-            if each["parent"] == _TC_H_ROOT:
-                kind = each.get_attr("TCA_KIND")
-                statistics = each.get_attr("TCA_STATS") or {}
-                found[each["index"]] = {
-                    "kind": kind,
-                    "rate_bits": self._rate(kind, each),
-                    "drops": statistics.get("drop", 0),
-                }
-        return found
+    def qdiscs(self) -> dict[int, Qdisc]:
+        """Return the root qdisc of each device that has one."""
+        return roots(self._dump)
 
     def neighbours(self, ifindex: int) -> dict[str, tuple[str, str]]:
         """Return state and link-layer address of the neighbours of a device."""
@@ -184,26 +171,6 @@ class Survey:
             state = _NUD_STATES.get(each["state"], "none")
             found[str(each.get_attr("NDA_DST"))] = (state, each.get_attr("NDA_LLADDR") or "")
         return found
-
-    def _rate(self, kind: str, message: Message) -> int | None:
-        options = message.get_attr("TCA_OPTIONS")
-        if kind == "tbf" and options is not None:
-            rate = options.get_attr("TCA_TBF_RATE64") or options.get_attr("TCA_TBF_PARMS")["rate"]
-            return 8 * int(rate)
-        if kind == "htb":
-            rates = list(self._ceilings(message["index"], message["handle"]))
-            return max(rates, default=None)
-        return None
-
-    def _ceilings(self, ifindex: int, handle: int) -> Iterator[int]:
-        for each in self._dump(RTM_GETTCLASS, filled(tcmsg(), index=ifindex)):
-            if each["parent"] in (_TC_H_ROOT, handle):
-                options = each.get_attr("TCA_OPTIONS")
-                ceiling = options.get_attr("TCA_HTB_CEIL64") if options is not None else None
-                if options is not None and ceiling is None:
-                    ceiling = options.get_attr("TCA_HTB_PARMS")["ceil"]
-                if ceiling:
-                    yield 8 * int(ceiling)
 
     def _one(self, request: Message) -> list[Message]:
         return self._wire.ask(RTM_GETROUTE, REQUEST, request)

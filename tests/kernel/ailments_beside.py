@@ -157,6 +157,26 @@ BESIDE = {
         word="2Mbit",
         told=SLOWER,
     ),
+    "a slow default class": Way(
+        "qdisc-slower",
+        (
+            "tc qdisc add dev eth1 root handle 1: htb default 10",
+            "tc class add dev eth1 parent 1: classid 1:1 htb rate 1gbit",
+            "tc class add dev eth1 parent 1:1 classid 1:10 htb rate 1mbit ceil 3mbit",
+            "tc class add dev eth1 parent 1:1 classid 1:20 htb rate 100mbit",
+        ),
+        word="3Mbit",
+        told=SLOWER,
+    ),
+    "a slow qdisc below a fast one": Way(
+        "qdisc-slower",
+        (
+            "tc qdisc add dev eth1 root handle 1: htb default 1",
+            "tc class add dev eth1 parent 1: classid 1:1 htb rate 1gbit",
+            "tc qdisc add dev eth1 parent 1:1 handle 2: tbf rate 1mbit burst 10k limit 10k",
+        ),
+        told=SLOWER,
+    ),
     "a slow qdisc of the shaper": Way(
         "qdisc-slower",
         ("tc qdisc add dev shaper0 root tbf rate 1mbit burst 10k limit 10k",),

@@ -220,6 +220,13 @@ HEALTHY: dict[str, tuple[tuple[Step, ...], tuple[Step, ...]]] = {
         ("tc qdisc add dev eth1 root tbf rate 100mbit burst 100k limit 100k",),
         ("tc qdisc del dev eth1 root",),
     ),
+    "a slow class that nothing gets to": (
+        (
+            "tc qdisc add dev eth1 root handle 1: htb",
+            "tc class add dev eth1 parent 1: classid 1:1 htb rate 1mbit",
+        ),
+        ("tc qdisc del dev eth1 root",),
+    ),
     "a client of DHCP": ((lambda patient: bind_socket(patient, 68),), (let_go,)),
 }
 
