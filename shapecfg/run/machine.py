@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shapecfg.client import EXIT_REFUSED, CallError
-from shapecfg.run.plan import LINKS, Machine, is_loopback, nameservers, resolver_text
+from shapecfg.run.plan import LINKS, Machine
+from shapecfg.run.way_out import is_loopback, nameservers, resolver_text
 
 _TUN = "/dev/net/tun"
 _RESOLVER = Path("/etc/resolv.conf")

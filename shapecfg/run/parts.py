@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from shapecfg.client import CallError, Client
 from shapecfg.reply import Shaper
-from shapecfg.run import plan, relay_plan, spaces
+from shapecfg.run import plan, relay_plan, spaces, way_out
 from shapecfg.run.order import Fault, Order, obey
 from shapecfg.run.plan import DOWN, UP, WAY_OUT
 
@@ -119,14 +119,14 @@ class Parts:
         shown.touch()
         spaces.mount_over(namespace, str(shown))
         is_mapped = order.wishes.has_host_loopback
-        argv = plan.pasta(order.machine, str(shown), has_host_loopback=is_mapped)
+        argv = way_out.pasta(order.machine, str(shown), has_host_loopback=is_mapped)
         self._execute(order.tools.pasta, argv, os.open(os.devnull, os.O_RDONLY))
 
     def _become_nft(self, waits: int) -> NoReturn:
         order = self._order
         _expect(waits, _BEGIN)
-        self.ip(plan.lend(order.machine, 1))
-        for name, value in plan.lent_sysctls(order.machine).items():
+        self.ip(way_out.lend(order.machine, 1))
+        for name, value in way_out.lent_sysctls(order.machine).items():
             spaces.set_sysctl(name, value)
         self._execute(order.tools.nft, ["nft", "-i"], waits)
 
@@ -145,7 +145,7 @@ class Parts:
     def _make_rules(self) -> None:
         """Give nft its rules and wait until it has obeyed. Raises Fault."""
         order = self._order
-        text = plan.nft(order.machine, has_host_loopback=order.wishes.has_host_loopback)
+        text = way_out.nft(order.machine, has_host_loopback=order.wishes.has_host_loopback)
         os.write(self._rules, f"{text}list tables\n".encode())
         tables = {" ".join(line.split()[:3]) for line in text.splitlines()}
 

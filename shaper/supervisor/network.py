@@ -16,22 +16,20 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Set
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVarTuple
+from dataclasses import replace
+from typing import TypeVarTuple
 
 from shaper.desired.declared import MasterNetwork, NextHop, Presence, is_guard, presence
 from shaper.desired.inventory import Seen, inventory
 from shaper.desired.ip_route import format_route
 from shaper.desired.ip_rule import format_rule
 from shaper.errors import ShaperError
-from shaper.kernel.links import Links
 from shaper.kernel.route_messages import BY_ROUTERS, RTPROT_KERNEL
 from shaper.kernel.routing import Routing
 from shaper.kernel.routing_monitor import RoutingMonitor
 from shaper.kernel.wire import Wire
 from shaper.network import MAIN_TABLE, PROTOCOL, Network, Route, Rule
-from shaper.supervisor.absent import Absentees
-from shaper.supervisor.device import Device
+from shaper.supervisor.subjects import Devices, Subject, name_of, subjects
 from shaper.supervisor.vanished import Vanished
 
 # Chosen.
@@ -43,32 +41,6 @@ _log = logging.getLogger(__name__)
 
 Values = TypeVarTuple("Values")
 Placed = tuple[Route, int | None]  # a route, and the device that it leads through
-
-
-class Devices(Protocol):
-    """What the keeper asks of the supervisor."""
-
-    devices: dict[str, Device]
-    absent: Absentees
-    links: Links
-    on_reconciled: Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A shaper as far as its declaration is concerned.
-
-    Attributes:
-        ifindex: None while it has no device.
-        is_up: as an administrator sets it; without that the kernel takes no route through it.
-        master_index: None while it has no master.
-    """
-
-    ifname: str
-    network: Network
-    ifindex: int | None
-    is_up: bool
-    master_index: int | None
 
 
 class NetworkKeeper:
@@ -310,32 +282,6 @@ class NetworkKeeper:
         if now - self._told_at.get(sentence, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._told_at[sentence] = now
             _log.log(level, "%s", sentence)
-
-
-def subjects(supervisor: Devices) -> list[Subject]:
-    """Return every shaper there is, as far as its declaration is concerned."""
-    found = []
-    for device in supervisor.devices.values():
-        own = supervisor.links.index(device.ifindex)
-        found.append(
-            Subject(
-                device.spec.ifname,
-                device.spec.network,
-                None if own is None else own.ifindex,
-                is_up=own is not None and own.is_up,
-                master_index=device.master_index,
-            )
-        )
-    for absent in supervisor.absent.values():  # its guards stand, so that nothing leaves unshaped
-        spec = absent.spec
-        found.append(Subject(spec.ifname, spec.network, None, is_up=False, master_index=None))
-    return found
-
-
-def name_of(supervisor: Devices, ifindex: int) -> str:
-    """Return what a device is called."""
-    link = supervisor.links.index(ifindex)
-    return f"device {ifindex}" if link is None else link.ifname
 
 
 def withdraw_all() -> None:

@@ -29,6 +29,7 @@ from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.retaking import Retaking
+from shaper.supervisor.retries import Retries
 from shaper.supervisor.sockets import MasterSockets
 from shaper.supervisor.successions import Successions
 from shaper.supervisor.taps import Taps
@@ -37,7 +38,6 @@ from shaper.supervisor.tunnel_ways import TunnelWays
 from shaper.supervisor.watcher import Watcher
 
 # Chosen.
-_RETRY_SECONDS = 0.2  # after a part of a plan was refused; traffic is owed within a second
 _RELEASE_SECONDS = 30.0  # the kernel took 12.6 to 14.8 to close the 1000 TAPs of a dead forwarder
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Supervisor:
         self.inspector = Inspector(
             self.links, self._watcher.addresses, self.masters.far_end_behind
         )
+        self._retries = Retries(self.reconcile, self._watcher.mark)
         self._successions = Successions(self, pool, self._watcher.mark)
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = lambda: None
@@ -124,7 +125,7 @@ class Supervisor:
 
     async def bring_in(self, spec: Spec, release: float) -> None:
         """Make or adopt a device and make true what is wanted of it, now or later."""
-        await self._reconcile_or_retry(await self.create(spec, release))
+        await self._retries.attempt(await self.create(spec, release))
 
     def close_door(self) -> None:
         """Refuse changes from now on; one that has begun is finished, and saved."""
@@ -282,10 +283,10 @@ class Supervisor:
         self._tunnel_ways.forget(indices)
         async with self.lock:
             gone = self._by_index.keys() & indices - self.links.by_index.keys()
-            await together(self._reconcile_or_retry(self._by_index[each]) for each in gone)
+            await together(self._retries.attempt(self._by_index[each]) for each in gone)
             concerned = self._concerned(indices)
             self._follow_names(concerned)
-            await together(self._reconcile_or_retry(device) for device in concerned)
+            await together(self._retries.attempt(device) for device in concerned)
             self.inspector.follow(self.devices.values(), indices)
             await self.absent.take_up()
 
@@ -312,26 +313,13 @@ class Supervisor:
         self.devices = {device.spec.ifname: device for device in self.devices.values()}
         self.save()
 
-    def look_again(self, ifindex: int = 0) -> None:
-        """Have a device looked at again soon, and with it those that are absent."""
-        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._watcher.mark, ifindex)
-
-    async def _reconcile_or_retry(self, device: Device) -> None:
-        try:
-            await self.reconcile(device)
-        except ShaperError as error:
-            self.try_again(device, str(error), is_expected=True)
-        except Exception as error:  # a defect: the others still have their turn
-            self.try_again(device, repr(error), is_expected=False)
+    def look_again(self) -> None:
+        """Have those that are absent looked at again soon."""
+        self._retries.look_again(0)
 
     def try_again(self, device: Device, refusal: str, *, is_expected: bool) -> None:
         """Look at a device again soon, after what it should be was refused."""
-        if refusal != device.last_refusal:
-            _log.warning(
-                "%s: %s; trying again", device.spec.ifname, refusal, exc_info=not is_expected
-            )
-        device.last_refusal = refusal
-        self.look_again(device.ifindex)
+        self._retries.try_again(device, refusal, is_expected=is_expected)
 
     def is_stalled(self, device: Device) -> bool:
         """Whether its forwarder does not answer, or is being replaced."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -13,6 +14,21 @@ import pytest
 from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import Namespace
 from bench.lab.topology import Pair, Router, make_pair, make_router
+
+# Modules that measure neither time nor rate, so that their tests may run beside each other.
+TOGETHER = re.compile(
+    "test_(access|alarms|bad_input|bad_start|capture_filters|capture_masters|datagrams|"
+    "declared|demo|doctor|findings|following|forwarders_say|headerless|masters|"
+    "monitor|neighbours|network_keeper|prison|programs|rings|routing|run|save|"
+    "state_writes|units_against_tc|varlink|wishes)"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what may run beside other tests: `make test` runs that on both processors."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and TOGETHER.fullmatch(item.path.stem):
+            item.add_marker("together")
 
 
 @cache

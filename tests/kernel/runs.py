@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from bench.lab.errors import LabError
 from bench.lab.namespaces import Namespace, python
@@ -22,6 +25,18 @@ from tests.kernel.steps import ip_json
 ROOT_USER, USER = "root", "user"
 UIDS = {ROOT_USER: "0", USER: str(UID)}
 END_S = 15.0
+WHO = pytest.mark.parametrize("who", [ROOT_USER, USER])
+
+
+def obstacle() -> str:
+    """Return why nothing can be run behind a link here, or nothing."""
+    for program, package in (("pasta", "passt"), ("nft", "nftables")):
+        if shutil.which(program) is None:
+            return f"needs {program} (package {package})"
+    return "" if Path("/dev/net/tun").exists() else "needs /dev/net/tun (module tun)"
+
+
+NEEDS = pytest.mark.skipif(bool(obstacle()), reason=obstacle())
 
 
 def argv(who: str, *words: str, resolver: str = "-") -> list[str]:

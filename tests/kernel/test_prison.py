@@ -18,7 +18,7 @@ from bench.lab.topology import HOST, MASTER, NIC, Pair
 from bench.lab.wait import wait_until
 from shaper.forwarder import landlock
 from shaper.kernel.packet_socket import open_packet_socket
-from tests.kernel import inmate
+from tests.kernel import attacks, inmate
 from tests.kernel.steps import ETH_P_ALL, SHAPER, Tapper, shape, wait_state
 
 SO_DETACH_FILTER = 27  # include/uapi/asm-generic/socket.h
@@ -71,9 +71,9 @@ def test_every_attack_ends_the_forwarder(pair: Pair, preparation: str) -> None:
     What is left to a forwarder that was taken over is what docs/design.md says, and no more.
     """
     played = play(pair, preparation)
-    expected = dict.fromkeys(inmate.everything(), "SIGSYS") | dict.fromkeys(inmate.POWERS, "done")
+    expected = dict.fromkeys(inmate.everything(), "SIGSYS") | dict.fromkeys(attacks.POWERS, "done")
     assert played["ends"] == expected
-    assert played["row"] == inmate.LIE
+    assert played["row"] == attacks.LIE
     assert played["log"].strip() == "a lie in the log"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import select
 import shutil
 import signal
@@ -13,26 +12,21 @@ import socket
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from queue import Queue
 
 import pytest
 
-from bench.lab.namespaces import python
 from bench.lab.topology import PEER, PEER6, Pair
-from tests.kernel.meter import goodput, pour
 from tests.kernel.runs import (
     END_S,
+    NEEDS,
     ROOT_USER,
     UIDS,
     USER,
+    WHO,
     answering,
     argv,
     children,
-    echoing,
     expect_nothing_left,
     name,
     run,
@@ -41,58 +35,7 @@ from tests.kernel.runs import (
     traces,
 )
 
-WHO = pytest.mark.parametrize("who", [ROOT_USER, USER])
-
-DOWN_BITS, UP_BITS = 20_000_000, 5_000_000
-# What TCP carries in a full frame: with timestamps, which pasta has not.
-FRAME = 1514
-PAYLOAD = {ROOT_USER: 1448, USER: 1460}
-LIMIT_PERCENT = 1.0
-ATTEMPTS = 3  # a hypervisor may take the processor away in one
-POUR_S = 1.2
-READY_S = 1.0
-START_UP_S = 0.3  # of the launcher, and of the end
-
-
-@pytest.fixture(autouse=True)
-def _needs() -> None:
-    for program, package in (("pasta", "passt"), ("nft", "nftables")):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program} (package {package})")
-    if not Path("/dev/net/tun").exists():
-        pytest.skip("needs /dev/net/tun (module tun)")
-
-
-@WHO
-def test_rate_both_ways(pair: Pair, who: str) -> None:
-    """A receiver has, down and up, what the headers leave of the rate, within 1 %."""
-    received: Queue[float] = Queue()
-
-    def receive(stream: socket.socket) -> None:
-        received.put(goodput(stream))
-
-    rates = ("-q", "--down", f"{DOWN_BITS}", "--up", f"{UP_BITS}", "--")
-    faults: list[str] = []
-    send = partial(pour, size=int(DOWN_BITS * POUR_S) // 8)
-    up_size = str(int(UP_BITS * POUR_S) // 8)
-    with serving(pair.peer, receive) as sink, serving(pair.peer, send) as source:
-        meter_words = python("tests.kernel.meter", PEER, str(source), str(sink), up_size)
-        for _ in range(ATTEMPTS):
-            done = run(pair, who, *rates, *meter_words)
-            assert done.returncode == 0, done.stderr
-            measured = {
-                "down": (float(done.stdout), DOWN_BITS),
-                "up": (received.get(timeout=END_S), UP_BITS),
-            }
-            faults = [
-                f"{way}: {bits:.0f} bit/s of payload, of {rate * PAYLOAD[who] / FRAME:.0f}"
-                for way, (bits, rate) in measured.items()
-                if abs(bits * FRAME / (rate * PAYLOAD[who]) - 1) > LIMIT_PERCENT / 100
-            ]
-            print(measured)
-            if not faults:
-                return
-    raise AssertionError(faults)
+pytestmark = NEEDS
 
 
 @WHO
@@ -121,52 +64,6 @@ def test_command_is_as_without(pair: Pair, who: str, tmp_path: Path) -> None:
     assert (told["exit_status"], told["signal"]) == (128 + signal.SIGTERM, "SIGTERM")
     assert told["up"]["stats"]["sent_bytes"] == 0
     expect_nothing_left(pair, set(), before)
-
-
-@WHO
-def test_delay_and_loss(pair: Pair, who: str) -> None:
-    """A datagram takes the delay there and back, a share is lost, and the same with a seed."""
-    words = ("--delay", "20ms/10ms", "--loss", "0%/20%", "--seed", "7", "--")
-    with echoing(pair.peer) as port:
-        runs = [
-            run(pair, who, *words, *python("tests.kernel.meter", "echo", PEER, str(port)))
-            for _ in range(2)
-        ]
-    assert [done.returncode for done in runs] == [0, 0], runs
-    told = [json.loads(done.stdout) for done in runs]
-    assert told[0]["lost"] == told[1]["lost"], runs[0].stderr
-    assert 10 < len(told[0]["lost"]) < 70  # of 200; 40 +- 5 standard deviations
-    best_ms = min(each["median_ms"] for each in told)
-    assert 30 <= best_ms < 33
-    counted = re.search(r"up .*, (\d+) dropped", runs[0].stderr)
-    assert counted is not None
-    assert int(counted[1]) >= len(told[0]["lost"])
-
-
-@WHO
-def test_tcp_recovers_from_loss(pair: Pair, who: str) -> None:
-    """Most of the rate is left, both ways; and what a command sent last arrives."""
-    received: Queue[int] = Queue()
-
-    def receive(stream: socket.socket) -> None:
-        stream.settimeout(END_S)
-        received.put(sum(map(len, iter(partial(stream.recv, 65536), b""))))
-
-    size = DOWN_BITS * 3 // 80
-    words = ("-q", "--down", f"{DOWN_BITS}", "--delay", "10ms", "--loss", "0.5%", "--")
-    with (
-        serving(pair.peer, receive) as sink,
-        serving(pair.peer, partial(pour, size=size)) as source,
-    ):
-        done = run(
-            pair,
-            who,
-            *words,
-            *python("tests.kernel.meter", PEER, str(source), str(sink), f"{size}"),
-        )
-        assert done.returncode == 0, done.stderr
-        assert received.get(timeout=END_S) == size
-        assert float(done.stdout) > DOWN_BITS / 2
 
 
 def test_relay_has_both_families_and_ends_as_its_server_does(pair: Pair) -> None:
@@ -333,19 +230,3 @@ def test_what_is_missing_is_said(pair: Pair, tmp_path: Path) -> None:
         2,
         "shapecfg: run needs pasta: install passt (apt install passt)\n",
     )
-
-
-@pytest.mark.parametrize("words", [(), ("--loss", "1%")])
-def test_ready_at_once(pair: Pair, words: tuple[str, ...]) -> None:
-    """A command that does nothing is over within a second, but for what a busy machine adds."""
-    took = [READY_S + START_UP_S + 1]
-    while min(took) > READY_S + START_UP_S and len(took) <= ATTEMPTS:
-        took.append(timed(lambda: run(pair, USER, "-q", *words, "true")))
-    assert min(took) <= READY_S + START_UP_S, took
-
-
-def timed(act: Callable[[], object]) -> float:
-    """Return how many seconds something takes."""
-    began = time.monotonic()
-    act()
-    return time.monotonic() - began

@@ -12,6 +12,7 @@ PURE = (
     "shapecfg.run.configuration",
     "shapecfg.run.plan",
     "shapecfg.run.relay_plan",
+    "shapecfg.run.way_out",
     "shapecfg.run.words",
     "shaper.desired.alarms",
     "shaper.desired.bounds",

@@ -24,7 +24,7 @@ TOP_LEVEL = {
     "shaper",
     "tests",
 }
-MAX_LINES = 400
+MAX_LINES = 350
 CODE = {".py", ".sh"}
 # A folder of somebody's, with something in it.
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:root|home|work|Users)/[\w.]")
@@ -40,7 +40,7 @@ def test_top_level_is_what_the_design_says() -> None:
 
 @pytest.mark.parametrize("name", [each for each in FILES if (ROOT / each).suffix in CODE])
 def test_no_file_is_two_things(name: str) -> None:
-    """A file that grew over 400 lines is split by what it does."""
+    """A file that grew over 350 lines is split by what it does."""
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 

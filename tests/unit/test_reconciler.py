@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shaper.errors import Busy, KernelRefused
+from shaper.errors import KernelRefused
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.change import change
-from shaper.testing.tap import MemoryTap
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1, SPEC, Machine
 
@@ -25,103 +23,6 @@ def up(machine: Machine, *names: str) -> None:
     """Take devices up, as an administrator would."""
     for name in names or ("shaper0",):
         machine.change_link(machine.kernel.index_of(name), is_up=True)
-
-
-@instantly
-async def test_what_was_saved_is_made_true(machine: Machine) -> None:
-    """A shaper starts with its master and speed, waits to be taken up, and is saved."""
-    async with machine.running(SPEC):
-        assert machine.state() == State.ADMIN_DOWN
-        up(machine)
-        await until(lambda: machine.state() == State.ACTIVE)
-        assert machine.taps["shaper0"].has_carrier
-        assert machine.saved() == [SPEC]
-
-
-@instantly
-async def test_a_crash_leaves_the_devices(machine: Machine) -> None:
-    """What is abandoned is there to be adopted by a successor; a clean stop removes it."""
-    async with machine.running(SPEC):
-        index = machine.kernel.index_of("shaper0")
-    assert index in machine.kernel.devices
-    assert machine.forwarders[0].stopped
-    async with machine.again().running(SPEC):
-        assert machine.kernel.index_of("shaper0") == index
-        await machine.supervisor.stop()
-    assert index not in machine.kernel.devices
-    assert machine.saved() == [SPEC]
-
-
-def letting_go(machine: Machine, ifname: str, at_seconds: float) -> Callable[[str], MemoryTap]:
-    """Return a class Tap for which somebody holds a TAP until then."""
-    loop = asyncio.get_running_loop()
-
-    def tap(name: str) -> MemoryTap:
-        if name == ifname and loop.time() < at_seconds:
-            raise Busy(f"{name} is held by another process")
-        return machine.tap(name)
-
-    return tap
-
-
-@instantly
-async def test_a_dying_forwarder_is_waited_for(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A TAP that the last forwarder has not closed yet is adopted once it has."""
-    async with machine.running(SPEC):
-        index = machine.kernel.index_of("shaper0")
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper0", 12.6))
-    supervisor = machine.again().supervisor
-    await supervisor.start([SPEC], inherited=["shaper0"])
-    assert 12.6 <= asyncio.get_running_loop().time() < 13
-    assert machine.kernel.index_of("shaper0") == index
-    await supervisor.stop()
-
-
-@instantly
-async def test_the_wait_for_all_of_them_is_bounded(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Seconds spent on one are not there for the next, and the start then fails."""
-
-    def tap(name: str) -> MemoryTap:
-        return letting_go(machine, name, {"shaper0": 20, "shaper1": 40}[name])(name)
-
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", tap)
-    with pytest.raises(Busy, match="shaper1 is held"):
-        await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0", "shaper1"])
-    assert asyncio.get_running_loop().time() < 31
-    await machine.supervisor.abandon()
-
-
-@instantly
-async def test_whom_another_daemon_holds_is_not_waited_for(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A device that no state of ours names is not one that we left behind."""
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper1", 1))
-    with pytest.raises(Busy, match="shaper1 is held"):
-        await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0"])
-    assert asyncio.get_running_loop().time() == 0
-    await machine.supervisor.abandon()
-
-
-@instantly
-async def test_a_start_that_fails_leaves_nothing_new(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A device nobody can have routes over goes again; an adopted one stays, and so the state."""
-    async with machine.running(SPEC):
-        pass
-    saved = machine.saved()
-    supervisor = machine.again().supervisor
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper2", 1))
-    with pytest.raises(Busy, match="shaper2"):
-        await supervisor.start([SPEC, OTHER, replace(SPEC, ifname="shaper2")])
-    await supervisor.abandon()
-    assert {link.ifname for link in machine.kernel.devices.values()} == {"eth1", "shaper0"}
-    assert machine.saved() == saved
 
 
 @instantly

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from shapecfg.run import plan
+from shapecfg.run import plan, way_out
 from shapecfg.run.configuration import shaper_toml
 from shapecfg.run.plan import Direction, Machine, Wishes
 from shapecfg.run.words import read_trace
@@ -83,15 +83,15 @@ def test_only_what_the_machine_has_is_furnished() -> None:
 
 def test_pasta_maps_the_loopback_on_request_alone() -> None:
     """Without it the gateway is nothing; no port of the machine is forwarded in either case."""
-    closed = plan.pasta(USER, "/net", has_host_loopback=False)
-    opened = plan.pasta(USER, "/net", has_host_loopback=True)
+    closed = way_out.pasta(USER, "/net", has_host_loopback=False)
+    opened = way_out.pasta(USER, "/net", has_host_loopback=True)
     assert [*opened, "--no-map-gw"] == closed
     assert closed[closed.index("--tcp-ports") + 1] == "none"
 
 
 def test_rules_go_with_the_process_that_made_them() -> None:
     """Each table is owned, on a line of its own, and named after the device of the link."""
-    lines = plan.nft(
+    lines = way_out.nft(
         Machine(is_privileged=True, has_ipv6=True, number=7), has_host_loopback=True
     ).splitlines()
     assert [line.split()[:3] for line in lines] == [
@@ -108,17 +108,17 @@ def test_rules_go_with_the_process_that_made_them() -> None:
 def test_the_resolver_is_one_that_is_reached(machine: Machine, address: str) -> None:
     """Its own nameservers give way to the one that forwards, and all else stays."""
     text = "# made\nnameserver 127.0.0.53\nnameserver ::1\nsearch example.org\n"
-    changed = plan.resolver_text(text, machine)
+    changed = way_out.resolver_text(text, machine)
     assert changed == f"nameserver {address}\n# made\nsearch example.org\n"
 
 
 def test_nameservers_are_read() -> None:
     """Comments and other words are none."""
     text = "#nameserver 1.1.1.1\nnameserver 192.0.2.1 # x\nnameserver\noptions rotate\n"
-    assert plan.nameservers(text) == ["192.0.2.1"]
-    assert plan.is_loopback("127.0.0.53")
-    assert plan.is_loopback("::1%lo")
-    assert not plan.is_loopback("192.0.2.1")
+    assert way_out.nameservers(text) == ["192.0.2.1"]
+    assert way_out.is_loopback("127.0.0.53")
+    assert way_out.is_loopback("::1%lo")
+    assert not way_out.is_loopback("192.0.2.1")
 
 
 def test_delay_and_loss_are_those_of_the_shapers() -> None:
