@@ -19,7 +19,7 @@ from bench.lab.topology import Pair, Router, make_pair, make_router
 TOGETHER = re.compile(
     "test_(access|alarms|bad_input|bad_start|capture_filters|capture_masters|datagrams|"
     "declared|demo|doctor|findings|following|forwarders_say|headerless|masters|"
-    "monitor|neighbours|network_keeper|prison|programs|rings|routing|run|save|"
+    "monitor|neighbours|network_keeper|prison|programs|rings|routing|save|"
     "state_writes|units_against_tc|varlink|wishes)"
 )
 

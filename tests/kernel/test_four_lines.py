@@ -61,8 +61,8 @@ def test_the_four_lines_of_1996_shape(
         assert measured.received.payload_bytes > 0
         return measured.rate_faults(1.0, lack_percent)
 
-    hold(lambda: attempt("udp", surplus(RATE_BITS, 1.5, 242), 0))
-    hold(lambda: attempt("tcp", Load(seconds=2), TCP_LACK_PERCENT))
+    hold(lambda: attempt("udp", surplus(RATE_BITS, 1, 242), 0))
+    hold(lambda: attempt("tcp", Load(seconds=1), TCP_LACK_PERCENT))
 
 
 def test_the_signs_are_on_the_device(pair: Pair, shaperd: Shaperd) -> None:

@@ -56,9 +56,8 @@ def test_the_rate_is_the_one_that_was_set(
 def test_no_burst_exceeds_the_bucket_shown(pair: Pair, shaperd: Shaperd) -> None:
     """With the bucket chosen from the rate; and an idle shaper has saved nothing up."""
     shape(shaperd, pair)
-    for rate_bits, *_ in RATES:
+    for rate_bits, frame_bytes, *_ in RATES:
         shaperd.configure("speed", "shaper0", str(rate_bits))
-        frame_bytes = 362 if rate_bits < 1_000_000 else 1514
         # A fast shaper shows its bursts in no time; the shorter, the less can come in between.
         seconds = 1 if rate_bits < 10_000_000 else 0.3
         load = surplus(rate_bits, seconds, frame_bytes)
