@@ -15,13 +15,14 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from shaper.errors import KernelRefused
 from shaper.kernel import bpf, programs
 from shaper.kernel.bpf import Hook
 from shaper.kernel.bpf_refusals import bpf_refusals
 from shaper.kernel.clsact import FIRST_PRIORITY, Filter
+from shaper.kernel.holding import Held, Keeper
 from shaper.kernel.wire import Wire
 from shaper.model import Capture
 
@@ -47,34 +48,6 @@ class Wanted(NamedTuple):
     master: int  # its index
     has_link_header: bool
     depth: int = 0  # of the group, below the root
-
-
-class Held(Protocol):
-    """A program on a device."""
-
-    def is_in_place(self) -> bool:
-        """Whether nothing has taken it away. Raises OSError where that cannot be told."""
-        ...
-
-    def close(self) -> None:
-        """Take it away."""
-        ...
-
-
-class Keeper(Protocol):
-    """What outlives this daemon holds descriptors for us, by name."""
-
-    def put(self, name: str, descriptor: int) -> bool:
-        """Have a descriptor kept; return whether it was handed over."""
-        ...
-
-    def drop(self, name: str) -> None:
-        """Have it kept no more."""
-        ...
-
-    def take(self, name: str) -> int | None:
-        """Return what an earlier daemon had kept, which is the caller's now; or None."""
-        ...
 
 
 class Captor:
