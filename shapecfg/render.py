@@ -198,10 +198,12 @@ def _worst_second(stats: Statistics, rate_bits: int) -> list[str]:
         stats["worst_burst_bytes"],
         stats["worst_delay_p99_ns"],
     )
+    if bits is None and not delay_ns:  # nothing waited, and there was too little to tell a rate
+        return []
     worst = [_share_of(bits, rate_bits)] if bits is not None else []
     worst += [f"burst {format_size(burst)}"] if burst else []
     worst += [f"p99 {_milliseconds(delay_ns)}"] if delay_ns else []
-    return [f"worst second of the last hour {', '.join(worst)}"] if worst else []
+    return [f"worst second of the last hour {', '.join(worst)}"]
 
 
 def _share_of(achieved_bits: int, rate_bits: int) -> str:
