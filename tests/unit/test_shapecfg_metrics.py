@@ -26,7 +26,7 @@ from tests.unit.fake_daemon import FakeDaemon, answer, shaper
 ALARM = {"alarm": "slow", "sentence": "it is busy", "since": 0}
 SHOWN = answer(
     shapers=[
-        shaper(alarms=[ALARM], stats={"delay_p99_ns": 1_500_000}),
+        shaper(alarms=[ALARM], stats={"delay_p99_ns": 1_500_000, "lately_burst_bytes": 3028}),
         shaper(ifname="shaper1", link=None, state="detached", options={"rate_bits": 0}),
     ],
     serial=8,
@@ -63,6 +63,8 @@ def test_what_show_tells_is_told_in_base_units(tmp_path: Path) -> None:
     assert told["shaper_alarm", ("shaper0", "bypassed")] == 0
     assert told["shaper_state", ("shaper1", "detached")] == 1
     assert told["shaper_state", ("shaper1", "active")] == 0
+    assert told["shaper_largest_burst_bytes", ("shaper0",)] == 3028
+    assert ("shaper_largest_burst_bytes", ("shaper1",)) not in told
     assert told["shaper_info", ("shaper1", "route", "", "fifo")] == 1
     assert told["shaper_events_total", ("speed",)] == 3
     assert told["shaper_forwarder_restarts_total", ()] == 2
