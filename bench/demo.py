@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.lab import law
-from bench.lab.capture import Capture, Recording
+from bench.lab.capture import FrameCapture, Recording
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, MissingError
 from bench.lab.filters import Wanted
@@ -162,7 +162,7 @@ class Demonstration:
         )
         wanted = Wanted(flow.address, flow.protocol, flow.port)
         peer = self._pair.peer
-        with Sink(peer, flow), Capture(peer, NIC, wanted) as capture:
+        with Sink(peer, flow), FrameCapture(peer, NIC, wanted) as capture:
             with Sender(self._pair.host, flow, load) as sender:
                 self._watch(sender, f"{flow.protocol} at {spell_rate(rate_bits)}", seconds)
                 sender.wait()

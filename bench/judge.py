@@ -17,7 +17,7 @@ from bench.figures import (
 from bench.lab import law
 from bench.lab.meters import Spent
 from bench.lab.namespaces import Counters
-from bench.lab.pump import Stream, goodput_bits
+from bench.lab.pump import ReceivedStream, goodput_bits
 from bench.lab.ring import Caught
 from bench.ping import Echoes
 from bench.results import MAX_STEAL_PERCENT, Measurement
@@ -115,7 +115,7 @@ def judge_counters(measurement: Measurement, risen: Counters, seconds: float) ->
         measurement.frames_per_second = risen.frames / seconds
 
 
-def judge_streams(measurement: Measurement, streams: Sequence[Stream]) -> None:
+def judge_streams(measurement: Measurement, streams: Sequence[ReceivedStream]) -> None:
     """Fill in what the receiver of TCP counted."""
     if not streams:
         return

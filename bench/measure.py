@@ -32,7 +32,7 @@ from bench.lanes import Lane
 from bench.ping import FRAME_BYTES as PING_BYTES
 from bench.ping import Echoes, Pinger
 from bench.results import Measurement
-from bench.shapers import Shaper
+from bench.shapers import ComparedShaper
 from bench.workload import UNLIMITED_BITS, Traffic
 
 # Chosen.
@@ -66,7 +66,7 @@ class Job:
     """What goes over one lane during a measurement."""
 
     lane: Lane
-    shaper: Shaper
+    shaper: ComparedShaper
     rate_bits: int
     traffic: Traffic
 
@@ -112,7 +112,7 @@ def warm_up_s(seconds: float) -> float:
     return min(MAX_WARM_UP_S, WARM_UP_S * seconds)
 
 
-class Trial:
+class MeasurementTrial:
     """One measurement under way.
 
     Args:

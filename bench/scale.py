@@ -17,9 +17,9 @@ from bench.lab.ring import Caught, Ring
 from bench.lab.task import Task
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay, make_stage
-from bench.measure import FLUSH_S, PORT, SNAP_BYTES, Job, Trial
+from bench.measure import FLUSH_S, PORT, SNAP_BYTES, Job, MeasurementTrial
 from bench.rows import Row
-from bench.shapers import CALL_S, Daemon
+from bench.shapers import CALL_S, OwnShaper
 from bench.terminal import Progress
 from bench.workload import TCP_4, UDP_SMALL, UNLIMITED_BITS
 from shapecfg.client import Client
@@ -118,7 +118,7 @@ def load_twenty(progress: Progress) -> dict[str, Any]:
     """
     with _crowd() as (pair, lane, shaperd):
         rates = {}
-        daemon = Daemon(pair.host, shaperd)
+        daemon = OwnShaper(pair.host, shaperd)
         client = Client(str(shaperd.socket), timeout_seconds=CALL_S)
         for number in range(LOADED):
             errand = Lane(100 + number)
@@ -179,14 +179,14 @@ def forwarders(progress: Progress, repeats: int) -> list[dict[str, Any]]:
     for _ in range(repeats):
         for count in (1, 2):
             with _crowd("--forwarders", str(count)) as (pair, lane, shaperd):
-                daemon = Daemon(pair.host, shaperd)
+                daemon = OwnShaper(pair.host, shaperd)
                 lanes = [lane, Lane(2)]
                 lay(pair, lanes[1])
                 point: dict[str, Any] = {"forwarders": count}
                 for traffic, key in ((UDP_SMALL, "frames_per_second"), (TCP_4, "goodput_bits")):
                     row = Row(UNLIMITED_BITS, traffic)
                     jobs = [Job(each, daemon, row.rate_bits, traffic) for each in lanes]
-                    results = Trial(pair, jobs, TRIAL_S).run()
+                    results = MeasurementTrial(pair, jobs, TRIAL_S).run()
                     point[key] = sum(getattr(each, key) or 0.0 for each in results)
                 found.append(point)
                 progress.say(

@@ -37,7 +37,7 @@ def queue_frames(rate_bits: int) -> int:
     return min(max(frames, MIN_QUEUE_FRAMES), MAX_QUEUE_FRAMES)
 
 
-class Shaper(Protocol):
+class ComparedShaper(Protocol):
     """One that is compared.
 
     Attributes:
@@ -82,7 +82,7 @@ class Bare:
         return {}
 
 
-class Qdisc:
+class QdiscShaper:
     """A shaper of the kernel, on the lane's master."""
 
     name = "qdisc"
@@ -109,7 +109,7 @@ class Qdisc:
         return {}
 
 
-class Tbf(Qdisc):
+class Tbf(QdiscShaper):
     """The token bucket filter (tc-tbf(8)).
 
     Args:
@@ -143,7 +143,7 @@ class Tbf(Qdisc):
         return [f"qdisc replace dev {device} root handle 1: tbf {sizes}"]
 
 
-class Htb(Qdisc):
+class Htb(QdiscShaper):
     """One class of the hierarchical token bucket (tc-htb(8)), with a plain queue in it."""
 
     name = "htb"
@@ -182,7 +182,7 @@ class HtbLeaf(Htb):
         return [*super().commands(device, rate_bits)[:-1], leaf]
 
 
-class Cake(Qdisc):
+class Cake(QdiscShaper):
     """CAKE (tc-cake(8)), told the rate and nothing else."""
 
     name = "cake"
@@ -192,7 +192,7 @@ class Cake(Qdisc):
         return [f"qdisc replace dev {device} root cake bandwidth {rate_bits}bit"]
 
 
-class Netem(Qdisc):
+class Netem(QdiscShaper):
     """The network emulator (tc-netem(8)), for a delay and nothing else."""
 
     name = "netem"
@@ -202,7 +202,7 @@ class Netem(Qdisc):
         return [f"qdisc replace dev {device} root netem delay {DELAY}"]
 
 
-class Daemon:
+class OwnShaper:
     """The shaper of this project: a device for each lane, all in one daemon.
 
     Args:
@@ -249,9 +249,9 @@ class Daemon:
         (shown,) = self._client.show(lane.shaper)
         return shown["state"] == "active"
 
-    def with_bucket(self, bucket_bytes: int) -> Daemon:
+    def with_bucket(self, bucket_bytes: int) -> OwnShaper:
         """Return the same with another bucket."""
-        return Daemon(
+        return OwnShaper(
             self._host, self._shaperd, self._queue, bucket_bytes=bucket_bytes, name=self.name
         )
 
@@ -266,7 +266,7 @@ class Daemon:
         return {"supervisor": self._shaperd.pid, **forwarders}
 
 
-def obstacle(shaper: Shaper, lane: Lane) -> str:
+def obstacle(shaper: ComparedShaper, lane: Lane) -> str:
     """Return why one cannot be compared on this machine, or an empty string."""
     try:
         shaper.shape(lane, 10**6)

@@ -17,18 +17,18 @@ from bench.lab.errors import LabError
 from bench.lab.meters import DEFAULT_KERNEL_HZ, kernel_hz
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay
-from bench.measure import Job, Trial
+from bench.measure import Job, MeasurementTrial
 from bench.results import MAX_STEAL_PERCENT, Measurement, Run
 from bench.rows import Row
 from bench.shapers import (
     DELAY,
     Bare,
     Cake,
-    Daemon,
+    ComparedShaper,
     Htb,
     HtbLeaf,
     Netem,
-    Shaper,
+    OwnShaper,
     Tbf,
     TbfLeaf,
     obstacle,
@@ -110,13 +110,21 @@ class Suite:
         self._bare = Bare(host)
         hz = max(kernel_hz() or 0, DEFAULT_KERNEL_HZ)  # a slower one has finer timers, too
         self._tbf = Tbf(host, hz)
-        self._shaper = Daemon(host, shaperd, queue)
-        self._compared: list[Shaper] = [self._tbf, Htb(host), self._shaper]
-        self._fair: list[Shaper] = [TbfLeaf(host, hz), HtbLeaf(host), Cake(host), self._shaper]
-        self._delaying: list[Shaper] = [Netem(host), Daemon(host, shaperd, queue, delay=DELAY)]
+        self._shaper = OwnShaper(host, shaperd, queue)
+        self._compared: list[ComparedShaper] = [self._tbf, Htb(host), self._shaper]
+        self._fair: list[ComparedShaper] = [
+            TbfLeaf(host, hz),
+            HtbLeaf(host),
+            Cake(host),
+            self._shaper,
+        ]
+        self._delaying: list[ComparedShaper] = [
+            Netem(host),
+            OwnShaper(host, shaperd, queue, delay=DELAY),
+        ]
         # The plain queue, too, where the shaper has a better one: what that costs and gains.
         self._plain = [
-            Daemon(host, shaperd, Queue.FIFO.value, name="shaper fifo")
+            OwnShaper(host, shaperd, Queue.FIFO.value, name="shaper fifo")
             for _ in range(queue != Queue.FIFO.value)
         ]
         for lane in (WIRE, WHOLE):
@@ -165,17 +173,17 @@ class Suite:
         self._run.skipped.append(f"time was up before {where}: fewer from there on, or none")
         return True
 
-    def _entrants(self, row: Row) -> list[Shaper]:
+    def _entrants(self, row: Row) -> list[ComparedShaper]:
         """Return who is measured in a row: the bare link where no rate is asked for."""
         is_bare = row.rate_bits == UNLIMITED_BITS or row.traffic == workload.IDLE
         plain = self._plain if self._is_plain_wanted and row in rows.latency_rows() else []
         return [*[self._bare] * is_bare, *self._compared, *plain]
 
-    def _measure(self, shaper: Shaper, row: Row) -> None:
+    def _measure(self, shaper: ComparedShaper, row: Row) -> None:
         """Measure one cell."""
         self._keep(self._calmly(shaper, row, row.title))
 
-    def _calmly(self, shaper: Shaper, row: Row, title: str) -> list[Measurement]:
+    def _calmly(self, shaper: ComparedShaper, row: Row, title: str) -> list[Measurement]:
         """Measure in a row, and once more if a hypervisor took too much of it."""
         job = Job(WIRE if row.is_wire else WHOLE, shaper, row.rate_bits, row.traffic)
         found = self._try([job], title, row.seconds)
@@ -191,7 +199,7 @@ class Suite:
         names = ", ".join(dict.fromkeys(job.shaper.name for job in jobs))
         try:
             with self._progress.turn(f"{title}: {names}") as turn:
-                return Trial(self._pair, jobs, seconds, turn).run()
+                return MeasurementTrial(self._pair, jobs, seconds, turn).run()
         except (LabError, CallError, OSError) as error:
             # One measurement that fails is missing, and said so; the others are still wanted.
             self._run.skipped.append(f"{title}, {names}, once: {error}")

@@ -147,7 +147,7 @@ class Client:
 
     def version(self) -> str:
         """Return the version of the daemon."""
-        answer: reply.Service = self._call(reply.Service, "GetInfo", _SERVICE)
+        answer: reply.ServiceInfo = self._call(reply.ServiceInfo, "GetInfo", _SERVICE)
         return answer["version"]
 
     def _warned(self, method: str, **parameters: str | int) -> list[str]:

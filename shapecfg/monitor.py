@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator
 
-from shapecfg.reply import Event, Events, printable
+from shapecfg.reply import EventRecord, Events, printable
 
 _GAP = "some events were missed: see shapecfg show for how things are now"
 _MICROSECONDS = 1_000_000
@@ -30,7 +30,7 @@ def lines(
                 yield json.dumps(event) if is_json else _line(printable(event))
 
 
-def _line(event: Event) -> str:
+def _line(event: EventRecord) -> str:
     seconds, microseconds = divmod(event["time_us"], _MICROSECONDS)
     clock = time.strftime("%H:%M:%S", time.localtime(seconds))
     device = event["ifname"] or "shaperd"

@@ -63,7 +63,7 @@ class Statistics(TypedDict):
     total_delay_p99_ns: int | None
 
 
-class Alarm(TypedDict):
+class AlarmRecord(TypedDict):
     """What is wrong with a shaper, and since when (seconds since the epoch)."""
 
     alarm: str
@@ -94,7 +94,7 @@ class Shaper(TypedDict):
     options: ShownOptions
     stats: Statistics
     warnings: list[str]
-    alarms: list[Alarm] | None
+    alarms: list[AlarmRecord] | None
     findings: list[Found] | None
 
 
@@ -106,7 +106,7 @@ class Shapers(TypedDict):
     version: str | None
 
 
-class Event(TypedDict):
+class EventRecord(TypedDict):
     """One event; `time_us` is in microseconds since the epoch."""
 
     serial: int
@@ -121,7 +121,7 @@ class Event(TypedDict):
 class Events(TypedDict):
     """Some events, the number to go on from, and whether events before them were missed."""
 
-    events: list[Event]
+    events: list[EventRecord]
     serial: int
     gap: bool
 
@@ -145,7 +145,7 @@ class Saved(TypedDict):
     configuration: str
 
 
-class Service(TypedDict):
+class ServiceInfo(TypedDict):
     """The answer to GetInfo of org.varlink.service."""
 
     version: str
@@ -191,7 +191,7 @@ def fitted(value: object, wanted: Any) -> Any:
     Of an object the keys of the type are kept, in their order; an absent one is null, as
     varlink allows.
     """
-    for kind in (list[Alarm], list[Found]):  # an older daemon tells of none
+    for kind in (list[AlarmRecord], list[Found]):  # an older daemon tells of none
         if wanted == kind | None:
             return [] if value is None else fitted(value, kind)
     for optional in (dict[str, int], FollowedTrace):

@@ -37,7 +37,7 @@ class Moment:
 
 
 @dataclass
-class Track:
+class ShaperSeries:
     """A shaper over time.
 
     Attributes:
@@ -59,7 +59,7 @@ class Series:
     """
 
     def __init__(self) -> None:
-        self.tracks: dict[str, Track] = {}
+        self.tracks: dict[str, ShaperSeries] = {}
         self._looked_ns: int | None = None
 
     def add(self, shapers: Iterable[Shaper], *, now_ns: int) -> None:
@@ -70,7 +70,7 @@ class Series:
         for shaper in shapers:
             track = before.get(shaper["ifname"])
             if track is None or elapsed_ns <= 0 or _began_anew(track.shaper, shaper):
-                track = Track(shaper)
+                track = ShaperSeries(shaper)
             else:
                 track.moment = _between(track.shaper, shaper, elapsed_ns)
                 track.rates.append(track.moment.sent_bits)

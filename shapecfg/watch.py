@@ -27,7 +27,7 @@ from rich.text import Text
 
 from shapecfg.client import EXIT_REFUSED, CallError, Client
 from shapecfg.reply import Shaper, printable
-from shapecfg.series import Series, Track
+from shapecfg.series import Series, ShaperSeries
 from shaper.units import format_measured_rate, format_rate, format_size
 
 # Chosen.
@@ -65,15 +65,15 @@ class Controls:
             self.order = (self.order + 1) % len(_ORDERS)
 
 
-def _rate(track: Track) -> float:
+def _rate(track: ShaperSeries) -> float:
     return -track.rates[-1] if track.rates else 0.0
 
 
-def _drops(track: Track) -> float:
+def _drops(track: ShaperSeries) -> float:
     return -sum(track.moment.dropped.values()) if track.moment else 0.0
 
 
-_ORDERS: tuple[tuple[str, Callable[[Track], float]], ...] = (
+_ORDERS: tuple[tuple[str, Callable[[ShaperSeries], float]], ...] = (
     ("name", lambda _: 0.0),
     ("rate", _rate),
     ("drops", _drops),
@@ -257,7 +257,7 @@ def view(series: Series, controls: Controls, width: int) -> Group:
     return Group(*panels, Text(hint, style="dim"))
 
 
-def panel(track: Track, width: int) -> Panel:
+def panel(track: ShaperSeries, width: int) -> Panel:
     """Return one shaper: its rate over time against its limit, delays, drops, warnings."""
     shaper = track.shaper
     rate_bits = shaper["options"]["rate_bits"]
@@ -290,7 +290,7 @@ def graph(rates: list[float], rate_bits: int, width: int) -> list[str]:
     return lines
 
 
-def details(track: Track) -> list[str]:
+def details(track: ShaperSeries) -> list[str]:
     """Return the numbers of the last second in words."""
     moment, rate_bits = track.moment, track.shaper["options"]["rate_bits"]
     if moment is None:
@@ -307,7 +307,7 @@ def details(track: Track) -> list[str]:
     return [first, f"backlog {backlog}p   dropped {drops or 'nothing'}"]
 
 
-def plain_line(track: Track) -> str:
+def plain_line(track: ShaperSeries) -> str:
     """Return a shaper's last second on one line, for a pipe."""
     shaper = track.shaper
     return f"{shaper['ifname']} {shaper['state']} {'   '.join(details(track))}"

@@ -53,7 +53,7 @@ class Recording:
             raise LossError(f"the capture missed {self.lost} of {arrived} frames")
 
 
-class Capture(Task):
+class FrameCapture(Task):
     """A recording under way at an interface of a namespace; a context manager."""
 
     def __init__(self, namespace: Namespace, interface: str, wanted: Wanted | None = None) -> None:

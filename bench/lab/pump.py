@@ -31,7 +31,7 @@ PACE_S = 0.001  # how long a paced sender that is ahead sleeps
 
 
 @dataclass
-class Stream:
+class ReceivedStream:
     """What one connection, or one socket of datagrams, received after the warm-up.
 
     Attributes:
@@ -64,11 +64,11 @@ class Stream:
 class Emptied:
     """What a receiver reports."""
 
-    streams: list[Stream]
+    streams: list[ReceivedStream]
     cpu_s: float
 
 
-def goodput_bits(streams: Sequence[Stream]) -> float:
+def goodput_bits(streams: Sequence[ReceivedStream]) -> float:
     """Return the payload a second of all streams together."""
     counted = [stream for stream in streams if stream.last_ns > stream.first_ns]
     if not counted:
@@ -77,7 +77,7 @@ def goodput_bits(streams: Sequence[Stream]) -> float:
     return sum(s.payload_bytes for s in counted) * BITS_PER_BYTE * NS_PER_SECOND / elapsed_ns
 
 
-def share_bits(streams: Sequence[Stream], end_ns: int) -> float:
+def share_bits(streams: Sequence[ReceivedStream], end_ns: int) -> float:
     """Return the payload a second from when they were counted to `end_ns`, silence included."""
     return sum(
         stream.payload_bytes * BITS_PER_BYTE * NS_PER_SECOND / (end_ns - stream.since_ns)
@@ -96,7 +96,7 @@ class Receiver:
     """
 
     warm_ups_s: Mapping[Flow, float]
-    _streams: list[Stream] = field(default_factory=list)
+    _streams: list[ReceivedStream] = field(default_factory=list)
     _buffer: bytearray = field(default_factory=lambda: bytearray(RECEIVE_BYTES))
 
     def __call__(self, ready: Ready) -> Emptied:
@@ -119,9 +119,9 @@ class Receiver:
                     key.fileobj.close()
         return Emptied(self._streams, time.process_time())
 
-    def _begin(self, flow: Flow) -> Stream:
+    def _begin(self, flow: Flow) -> ReceivedStream:
         since_ns = time.monotonic_ns() + int(self.warm_ups_s[flow] * NS_PER_SECOND)
-        self._streams.append(Stream(flow, since_ns))
+        self._streams.append(ReceivedStream(flow, since_ns))
         return self._streams[-1]
 
     def _accept(self, poll: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
@@ -130,7 +130,7 @@ class Receiver:
             connection.setblocking(False)
             poll.register(connection, selectors.EVENT_READ, self._begin(key.data))
 
-    def _take(self, source: socket.socket, stream: Stream) -> bool:
+    def _take(self, source: socket.socket, stream: ReceivedStream) -> bool:
         """Take what is there without copying it; return whether more may come."""
         is_stream = stream.flow.protocol == "tcp"
         now, size = time.monotonic_ns(), 0
@@ -165,7 +165,7 @@ def _entrance(flow: Flow) -> socket.socket:
     return entrance
 
 
-class Source:
+class PumpSource:
     """What every sender counts, and when it is over."""
 
     def __init__(self, load: Load) -> None:
@@ -200,7 +200,7 @@ class Source:
         time.sleep(RETRY_S)
 
 
-class Datagrams(Source):
+class Datagrams(PumpSource):
     """Sends one flow of UDP, paced or as fast as the socket takes it."""
 
     def __init__(self, flow: Flow, load: Load) -> None:
@@ -227,7 +227,7 @@ class Datagrams(Source):
                     self._fail(error)
 
 
-class Filler(Source):
+class Filler(PumpSource):
     """Keeps connections filled for a time and then cuts them off; what is bounded arrives whole.
 
     A connection that breaks is made again: where dozens share a rate, some starve until they
@@ -271,7 +271,7 @@ class Filler(Source):
             self._wanted.append(flow)
             self._fail(error)
         else:
-            poll.register(handle, selectors.EVENT_WRITE, Stream(flow))
+            poll.register(handle, selectors.EVENT_WRITE, ReceivedStream(flow))
 
     def _serve(self, poll: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         """Write as much as there is room for now, or see the end of what is written."""
@@ -294,7 +294,7 @@ class Filler(Source):
             self._wanted.append(key.data.flow)
             self._fail(error)
 
-    def _count(self, stream: Stream, size: int) -> None:
+    def _count(self, stream: ReceivedStream, size: int) -> None:
         self._units += not stream.payload_bytes
         stream.payload_bytes += size
         self._payload_bytes += size

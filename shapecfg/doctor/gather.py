@@ -20,13 +20,13 @@ from shaper import __version__
 from shaper.desired.diagnosis.facts import (
     BoundSocket,
     Case,
-    Machine,
+    MachineFacts,
     Neighbour,
     Packet,
     Processor,
-    Qdisc,
-    Route,
+    RootQdisc,
     Shown,
+    TableRoute,
     Way,
 )
 from shaper.desired.diagnosis.questions import questions
@@ -97,14 +97,14 @@ class Gathering:
         machine = replace(machine, ways=known)
         return [Case(shown, machine) for shown in self._shown]
 
-    def _machine(self) -> Machine:
+    def _machine(self) -> MachineFacts:
         names = {index: link.ifname for index, link in self._links.items()}
         shown = self._shown
         masters = {each.master for each in shown} - {None}
         ours = {each.ifindex for each in shown if each.ifindex}
         concerned = ours | {index for index, name in names.items() if name in masters}
         rules = self._ruleset()
-        return Machine(
+        return MachineFacts(
             daemon_version=self._client.version(),
             own_version=__version__,
             names=names,
@@ -130,12 +130,12 @@ class Gathering:
     def _all_shapers(self) -> list[int]:
         return [each["ifindex"] for each in self._client.show() if each["ifindex"]]
 
-    def _routes(self, devices: Iterable[int]) -> Iterator[Route]:
-        found: dict[Route, None] = {}
+    def _routes(self, devices: Iterable[int]) -> Iterator[TableRoute]:
+        found: dict[TableRoute, None] = {}
         for ifindex in devices:
             for told in self._survey.routes_through(ifindex):
                 is_declared = told.pop("protocol") == PROTOCOL
-                route = Route(**told, is_declared=is_declared)
+                route = TableRoute(**told, is_declared=is_declared)
                 found[route] = None
         yield from found
 
@@ -146,9 +146,9 @@ class Gathering:
             self.unseen.append(f"rules of the firewall ({why})")
         return rules
 
-    def _qdiscs(self) -> dict[int, Qdisc]:
+    def _qdiscs(self) -> dict[int, RootQdisc]:
         return {
-            index: Qdisc(each.kind, each.rate_bits, each.drops - self._drops.get(index, 0))
+            index: RootQdisc(each.kind, each.rate_bits, each.drops - self._drops.get(index, 0))
             for index, each in self._survey.qdiscs().items()
         }
 

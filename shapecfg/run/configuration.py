@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shapecfg.run.plan import DOWN, INSIDE, UP, WAY_OUT, Direction, Machine, Wishes
+from shapecfg.run.plan import DOWN, INSIDE, UP, WAY_OUT, Direction, RunMachine, Wishes
 from shaper.desired import line_syntax
 from shaper.desired.trace import write_trace
 from shaper.line import LineOptions
@@ -15,7 +15,7 @@ _QUEUE_SECONDS = 2  # of the rate
 _MIN_FRAMES, _MAX_FRAMES = 250, 10_000
 
 
-def shaper_toml(machine: Machine, wishes: Wishes) -> str:
+def shaper_toml(machine: RunMachine, wishes: Wishes) -> str:
     """Return the configuration of the private daemon."""
     lines = ["shapers = 0"]
     for name, master, direction in (
@@ -34,7 +34,7 @@ def shaper_toml(machine: Machine, wishes: Wishes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _queue(machine: Machine, direction: Direction) -> list[str]:
+def _queue(machine: RunMachine, direction: Direction) -> list[str]:
     """Return the queue of a direction, as TOML.
 
     The TCP of pasta has no congestion control, and takes no segments out of order: a lost frame

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shapecfg.client import EXIT_REFUSED, CallError
-from shapecfg.run.plan import LINKS, Machine
+from shapecfg.run.plan import LINKS, RunMachine
 from shapecfg.run.way_out import is_loopback, nameservers, resolver_text
 
 _TUN = "/dev/net/tun"
@@ -68,7 +68,7 @@ def is_privileged() -> bool:
     return False
 
 
-def look(ip: str, *, is_privileged: bool) -> Machine:
+def look(ip: str, *, is_privileged: bool) -> RunMachine:
     """Return what there is. Raises CallError where nothing can be reached."""
     device4, device6 = _device(ip, "-4"), _device(ip, "-6")
     if device4 is None and device6 is None:
@@ -76,7 +76,7 @@ def look(ip: str, *, is_privileged: bool) -> Machine:
             "there is no way out: no device but lo has an address (see 'ip address show')"
         )
     has_ipv6 = device6 is not None
-    return Machine(
+    return RunMachine(
         is_privileged=is_privileged,
         device=device4 or device6,
         has_ipv4=device4 is not None,
@@ -100,7 +100,7 @@ def _free_number() -> int:
     return number
 
 
-def with_names(found: Machine) -> tuple[Machine, str | None]:
+def with_names(found: RunMachine) -> tuple[RunMachine, str | None]:
     """Return the machine with its resolver, and the command's /etc/resolv.conf if it differs.
 
     pasta asks the machine's nameserver wherever that is. Otherwise systemd-resolved, which answers

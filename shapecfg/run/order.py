@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shapecfg.run.machine import Tools
-from shapecfg.run.plan import Machine, Wishes
+from shapecfg.run.plan import RunMachine, Wishes
 
 
 class Fault(Exception):
@@ -31,7 +31,7 @@ class Order:
     """
 
     wishes: Wishes
-    machine: Machine
+    machine: RunMachine
     tools: Tools
     is_quiet: bool
     json_fd: int | None

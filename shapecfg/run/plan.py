@@ -95,7 +95,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Machine:
+class RunMachine:
     """What the machine has that a link needs.
 
     Attributes:
@@ -152,7 +152,7 @@ def addresses(number: int) -> LinkAddresses:
     )
 
 
-def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:
+def inner_sysctls(machine: RunMachine, wishes: Wishes) -> dict[str, str]:
     """Return the parameters of the command's namespace: what its TCP may have under way."""
     if machine.recovers:
         return {}
@@ -169,7 +169,7 @@ def inner_sysctls(machine: Machine, wishes: Wishes) -> dict[str, str]:
     return values
 
 
-def outer_sysctls(machine: Machine) -> dict[str, int]:
+def outer_sysctls(machine: RunMachine) -> dict[str, int]:
     """Return the parameters of the outer namespace, set before it has devices."""
     values = {
         "net/ipv4/ip_forward": 1,
@@ -194,7 +194,7 @@ def join(pid: int) -> list[str]:
     ]
 
 
-def furnish(machine: Machine) -> list[str]:
+def furnish(machine: RunMachine) -> list[str]:
     """Return the `ip` lines of the inner namespace, once its device is there."""
     own = addresses(machine.number)
     lines = [
@@ -228,7 +228,7 @@ def open_way_out() -> list[str]:
     ]
 
 
-def route(machine: Machine) -> list[str]:
+def route(machine: RunMachine) -> list[str]:
     """Return the `ip` lines of the outer namespace that send traffic through the shapers."""
     own = addresses(machine.number)
     lines: list[str] = []

@@ -38,7 +38,7 @@ _POLL_S = 0.005
 _BYTES = 1 << 16  # read at once
 
 
-class Connection:
+class RelayedConnection:
     """One connection of the command.
 
     Args:
@@ -92,7 +92,7 @@ class Relay:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._carried: dict[asyncio.Task[None], Connection] = {}
+        self._carried: dict[asyncio.Task[None], RelayedConnection] = {}
 
     async def serve(self, listeners: list[socket.socket]) -> None:
         """Carry what comes; never returns."""
@@ -102,7 +102,7 @@ class Relay:
         await asyncio.Event().wait()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(reader, writer)
+        connection = RelayedConnection(reader, writer)
         task = asyncio.ensure_future(connection.carry())
         self._carried[task] = connection
         task.add_done_callback(self._carried.pop)
@@ -145,7 +145,7 @@ def relay(order: Order, control: socket.socket, namespace: str) -> NoReturn:
     os._exit(0)
 
 
-def _listeners(machine: plan.Machine) -> list[socket.socket]:
+def _listeners(machine: plan.RunMachine) -> list[socket.socket]:
     own = plan.addresses(machine.number)
     listeners = []
     if machine.has_ipv4:

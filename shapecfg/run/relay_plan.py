@@ -14,7 +14,7 @@ from shapecfg.run.plan import (
     MTU,
     OUT_MAC,
     WAY_OUT,
-    Machine,
+    RunMachine,
     addresses,
     open_way_out,
 )
@@ -34,7 +34,7 @@ def join_relay(pid: int) -> list[str]:
     ]
 
 
-def furnish_relay(machine: Machine) -> list[str]:
+def furnish_relay(machine: RunMachine) -> list[str]:
     """Return the `ip` lines of the namespace of the relay, once both of its devices are there."""
     own = addresses(machine.number)
     lines = [
@@ -60,7 +60,7 @@ def _between(gateway: str, command: str, relay: str, length: str) -> list[str]:
     ]
 
 
-def relay_rules(machine: Machine) -> str:
+def relay_rules(machine: RunMachine) -> str:
     """Return the rules of nft that lead TCP to the relay, and all else on under its address."""
     own = addresses(machine.number)
     tables = []

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shapecfg.run.plan import GATEWAY6, MACHINE_MAC, MTU, OUT_MAC, WAY_OUT, Machine, addresses
+from shapecfg.run.plan import GATEWAY6, MACHINE_MAC, MTU, OUT_MAC, WAY_OUT, RunMachine, addresses
 
 
-def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[str]:
+def pasta(machine: RunMachine, namespace: str, *, has_host_loopback: bool) -> list[str]:
     """Return the command line of pasta for the outer namespace.
 
     Args:
@@ -37,12 +37,12 @@ def pasta(machine: Machine, namespace: str, *, has_host_loopback: bool) -> list[
     return argv if has_host_loopback else [*argv, "--no-map-gw"]
 
 
-def host_device(machine: Machine) -> str:
+def host_device(machine: RunMachine) -> str:
     """Return the name of the machine's end of the way out, where it has one."""
     return f"run{machine.number}"
 
 
-def lend(machine: Machine, pid: int) -> list[str]:
+def lend(machine: RunMachine, pid: int) -> list[str]:
     """Return the `ip` lines on the machine that make the way out of the namespace of a process."""
     own, device = addresses(machine.number), host_device(machine)
     lines = [
@@ -64,7 +64,7 @@ def lend(machine: Machine, pid: int) -> list[str]:
     return lines
 
 
-def lent_sysctls(machine: Machine) -> dict[str, int]:
+def lent_sysctls(machine: RunMachine) -> dict[str, int]:
     """Return the parameters of the machine's end, which go with it."""
     device = host_device(machine)
     return {
@@ -74,7 +74,7 @@ def lent_sysctls(machine: Machine) -> dict[str, int]:
     }
 
 
-def nft(machine: Machine, *, has_host_loopback: bool) -> str:
+def nft(machine: RunMachine, *, has_host_loopback: bool) -> str:
     """Return the rules on the machine, a line for each table.
 
     A table goes with the process that made it. Answers are handed to the way out before they are
@@ -113,7 +113,7 @@ def _joined(rules: Iterable[str]) -> str:
     return "".join(f"{rule}; " for rule in rules)
 
 
-def resolver_text(text: str, machine: Machine) -> str:
+def resolver_text(text: str, machine: RunMachine) -> str:
     """Return /etc/resolv.conf for a command that is out of reach of the machine's nameserver.
 
     What forwards to that has an address of its own.

@@ -143,7 +143,7 @@ class Malformed(ValueError):
     """What came from the other side is no message."""
 
 
-class Received(NamedTuple):
+class ReceivedOrder(NamedTuple):
     """An order as the forwarder gets it."""
 
     serial: int
@@ -188,7 +188,7 @@ def _fields(value: Any) -> dict[str, Any]:
     return {each.name: getattr(value, each.name) for each in dataclass_fields(value)}
 
 
-def receive_order(end: socket.socket) -> Received | None:
+def receive_order(end: socket.socket) -> ReceivedOrder | None:
     """Return the next order, or None when the supervisor is gone."""
     payload, descriptors, _, _ = socket.recv_fds(end, MESSAGE_BYTES, 1)
     if not payload:
@@ -199,7 +199,7 @@ def receive_order(end: socket.socket) -> Received | None:
         fields["settings"] = _settings(fields["settings"])
     elif kind is Bind:
         fields["framing"] = Framing(fields["framing"])
-    return Received(serial, kind(**fields), descriptors[0] if descriptors else None)
+    return ReceivedOrder(serial, kind(**fields), descriptors[0] if descriptors else None)
 
 
 def send_report(end: socket.socket, report: Report) -> None:

@@ -121,7 +121,7 @@ class Calls:
         latest: the latest events.
     """
 
-    def __init__(self, shapers: interface.Shapers, latest: LatestEvents) -> None:
+    def __init__(self, shapers: interface.ShaperCommands, latest: LatestEvents) -> None:
         self._registry = VarlinkInterfaceRegistry()
         self._registry.register_interface(
             VarlinkServiceInterface(

@@ -17,7 +17,7 @@ from pathlib import Path
 from shaper.control.access import ROOT, Peer, peer_of, uid_of
 from shaper.control.closer import Closer
 from shaper.control.connection import Connection
-from shaper.control.listener import Listener, is_short_of_descriptors
+from shaper.control.listener import ControlListener, is_short_of_descriptors
 from shaper.control.places import Pace, Places
 from shaper.errors import ShaperError
 
@@ -53,7 +53,7 @@ class Door:
         self._path = path
         self._serve = serve
         self._complain = complain
-        self._listeners: list[Listener] = []
+        self._listeners: list[ControlListener] = []
         self._places: Places[Connection] = Places()
         self._pace = Pace()
         self.closer = Closer()
@@ -74,10 +74,10 @@ class Door:
 
         Raises Busy when another daemon answers there, and KernelRefused.
         """
-        self._listeners.append(Listener(self._path))
+        self._listeners.append(ControlListener(self._path))
         own = self._path.with_name(self._path.name + PRIVILEGED_SUFFIX)
         try:
-            self._listeners.append(Listener(own, gid))
+            self._listeners.append(ControlListener(own, gid))
         except ShaperError as error:
             _log.warning("no socket for those who may change things alone: %s", error)
 
@@ -95,7 +95,7 @@ class Door:
         for listener in self._listeners:
             self._watch(listener)
 
-    def _watch(self, listener: Listener) -> None:
+    def _watch(self, listener: ControlListener) -> None:
         asyncio.get_running_loop().add_reader(listener, self._on_clients, listener)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Door:
         if self._look is not None:
             self._look.cancel()
 
-    def _on_clients(self, listener: Listener) -> None:
+    def _on_clients(self, listener: ControlListener) -> None:
         """Take those that wait, and pause when that has taken too long."""
         began_ns = time.thread_time_ns()
         is_paused = False
@@ -131,12 +131,12 @@ class Door:
             loop.remove_reader(listener)
             loop.call_later(seconds, self._accept_again, listener)
 
-    def _accept_again(self, listener: Listener) -> None:
+    def _accept_again(self, listener: ControlListener) -> None:
         if listener in self._listeners:
             listener.restore_reserve()
             self._watch(listener)
 
-    def _take(self, listener: Listener) -> socket.socket | None:
+    def _take(self, listener: ControlListener) -> socket.socket | None:
         """Return the next client; where descriptors are short, at the cost of another."""
         try:
             return listener.take()

@@ -118,7 +118,7 @@ class AddedObject(TypedDict):
     warnings: list[str]
 
 
-class Shapers(Protocol):
+class ShaperCommands(Protocol):
     """What the interface asks of the supervisor. Every method may raise errors.ShaperError."""
 
     def show(self, ifname: str | None) -> list[ShaperObject]:
@@ -185,7 +185,7 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
 
     errors = refusals.ERRORS
 
-    def __init__(self, shapers: Shapers, latest: LatestEvents) -> None:
+    def __init__(self, shapers: ShaperCommands, latest: LatestEvents) -> None:
         self._shapers = shapers
         self._latest = latest
 

@@ -27,7 +27,7 @@ _SAVED_NS = 4_000_000
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
-class Listener:
+class ControlListener:
     """Where clients connect.
 
     Args:

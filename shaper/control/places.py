@@ -20,7 +20,7 @@ MAX_CONNECTS_A_SECOND = 200  # of one user other than root; a shell loop makes t
 MAX_UNREAD_BYTES = 8 * 2**20  # of all answers that wait to be read; shared ones count once
 
 
-class Client(Protocol):
+class ConnectedClient(Protocol):
     """What has to be known of a connection."""
 
     @property
@@ -32,7 +32,7 @@ class Client(Protocol):
         """Since when nothing has been asked, in the event loop's time; None in a call."""
 
 
-C = TypeVar("C", bound=Client)
+C = TypeVar("C", bound=ConnectedClient)
 
 
 class Places(Generic[C]):

@@ -66,7 +66,7 @@ class Service:
         self,
         path: Path,
         group: str,
-        shapers: interface.Shapers,
+        shapers: interface.ShaperCommands,
         is_forwarder: Callable[[int], bool] = _is_no_forwarder,
     ) -> None:
         self.path = path

@@ -36,7 +36,7 @@ UNRANKED = -1  # less than any backlog, so the first frame enters the flow
 _Place = TypeVar("_Place", bytes, int)
 
 
-class Flow(Codel):
+class FlowQueue(Codel):
     """A flow and its place in the round.
 
     Attributes:
@@ -78,15 +78,15 @@ class FlowTable:
         self._law = law
         self._size = size
         self._key = key
-        self._own: dict[bytes, Flow] = {}
-        self._shared: dict[int, Flow] = {}
+        self._own: dict[bytes, FlowQueue] = {}
+        self._shared: dict[int, FlowQueue] = {}
         self._serial = 0
         self.get = self._own.get  # the flow of an identity that has a place of its own, or None
 
     def __len__(self) -> int:
         return len(self._own) + len(self._shared)
 
-    def add(self, identity: bytes, listed: int) -> Flow:
+    def add(self, identity: bytes, listed: int) -> FlowQueue:
         """Return the flow for an identity that has no place of its own.
 
         Args:
@@ -103,9 +103,9 @@ class FlowTable:
         flow = self._own[identity] = self._make()
         return flow
 
-    def _make(self) -> Flow:
+    def _make(self) -> FlowQueue:
         self._serial += 1
-        return Flow(self._law, self._serial)
+        return FlowQueue(self._law, self._serial)
 
     def _has_cleared(self, listed: int) -> bool:
         """Make room, if that is worth the work."""
@@ -123,14 +123,14 @@ class Ranking:
         flows: returns all that have a place in the round.
     """
 
-    def __init__(self, flows: Callable[[], Iterable[Flow]]) -> None:
+    def __init__(self, flows: Callable[[], Iterable[FlowQueue]]) -> None:
         self._flows = flows
         self._fill()
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def grew(self, flow: Flow) -> None:
+    def grew(self, flow: FlowQueue) -> None:
         """Note that a frame has joined a flow."""
         if flow.backlog_bytes > flow.ranked_bytes:
             flow.ranked_bytes = flow.backlog_bytes
@@ -138,7 +138,7 @@ class Ranking:
             if len(self._heap) > self._max_entries:
                 self._fill()
 
-    def largest(self) -> Flow:
+    def largest(self) -> FlowQueue:
         """Return the flow with the largest backlog; something must wait."""
         heap = self._heap
         while True:
@@ -159,7 +159,7 @@ class Ranking:
         return max([-negative for negative, _, _ in self._heap[1:3]], default=0)
 
     def _fill(self) -> None:
-        self._heap: list[tuple[int, int, Flow]] = []
+        self._heap: list[tuple[int, int, FlowQueue]] = []
         for flow in self._flows():
             flow.ranked_bytes = flow.backlog_bytes if flow.frames else UNRANKED
             if flow.frames:
@@ -168,6 +168,6 @@ class Ranking:
         self._max_entries = 2 * len(self._heap) + _MIN_HEAP_ENTRIES
 
 
-def _remove_idle(flows: dict[_Place, Flow]) -> None:
+def _remove_idle(flows: dict[_Place, FlowQueue]) -> None:
     for place in [place for place, flow in flows.items() if not flow.is_listed]:
         del flows[place]

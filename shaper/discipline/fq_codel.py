@@ -36,7 +36,7 @@ from itertools import chain
 
 from shaper.discipline.codel import BURST_BYTES, Law, setpoints
 from shaper.discipline.delay import EXACT, DelayHistogram, index
-from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
+from shaper.discipline.flow_table import UNRANKED, FlowQueue, FlowTable, Ranking
 from shaper.discipline.ticks import convert
 from shaper.model import Settings
 from shaper.packet import ecn
@@ -78,8 +78,8 @@ class FqCodel:
         self._quantum = settings.unit_bytes
         self._law = Law(setpoints(settings), self._drop, self._mark)
         self._table = FlowTable(self._law, size=size, key=key)
-        self._new: deque[Flow] = deque()
-        self._old: deque[Flow] = deque()
+        self._new: deque[FlowQueue] = deque()
+        self._old: deque[FlowQueue] = deque()
         self.flows = 0
         self._ranking: Ranking | None = None
         self._delays = DelayHistogram(ticks_per_second=settings.ticks_per_second, now=now)
@@ -102,7 +102,7 @@ class FqCodel:
         quantum, ranking = self._quantum, self._ranking
         find = self._table.get
         came_packets = 0
-        grown: set[Flow] = set()
+        grown: set[FlowQueue] = set()
         for frame in frames:
             data, wire_bytes, packets = frame
             if wire_bytes > quantum and packets > 1:
@@ -203,14 +203,14 @@ class FqCodel:
         self._end_round()
         return [frame for frame, _ in waiting]
 
-    def _rank(self, flow: Flow) -> None:
+    def _rank(self, flow: FlowQueue) -> None:
         """Keep the ranking up to date, or give it up when it is not needed for long."""
         if self._ranking is None or 2 * self.backlog_packets < self._settings.limit_packets:
             self._ranking = None
         else:
             self._ranking.grew(flow)
 
-    def _put_in_front(self, flow: Flow) -> None:
+    def _put_in_front(self, flow: FlowQueue) -> None:
         """Let a flow that was empty go before the old ones, by rule 3 or rule 4."""
         if not flow.is_listed:
             flow.is_sparse = True
@@ -222,7 +222,7 @@ class FqCodel:
         flow.is_new = True
         self._new.append(flow)
 
-    def _next_flow(self) -> Flow:
+    def _next_flow(self) -> FlowQueue:
         """Return the flow that has the turn; something must wait (RFC 8290, 4.2)."""
         new, old = self._new, self._old
         while True:
@@ -244,7 +244,7 @@ class FqCodel:
                 flow.is_old = False
                 self.flows -= 1
 
-    def _pass_to_old(self, flow: Flow) -> None:
+    def _pass_to_old(self, flow: FlowQueue) -> None:
         """Give a flow that is done with going first a place among the old, if it has none."""
         if flow.deficit <= 0:
             flow.deficit += self._quantum
@@ -256,7 +256,7 @@ class FqCodel:
             flow.is_old = True
             self._old.append(flow)
 
-    def _listed(self) -> Iterator[Flow]:
+    def _listed(self) -> Iterator[FlowQueue]:
         """Return the flows that have a place in the round, each once."""
         return chain(self._old, (flow for flow in self._new if not flow.is_old))
 
@@ -322,7 +322,7 @@ class FqCodel:
                 flow.spares_until = -1
                 flow.forget()
 
-    def _join(self, flow: Flow, frame: Frame, arrived: int) -> None:
+    def _join(self, flow: FlowQueue, frame: Frame, arrived: int) -> None:
         flow.frames.append((frame, arrived))
         flow.backlog_bytes += frame.wire_bytes
         self.backlog_bytes += frame.wire_bytes

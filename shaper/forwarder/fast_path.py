@@ -14,7 +14,7 @@ from shaper.discipline.base import Discipline
 from shaper.discipline.ticks import NANOSECONDS
 from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
-from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink
+from shaper.forwarder.ports import MAX_BATCH, FrameSink, Outcome
 from shaper.packet.frame import (
     ETHERTYPE,
     IGMP,
@@ -45,7 +45,7 @@ class FastPath:
         self._ran_ns = 0
 
     def run(
-        self, discipline: Discipline, sink: Sink, ticks_per_second: int, now_ns: int
+        self, discipline: Discipline, sink: FrameSink, ticks_per_second: int, now_ns: int
     ) -> list[bytes] | None:
         """Send what has come; return what is to be queued, None if there is no more to do."""
         is_alone = self._intake.is_drained and now_ns - self._ran_ns > _PAUSE_NS
@@ -55,7 +55,7 @@ class FastPath:
             return self._pass_one(discipline, sink, now)
         return self._pass_batch(discipline, sink, now)
 
-    def _pass_one(self, discipline: Discipline, sink: Sink, now: int) -> list[bytes] | None:
+    def _pass_one(self, discipline: Discipline, sink: FrameSink, now: int) -> list[bytes] | None:
         """Pass on a single frame."""
         intake = self._intake
         data = intake.source.read_one()
@@ -83,7 +83,7 @@ class FastPath:
             intake.watch.sent([data])
         return None
 
-    def _pass_batch(self, discipline: Discipline, sink: Sink, now: int) -> list[bytes] | None:
+    def _pass_batch(self, discipline: Discipline, sink: FrameSink, now: int) -> list[bytes] | None:
         """Pass on what waits in the TAP."""
         intake = self._intake
         batch = intake.source.fill(intake.limit(discipline, MAX_BATCH))

@@ -9,7 +9,7 @@ its losses here, where they are counted, and the ring, whose delay adds to ours,
 from __future__ import annotations
 
 from shaper.discipline.base import Discipline
-from shaper.forwarder.ports import MAX_BATCH, Batch, Measure, Sink, Source
+from shaper.forwarder.ports import MAX_BATCH, Batch, FrameSink, FrameSource, Measure
 from shaper.forwarder.stats import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.model import Settings
@@ -39,7 +39,7 @@ class Intake:
         watch: what finds frames that come back, where the master may lead them back.
     """
 
-    def __init__(self, source: Source, tally: Tally) -> None:
+    def __init__(self, source: FrameSource, tally: Tally) -> None:
         self.source = source
         self.is_drained = False
         self.removed_bytes = 0
@@ -54,7 +54,7 @@ class Intake:
         self.unit_bytes = settings.unit_bytes
         self._frame_packets = -(-settings.unit_bytes // _FULL_FRAME_BYTES)
 
-    def bind(self, sink: Sink | None) -> None:
+    def bind(self, sink: FrameSink | None) -> None:
         """Measure frames as the master transmits them; what waits for one waits as it came."""
         self.removed_bytes = sink.removed_bytes if sink is not None else 0
         if sink is not None:

@@ -34,7 +34,7 @@ from shaper.channel.messages import (
     Order,
     Ping,
     ReadFailed,
-    Received,
+    ReceivedOrder,
     Unbind,
 )
 from shaper.forwarder.absence import Absence
@@ -227,7 +227,7 @@ class Loop:
         except OSError:
             self._is_running = False
 
-    def _attempt(self, received: Received, now_ns: int) -> str | None:
+    def _attempt(self, received: ReceivedOrder, now_ns: int) -> str | None:
         """Carry an order out; return why it failed."""
         order, descriptor = received.order, received.descriptor
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shaper.discipline.base import Discipline
-from shaper.forwarder.ports import Outcome, Sink
+from shaper.forwarder.ports import FrameSink, Outcome
 from shaper.forwarder.stats import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.packet.frame import Frame
@@ -24,14 +24,14 @@ class Outlet:
     """
 
     def __init__(self, tally: Tally) -> None:
-        self.sink: Sink | None = None
+        self.sink: FrameSink | None = None
         self.pending: list[Frame] = []
         self.stopped_by = Outcome.SENT
         self.run_bytes = 0
         self.watch: LoopWatch | None = None
         self._tally = tally
 
-    def bind(self, sink: Sink | None) -> None:
+    def bind(self, sink: FrameSink | None) -> None:
         """Send to another master from now on; what is pending is kept for it."""
         if self.sink is not None:
             self.sink.close()

@@ -24,7 +24,7 @@ from shaper.discipline.factory import make_discipline
 from shaper.forwarder.fast_path import FastPath
 from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
-from shaper.forwarder.ports import MAX_BATCH, Outcome, Sink, Source
+from shaper.forwarder.ports import MAX_BATCH, FrameSink, FrameSource, Outcome
 from shaper.forwarder.states import PathEvent, PathState, follow
 from shaper.forwarder.stats import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
@@ -65,7 +65,7 @@ class Path:
         watch: what finds frames that come back, where the master may lead them back.
     """
 
-    def __init__(self, source: Source, row: memoryview, key: bytes) -> None:
+    def __init__(self, source: FrameSource, row: memoryview, key: bytes) -> None:
         self.state = PathState.IDLE
         self._key = key
         self._tally = Tally(row)
@@ -78,12 +78,12 @@ class Path:
         self._shed_bytes = 0  # how much more than fits may be read, as that much was sent
 
     @property
-    def source(self) -> Source:
+    def source(self) -> FrameSource:
         """The TAP."""
         return self._intake.source
 
     @property
-    def sink(self) -> Sink | None:
+    def sink(self) -> FrameSink | None:
         """The master's socket; None while there is none."""
         return self._outlet.sink
 
@@ -146,7 +146,7 @@ class Path:
         self._settings = settings
         self._start_over()
 
-    def bind(self, sink: Sink | None, *, is_tunnel: bool = False) -> None:
+    def bind(self, sink: FrameSink | None, *, is_tunnel: bool = False) -> None:
         """Send to another master from now on; None: hold what waits."""
         self.watch = LoopWatch() if is_tunnel else None
         self._intake.watch = self._outlet.watch = self.watch
@@ -185,7 +185,7 @@ class Path:
             self._discipline.flush("flush")
 
     def _run_clear(
-        self, discipline: Discipline, settings: Settings, sink: Sink, now_ns: int
+        self, discipline: Discipline, settings: Settings, sink: FrameSink, now_ns: int
     ) -> Wants:
         """Let what conforms bypass the queue, and queue the rest."""
         rest = self._fast_path.run(discipline, sink, settings.ticks_per_second, now_ns)

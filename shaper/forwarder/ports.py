@@ -1,8 +1,8 @@
 """The two edges of a path, as narrow protocols.
 
-A `Source` is read and a `Sink` is written; both answer at once. The real ones are in `edges`,
-those for tests in `shaper.testing.edges`. Another way of moving frames is one more file beside
-`edges`.
+A `FrameSource` is read and a `FrameSink` is written; both answer at once. The real ones are in
+`edges`, those for tests in `shaper.testing.edges`. Another way of moving frames is one more file
+beside `edges`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Room(Batch, Protocol):
         ...
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """Where frames come from: the TAP."""
 
     is_gone: bool  # a read failed: it is not read again until this is set to False
@@ -114,7 +114,7 @@ class Source(Protocol):
         ...
 
 
-class Sink(Protocol):
+class FrameSink(Protocol):
     """Where frames go: the packet socket of the master."""
 
     removed_bytes: int  # of a frame's link-layer header, which the master does not have

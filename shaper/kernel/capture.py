@@ -22,7 +22,7 @@ from shaper.kernel import bpf, programs
 from shaper.kernel.bpf import Hook
 from shaper.kernel.bpf_refusals import bpf_refusals
 from shaper.kernel.clsact import FIRST_PRIORITY, Filter
-from shaper.kernel.holding import Held, Keeper
+from shaper.kernel.holding import DescriptorKeeper, Held
 from shaper.kernel.wire import Wire
 from shaper.model import Capture
 
@@ -40,7 +40,7 @@ _MOST_DEPTH = 16
 _NONE_ALONE = 0  # of a socket that shapers share; no device has this index
 
 
-class Wanted(NamedTuple):
+class WantedCapture(NamedTuple):
     """What is to be taken, and to which shaper."""
 
     capture: Capture
@@ -58,7 +58,7 @@ class Captor:
         has_tcx: whether to try links at all.
     """
 
-    def __init__(self, keeper: Keeper | None = None, *, has_tcx: bool = True) -> None:
+    def __init__(self, keeper: DescriptorKeeper | None = None, *, has_tcx: bool = True) -> None:
         self._keeper = keeper
         self._mark = secrets.randbits(32) | 1
         self._has_tcx = has_tcx
@@ -93,7 +93,7 @@ class Captor:
         with bpf_refusals():
             self._open_sockets()
 
-    def take(self, wanted: Wanted) -> Taken:
+    def take(self, wanted: WantedCapture) -> Taken:
         """Put the programs of a shaper on its master.
 
         Raises NotPermitted or KernelRefused, and nothing is then left behind.
@@ -123,7 +123,7 @@ class Captor:
             self._wire.close()
         self._sockets = self._wire = None
 
-    def _take(self, wanted: Wanted, taken: Taken) -> None:
+    def _take(self, wanted: WantedCapture, taken: Taken) -> None:
         shaper, has_header = wanted.shaper, wanted.has_link_header
         sockets = self._open_sockets()
         rank = _EGRESS_RANK
@@ -157,7 +157,7 @@ class Captor:
         taken: Taken,
         name: str,
         program: programs.Program,
-        wanted: Wanted,
+        wanted: WantedCapture,
         ifindex: int,
         hook: Hook,
         rank: int,
@@ -218,7 +218,7 @@ class Captor:
             self._keeper.drop(name)
 
     def _filter(
-        self, program: int, name: str, wanted: Wanted, ifindex: int, hook: Hook, rank: int
+        self, program: int, name: str, wanted: WantedCapture, ifindex: int, hook: Hook, rank: int
     ) -> FilterHeld:
         if self._wire is None:
             self._wire = Wire()

@@ -17,7 +17,7 @@ class Held(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class DescriptorKeeper(Protocol):
     """What outlives this daemon holds descriptors for us, by name."""
 
     def put(self, name: str, descriptor: int) -> bool:

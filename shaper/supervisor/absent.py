@@ -68,7 +68,7 @@ class Absent:
         self.tap = None
 
 
-class Keeper(Protocol):
+class DeviceMaker(Protocol):
     """What the absentees ask of the supervisor."""
 
     links: Links
@@ -97,7 +97,7 @@ class Absentees(dict[str, Absent]):
         keeper: which makes devices.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: DeviceMaker) -> None:
         super().__init__()
         self._keeper = keeper
 

@@ -34,7 +34,7 @@ _ANYWHERE4, _ANYWHERE6 = ip_address("198.51.100.1"), ip_address("2001:db8::1")
 
 
 @dataclass
-class Way:
+class KnownWay:
     """What is known of where a shaper's traffic goes.
 
     Attributes:
@@ -74,7 +74,7 @@ class Bypasses:
         self._netlink = netlink
         self._name_of = name_of
         self._shapers = shapers
-        self._ways: dict[int, Way] = {}
+        self._ways: dict[int, KnownWay] = {}
         self._queue: deque[int] = deque()  # indices of shapers, the next one first
         self._suspects: set[int] = set()
         self._lists_at_ns = 0  # when routes may be listed again
@@ -124,15 +124,15 @@ class Bypasses:
                 self._look_at(ifindex, way, now_ns)
             way.looked_ns = now_ns
 
-    def _way(self, ifindex: int) -> Way:
+    def _way(self, ifindex: int) -> KnownWay:
         way = self._ways.get(ifindex)
         if way is None:
-            way = self._ways[ifindex] = Way()
+            way = self._ways[ifindex] = KnownWay()
             if ifindex not in self._queue:
                 self._queue.appendleft(ifindex)
         return way
 
-    def _look_at(self, ifindex: int, way: Way, now_ns: int) -> None:
+    def _look_at(self, ifindex: int, way: KnownWay, now_ns: int) -> None:
         self._suspects.discard(ifindex)
         if not way.targets or way.suspect is None:
             self._learn(ifindex, way, now_ns)
@@ -151,7 +151,7 @@ class Bypasses:
         if before is not None and before[0] == leaving and sent > before[1]:
             way.bypass = f"what goes to {target} leaves by {self._name_of(leaving)}"
 
-    def _elsewhere(self, ifindex: int, way: Way) -> tuple[IpAddress, int] | None:
+    def _elsewhere(self, ifindex: int, way: KnownWay) -> tuple[IpAddress, int] | None:
         """Return a destination that leaves by a device that is no shaper, and that device."""
         shapers = self._shapers()
         for target in way.targets:
@@ -160,7 +160,7 @@ class Bypasses:
                 return target, leaving
         return None
 
-    def _learn(self, ifindex: int, way: Way, now_ns: int) -> None:
+    def _learn(self, ifindex: int, way: KnownWay, now_ns: int) -> None:
         """Remember destinations that lead through a shaper; keep the old where there are none."""
         is_fresh = way.learned_ns is not None and now_ns - way.learned_ns < _LEARN_NS
         if is_fresh or now_ns < self._lists_at_ns:

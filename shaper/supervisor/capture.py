@@ -10,14 +10,14 @@ import socket
 from pathlib import PurePosixPath
 
 from shaper.desired.plan import Plan
-from shaper.kernel.capture import Captor, Taken, Wanted
+from shaper.kernel.capture import Captor, Taken, WantedCapture
 from shaper.kernel.netlink import Netlink
 from shaper.model import Capture, Framing, Group, Link
 
 _IFF_UP = 0x1  # specified: include/uapi/linux/if.h
 
 
-class Intake:
+class CapturedTraffic:
     """What is taken to one shaper.
 
     Args:
@@ -30,7 +30,7 @@ class Intake:
         self._captor = captor
         self._netlink = netlink
         self._ifindex = ifindex
-        self._wanted: Wanted | None = None
+        self._wanted: WantedCapture | None = None
         self._taken: Taken | None = None
         self._group: Group | None = None
         self._has_raised = False
@@ -86,7 +86,7 @@ class Intake:
     def _take(self, plan: Plan, master: Link) -> None:
         # Until there is a group it has no depth, and its program comes last of those of groups.
         depth = len(PurePosixPath(plan.group.path).parts) if plan.group is not None else 0
-        wanted = Wanted(
+        wanted = WantedCapture(
             plan.capture, self._ifindex, master.ifindex, plan.framing is Framing.ETHERNET, depth
         )
         if self._taken is None or self._is_other(wanted):
@@ -97,6 +97,6 @@ class Intake:
             self._taken.set_group(plan.group.path if plan.group is not None else None)
             self._group = plan.group
 
-    def _is_other(self, wanted: Wanted) -> bool:
+    def _is_other(self, wanted: WantedCapture) -> bool:
         """Whether the programs are not those wanted; a group that comes moves none of them."""
         return self._wanted is None or self._wanted._replace(depth=wanted.depth) != wanted

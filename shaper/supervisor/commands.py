@@ -1,7 +1,7 @@
 """The commands: what people may ask of the shapers, checked before anything is done.
 
-This is the class behind the control socket (`control.interface.Shapers`). What a command wants is
-put into a spec; making it true is the supervisor's.
+This is the class behind the control socket (`control.interface.ShaperCommands`). What a command
+wants is put into a spec; making it true is the supervisor's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shaper.names import check_master_name, check_name
 from shaper.network import Network
 from shaper.supervisor.change import change
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.view import View, find_device
+from shaper.supervisor.view import ShaperView, find_device
 
 
 class Commands:
@@ -51,7 +51,7 @@ class Commands:
         self.hz = hz
         self.inventory: Callable[[], dict[str, Network]] = dict
         self.profiles: Profiles = {}
-        self.view = View(supervisor)
+        self.view = ShaperView(supervisor)
         self._supervisor = supervisor
 
     def show(self, ifname: str | None) -> list[ShaperObject]:

@@ -22,7 +22,7 @@ from shaper.kernel.netlink import Netlink
 from shaper.kernel.sysctl import set_ipv6_mtu
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Capture, Framing, Link, Queue, Spec
-from shaper.supervisor.capture import Intake
+from shaper.supervisor.capture import CapturedTraffic
 from shaper.supervisor.path_handle import PathHandle
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets
@@ -65,7 +65,7 @@ class Device:
         netlink: Netlink,
         neighbours: Neighbours,
         sockets: MasterSockets,
-        intake: Intake,
+        intake: CapturedTraffic,
     ) -> None:
         self.spec = spec
         self.ifindex = ifindex

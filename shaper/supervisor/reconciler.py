@@ -21,7 +21,7 @@ from shaper.kernel.netlink import Netlink
 from shaper.model import Spec, State
 from shaper.supervisor import ownership
 from shaper.supervisor.absent import Absent, Absentees, tell_removed
-from shaper.supervisor.capture import Intake
+from shaper.supervisor.capture import CapturedTraffic
 from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
 from shaper.supervisor.inspector import Inspector
@@ -204,7 +204,7 @@ class Supervisor:
             self._pool.free_slot(slot)
             raise
         ifindex = socket.if_nametoindex(spec.ifname)
-        intake = Intake(self.captor, self.netlink, ifindex)
+        intake = CapturedTraffic(self.captor, self.netlink, ifindex)
         near = self._watcher.neighbours, self._sockets
         device = Device(spec, tap, ifindex, slot, self.netlink, *near, intake)
         device.was_adopted, device.was_kept = is_there, was_kept

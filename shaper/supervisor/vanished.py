@@ -23,7 +23,7 @@ _MAX_SHAPERS = 64
 _MAX_ROUTES = 256
 
 
-class Shaper(Protocol):
+class KnownShaper(Protocol):
     """What has to be known of a shaper."""
 
     @property
@@ -50,7 +50,7 @@ class Vanished:
         self._routing = routing
         self._known: dict[int, frozenset[Route]] = {}
 
-    def look(self, shapers: Collection[Shaper]) -> None:
+    def look(self, shapers: Collection[KnownShaper]) -> None:
         """Tell of routes that are gone since the last look. Raises ShaperError."""
         known, self._known = self._known, {}
         if len(shapers) > _MAX_SHAPERS:

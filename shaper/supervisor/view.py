@@ -28,7 +28,7 @@ _MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
 _LOOKUPS_NS = 10_000_000  # ... and there are no more once they took so long: tables may be large
 
 
-class View:
+class ShaperView:
     """Shapers as they are shown.
 
     Args:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 
 from shaper.errors import ShaperError
-from shaper.kernel.capture import Captor, Taken, Wanted
+from shaper.kernel.capture import Captor, Taken, WantedCapture
 
 
 class MemoryTaken(Taken):
     """Traffic that is taken, as far as tests see it."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: WantedCapture) -> None:
         super().__init__()
         self.wanted = wanted
         self.group: str | None = None
@@ -46,7 +46,7 @@ class MemoryCaptor(Captor):
         self.refusals: list[ShaperError] = []
 
     @property
-    def taken(self) -> list[Wanted]:
+    def taken(self) -> list[WantedCapture]:
         """What is taken now."""
         return [each.wanted for each in self.every if not each.is_closed]
 
@@ -61,7 +61,7 @@ class MemoryCaptor(Captor):
         if self.refusals:
             raise self.refusals.pop(0)
 
-    def take(self, wanted: Wanted) -> Taken:
+    def take(self, wanted: WantedCapture) -> Taken:
         """Keep it."""
         self.every.append(MemoryTaken(wanted))
         return self.every[-1]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.datagrams import Blaster, Course, Pit
-from bench.lab.capture import Capture, Recording
+from bench.lab.capture import FrameCapture, Recording
 from bench.lab.errors import LabError
 from bench.lab.filters import HEADERS, NETWORK_AT, Wanted
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, Frame
@@ -110,9 +110,9 @@ def probe(pair: Pair, seconds: float, address: str = REMOTE) -> Waits:
     return Waits(waits_ms, sent - len(arrivals))
 
 
-def bulk_capture(pair: Pair, address: str = REMOTE) -> Capture:
+def bulk_capture(pair: Pair, address: str = REMOTE) -> FrameCapture:
     """Begin to record the frames of bulk traffic where they arrive."""
-    return Capture(pair.peer, NIC, Wanted(address, "tcp", BULK_PORT))
+    return FrameCapture(pair.peer, NIC, Wanted(address, "tcp", BULK_PORT))
 
 
 def share(frames: list[Frame], rate_bits: int, start_ns: int, end_ns: int) -> float:

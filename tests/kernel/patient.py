@@ -101,7 +101,7 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Way:
+class Ailment:
     """A way not to be in force.
 
     Attributes:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.lab import law
-from bench.lab.capture import Capture
+from bench.lab.capture import FrameCapture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.meters import Meter
@@ -188,7 +188,7 @@ def hold(attempt: Callable[[], Sequence[str]]) -> None:
     long as there is patience: what was not run is not what was tested. What failed is printed
     also where the rest succeeded, and pytest shows it with `-rP`.
     """
-    verdict = Verdict()
+    verdict = HoldVerdict()
     while not verdict.is_reached:
         meter = Meter()
         faults = attempt()
@@ -201,7 +201,7 @@ def hold(attempt: Callable[[], Sequence[str]]) -> None:
         raise AssertionError(str(verdict))
 
 
-class Verdict:
+class HoldVerdict:
     """How the attempts of one property have gone.
 
     Attributes:
@@ -244,8 +244,8 @@ def _prefer_forwarders(daemon: Shaperd) -> None:
             os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _capture(pair: Pair, flow: Flow) -> Capture:
-    return Capture(pair.peer, NIC, Wanted(flow.address, flow.protocol, flow.port))
+def _capture(pair: Pair, flow: Flow) -> FrameCapture:
+    return FrameCapture(pair.peer, NIC, Wanted(flow.address, flow.protocol, flow.port))
 
 
 def _measured(

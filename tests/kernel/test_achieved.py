@@ -21,7 +21,7 @@ STOPPED_S = 0.15  # of every 0.3 s: more than the bucket makes up for
 CYCLES = 6
 
 
-class Busy:
+class BusyTime:
     """What a shaper achieves from now on."""
 
     def __init__(self, shaperd: Shaperd) -> None:
@@ -59,7 +59,7 @@ def test_time_off_the_processor_is_no_idle_time(pair: Pair, shaperd: Shaperd) ->
     load = Load(seconds=3.5, frame_bytes=1000, pace_bits=2 * RATE_BITS)
 
     def faults() -> list[str]:
-        busy = Busy(shaperd)
+        busy = BusyTime(shaperd)
         stops = threading.Timer(0.7, stop_and_continue, [pid])  # amid the traffic
         stops.start()
         (measured,) = measure(pair, shaperd, Errand(Flow("udp", REMOTE, PORT), load))
@@ -88,7 +88,7 @@ def test_time_without_a_master_is_not_busy(pair: Pair, shaperd: Shaperd) -> None
         for change in ("down", "up"):
             pair.host.ip(f"link set eth1 {change}")
 
-    busy = Busy(shaperd)
+    busy = BusyTime(shaperd)
     timer = threading.Timer(0.7, away)
     timer.start()
     measure(pair, shaperd, Errand(Flow("udp", REMOTE, PORT), load))

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from bench.lab.topology import MASTER, PEER, Pair
-from shaper.kernel.capture import Captor, FilterHeld, Wanted
+from shaper.kernel.capture import Captor, FilterHeld, WantedCapture
 from shaper.kernel.tap import Tap
 from shaper.model import Capture
 from tests.kernel.steps import SHAPER
@@ -31,7 +31,7 @@ def test_filters_serve_a_kernel_without_links(pair: Pair) -> None:
     foreign = ["dev", MASTER, "egress", "prio", "7", "protocol", "ip", "u32"]
     pair.host.run(["tc", "filter", "add", *foreign, "match", "u32", "0", "0"])
     pair.host.ip(f"link set {SHAPER} up")
-    wanted = Wanted(Capture.EGRESS, own, master, has_link_header=True)
+    wanted = WantedCapture(Capture.EGRESS, own, master, has_link_header=True)
     with pair.host.enter():
         captor = Captor(has_tcx=False)
         taken = captor.take(wanted)

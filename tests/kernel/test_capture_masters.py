@@ -26,7 +26,7 @@ from bench.lab.topology import (
 )
 from bench.lab.traffic import Flow, Load, Sender, Sink
 from tests.kernel.steps import SHAPER, shape, show, wait_state
-from tests.kernel.test_headerless import MODEM, Line
+from tests.kernel.test_headerless import MODEM, ModemLine
 
 OTHER = "shaper1"
 # Specified by include/uapi/linux/if_packet.h.
@@ -87,7 +87,7 @@ def test_a_master_without_link_header(
     pair: Pair, shaperd: Shaperd, source: str, address: str
 ) -> None:
     """Bare IP both ways, in offload frames too; each packet is counted without a header."""
-    with Line(pair):
+    with ModemLine(pair):
         take_both(shaperd, MODEM)
         network = REMOTE_NETWORK6 if ":" in address else REMOTE_NETWORK
         pair.host.ip(f"route add {network} dev {MODEM}")

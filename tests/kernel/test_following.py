@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.lab.capture import Capture
+from bench.lab.capture import FrameCapture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.topology import MASTER, NIC, REMOTE, Pair
@@ -146,7 +146,7 @@ def test_master_mtu_changed(pair: Pair, shaperd: Shaperd, listener: Listener) ->
 def test_master_mac_changed(pair: Pair, shaperd: Shaperd, listener: Listener) -> None:
     """Shaped frames carry the master's new address within a second."""
     owned = belongings(pair.host)
-    with Capture(pair.peer, NIC, Wanted(REMOTE, "udp", source_mac=OTHER_MAC)) as capture:
+    with FrameCapture(pair.peer, NIC, Wanted(REMOTE, "udp", source_mac=OTHER_MAC)) as capture:
         changed_ns = now_ns()
         pair.host.ip(f"link set {MASTER} address {OTHER_MAC}")
         wait_until(lambda: link(pair.host)["address"] == OTHER_MAC, "the address to be followed")

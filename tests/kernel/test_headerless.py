@@ -55,7 +55,7 @@ def open_tun(namespace: Namespace) -> int:
     return descriptor
 
 
-class Line:
+class ModemLine:
     """A modem at host and peer and the line between them; a context manager.
 
     Attributes:
@@ -79,7 +79,7 @@ class Line:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> ModemLine:
         self._thread.start()
         return self
 
@@ -114,9 +114,9 @@ def shape_line(shaperd: Shaperd, pair: Pair, rate: str) -> None:
 
 
 @pytest.fixture
-def line(pair: Pair) -> Iterator[Line]:
+def line(pair: Pair) -> Iterator[ModemLine]:
     """Join host and peer by modem."""
-    with Line(pair) as line:
+    with ModemLine(pair) as line:
         yield line
 
 
@@ -129,7 +129,7 @@ def has_good_checksum(packet: bytes) -> bool:
     return ip.plen + 40 == len(packet) and in6_chksum(ip.nh, ip, packet[40:]) == 0
 
 
-def to_port(line: Line) -> list[bytes]:
+def to_port(line: ModemLine) -> list[bytes]:
     """Return the packets of the tests' own flow: TCP or UDP to PORT."""
     port_at = {4: 22, 6: 42}
     return [
@@ -140,7 +140,7 @@ def to_port(line: Line) -> list[bytes]:
 
 
 @BOTH
-def test_packets_arrive_whole(pair: Pair, shaperd: Shaperd, line: Line, address: str) -> None:
+def test_packets_arrive_whole(pair: Pair, shaperd: Shaperd, line: ModemLine, address: str) -> None:
     """Bare IP, of its full length, with a right checksum; counted without any header."""
     shape_line(shaperd, pair, "10mbit")
     with Listener(pair.peer, PORT) as listener, Stream(pair.host, address, PORT) as stream:
@@ -154,7 +154,7 @@ def test_packets_arrive_whole(pair: Pair, shaperd: Shaperd, line: Line, address:
 
 
 @BOTH
-def test_stream_arrives_whole(pair: Pair, shaperd: Shaperd, line: Line, address: str) -> None:
+def test_stream_arrives_whole(pair: Pair, shaperd: Shaperd, line: ModemLine, address: str) -> None:
     """TCP in offload frames: the kernel cuts them after the shaper, and the peer takes each."""
     shape_line(shaperd, pair, "200mbit")
     flow = Flow("tcp", address, PORT)
@@ -168,7 +168,7 @@ def test_stream_arrives_whole(pair: Pair, shaperd: Shaperd, line: Line, address:
 
 @BOTH
 def test_segmented_datagrams_arrive_apart(
-    pair: Pair, shaperd: Shaperd, line: Line, address: str
+    pair: Pair, shaperd: Shaperd, line: ModemLine, address: str
 ) -> None:
     """One send of eight datagrams (UDP_SEGMENT) is eight packets, each with its own checksum."""
     shape_line(shaperd, pair, "1gbit")
@@ -184,7 +184,7 @@ def test_segmented_datagrams_arrive_apart(
     assert all(map(has_good_checksum, to_port(line)))
 
 
-def test_shaper_asks_no_neighbours(pair: Pair, shaperd: Shaperd, line: Line) -> None:
+def test_shaper_asks_no_neighbours(pair: Pair, shaperd: Shaperd, line: ModemLine) -> None:
     """There are none on such a line, so the shaper is NOARP; with a real master it is not."""
     shape_line(shaperd, pair, "1mbit")
     assert "NOARP" in link(pair.host)["flags"]
@@ -195,12 +195,12 @@ def test_shaper_asks_no_neighbours(pair: Pair, shaperd: Shaperd, line: Line) -> 
 def test_modem_that_hangs_up_and_dials_again(pair: Pair, shaperd: Shaperd) -> None:
     """The device goes and comes under its name, as ppp0 does: routes stay, traffic resumes."""
     with Listener(pair.peer, PORT) as listener:
-        with Line(pair):
+        with ModemLine(pair):
             shape_line(shaperd, pair, "1mbit")
             with Stream(pair.host, port=PORT):
                 listener.wait_after(0)
         wait_state(shaperd, "master-missing")
         owned = belongings(pair.host)
-        with Stream(pair.host, port=PORT), Line(pair):
+        with Stream(pair.host, port=PORT), ModemLine(pair):
             assert listener.wait_after(now_ns()) <= RESUME_MS
             assert belongings(pair.host) == owned

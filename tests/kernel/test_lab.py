@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab import law
-from bench.lab.capture import Capture, Recording, record
+from bench.lab.capture import FrameCapture, Recording, record
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, LossError
 from bench.lab.filters import Wanted, assemble
@@ -37,7 +37,7 @@ PORT = 9000
 def transfer(pair: Pair, flow: Flow, load: Load) -> tuple[Sent, Received, Recording]:
     """Send from host to peer and record that flow."""
     wanted = Wanted(flow.address, flow.protocol, flow.port)
-    with Sink(pair.peer, flow) as sink, Capture(pair.peer, NIC, wanted) as capture:
+    with Sink(pair.peer, flow) as sink, FrameCapture(pair.peer, NIC, wanted) as capture:
         with Sender(pair.host, flow, load) as sender:
             sent = sender.wait()
         return sent, sink.stop(), capture.stop()
@@ -99,7 +99,7 @@ def test_the_filter_keeps_one_flow(pair: Pair) -> None:
     kept = Flow("udp", PEER, PORT)
     others = [Flow("udp", PEER, PORT + 1), Flow("udp", REMOTE, PORT), Flow("tcp", PEER, PORT)]
     load = Load(seconds=0.2, total_bytes=20_000)
-    with Capture(pair.peer, NIC, Wanted(PEER, "udp", PORT)) as capture:
+    with FrameCapture(pair.peer, NIC, Wanted(PEER, "udp", PORT)) as capture:
         for flow in [*others, kept]:
             with Sender(pair.host, flow, load) as sender:
                 sent = sender.wait()
@@ -116,7 +116,7 @@ def test_the_filter_keeps_one_sender(pair: Pair) -> None:
     pair.host.ip(f"link set {MASTER} address 02:00:00:00:00:01")
     seen = []
     for mac in ("02:00:00:00:00:01", "02:00:00:00:00:02"):
-        with Capture(pair.peer, NIC, Wanted(PEER, source_mac=mac)) as capture:
+        with FrameCapture(pair.peer, NIC, Wanted(PEER, source_mac=mac)) as capture:
             with Sender(pair.host, flow, load) as sender:
                 sender.wait()
             seen.append(bool(capture.stop().frames))

@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from bench.lab.capture import Capture
+from bench.lab.capture import FrameCapture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.topology import NIC, REMOTE, Pair
@@ -50,7 +50,7 @@ def test_a_frame_takes_what_its_link_adds(pair: Pair, shaperd: Shaperd) -> None:
     with flood(pair, 3_000_000, frame_bytes=242):
 
         def attempt() -> list[str]:
-            with Capture(pair.peer, NIC, Wanted(REMOTE, "udp", FLOOD_PORT)) as capture:
+            with FrameCapture(pair.peer, NIC, Wanted(REMOTE, "udp", FLOOD_PORT)) as capture:
                 time.sleep(1.2)
                 times_ns = capture.stop().times_ns
             taken_bits = (len(times_ns) - 1) * 342 * 8 * 10**9 / (times_ns[-1] - times_ns[0])

@@ -20,7 +20,7 @@ from shaper.supervisor.subjects import Subject
 SHAPER = "shaper0"  # here a plain macvlan: what matters is that it is another device
 
 
-class Bench:
+class KeeperBench:
     """A keeper on a host whose one shaper has a declaration that a test changes."""
 
     def __init__(self, pair: Pair, routing: Routing) -> None:
@@ -71,15 +71,15 @@ class Bench:
 
 
 @pytest.fixture
-def bench(pair: Pair) -> Iterator[Bench]:
+def bench(pair: Pair) -> Iterator[KeeperBench]:
     """A keeper and its host."""
     with pair.host.enter():
         wire = Wire()
     with contextlib.closing(wire):
-        yield Bench(pair, Routing(wire))
+        yield KeeperBench(pair, Routing(wire))
 
 
-def test_a_default_is_shaped_and_the_machines_own_is_untouched(bench: Bench) -> None:
+def test_a_default_is_shaped_and_the_machines_own_is_untouched(bench: KeeperBench) -> None:
     """Both families go by the shaper, with the master's next hop; then all is as before."""
     bench.declare("default", "inet6 default")
     assert f"via 10.0.0.100 dev {SHAPER}" in bench.ip("route", "get", "192.0.2.1")
@@ -91,7 +91,7 @@ def test_a_default_is_shaped_and_the_machines_own_is_untouched(bench: Bench) -> 
 
 
 def test_what_is_removed_is_restored_and_closed_meanwhile(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: KeeperBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without its route the guard answers; the log tells of the restoration once."""
     bench.declare("default", "10.1.0.0/24", "10.5.0.0/16 table 7", rules=("fwmark 7 table 7",))
@@ -112,7 +112,7 @@ def test_what_is_removed_is_restored_and_closed_meanwhile(
     assert len(told) == 4
 
 
-def test_a_new_lease_is_followed(bench: Bench) -> None:
+def test_a_new_lease_is_followed(bench: KeeperBench) -> None:
     """Address and next hop are those of the master, at once; no copy of the old one stays."""
     bench.declare("default")
     assert "10.0.0.1/32" in bench.ip("address", "show", "dev", SHAPER)
@@ -129,7 +129,7 @@ def test_a_new_lease_is_followed(bench: Bench) -> None:
     assert "src 10.0.0.77" in got
 
 
-def test_what_is_not_declared_any_more_goes(bench: Bench) -> None:
+def test_what_is_not_declared_any_more_goes(bench: KeeperBench) -> None:
     """And what an administrator added to the same device stays."""
     bench.declare("10.1.0.0/24", rules=("to 10.6.0.0/16 table 7",))
     bench.host.ip(f"route add 10.7.0.0/16 dev {SHAPER}")
@@ -141,7 +141,7 @@ def test_what_is_not_declared_any_more_goes(bench: Bench) -> None:
     assert f"10.7.0.0/16 dev {SHAPER}" in routes
 
 
-def test_an_earlier_daemons_leftovers_are_taken_over(bench: Bench) -> None:
+def test_an_earlier_daemons_leftovers_are_taken_over(bench: KeeperBench) -> None:
     """What it left and is not declared goes; what is declared stays where it is."""
     bench.declare("10.1.0.0/24", "10.3.0.0/24")
     successor = NetworkKeeper(bench.routing, lambda: [bench.subject])
@@ -156,7 +156,7 @@ def test_an_earlier_daemons_leftovers_are_taken_over(bench: Bench) -> None:
 
 
 def test_a_route_that_the_kernel_refuses_is_named(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: KeeperBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has the line and the kernel's word; the other routes are there."""
     with pytest.raises(AssertionError):
@@ -167,7 +167,7 @@ def test_a_route_that_the_kernel_refuses_is_named(
 
 @pytest.mark.parametrize("address", ["10.7.0.1/24", "fd07::1/64"])
 def test_an_address_that_another_device_has_is_refused_and_told(
-    bench: Bench, caplog: pytest.LogCaptureFixture, address: str
+    bench: KeeperBench, caplog: pytest.LogCaptureFixture, address: str
 ) -> None:
     """The log names it and the device, the rest is there, and it is given when it is free."""
     bench.host.ip(f"link add other link {MASTER} type macvlan", f"address add {address} dev other")
@@ -185,7 +185,7 @@ def test_an_address_that_another_device_has_is_refused_and_told(
 
 
 def test_a_route_that_went_with_its_source_is_told_once(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: KeeperBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An address set anew takes routes with it as their source: the log has what restores them."""
     caplog.set_level("INFO")

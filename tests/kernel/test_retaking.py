@@ -16,7 +16,7 @@ from bench.lab.daemon import Shaperd
 from bench.lab.topology import MASTER, PEER, Pair
 from bench.lab.wait import wait_until
 from shaper.kernel.bpf import device_of
-from shaper.kernel.capture import Captor, Wanted
+from shaper.kernel.capture import Captor, WantedCapture
 from shaper.kernel.tap import Tap
 from shaper.model import Capture
 from tests.kernel.steps import SHAPER, show
@@ -85,7 +85,7 @@ def test_a_filter_that_others_remove_is_missed(pair: Pair) -> None:
     with pair.host.enter():
         tap = Tap(SHAPER)
         own, master = socket.if_nametoindex(SHAPER), socket.if_nametoindex(MASTER)
-    wanted = Wanted(Capture.EGRESS, own, master, has_link_header=True)
+    wanted = WantedCapture(Capture.EGRESS, own, master, has_link_header=True)
     removals = (
         ["filter", "del", "dev", MASTER, "egress"],
         ["qdisc", "del", "dev", MASTER, "clsact"],

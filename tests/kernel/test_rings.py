@@ -23,7 +23,7 @@ INSIDE = "10.1.0.9"
 MOST_FRAMES = 100
 
 
-class Relay:
+class TunnelRelay:
     """A program that makes a tunnel: what its device sends goes on by UDP, encrypted in a way."""
 
     def __init__(self, pair: Pair) -> None:
@@ -62,7 +62,7 @@ def stats(shaperd: Shaperd) -> dict[str, Any]:
 def tunnel(request: pytest.FixtureRequest, pair: Pair) -> Iterator[str]:
     """A tunnel of a program, or of the kernel, towards FAR_END."""
     if request.param == "tun":
-        with Relay(pair):
+        with TunnelRelay(pair):
             pair.host.ip(f"link set {MODEM} up")
             yield MODEM
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab import law
-from bench.lab.capture import Capture
+from bench.lab.capture import FrameCapture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.topology import MASTER, NIC, REMOTE, Pair
@@ -162,7 +162,7 @@ def test_speed_changes_lose_nothing_and_keep_the_law(pair: Pair, shaperd: Shaper
     flow = Flow("udp", REMOTE, FLOOD_PORT)
     wanted, load = Wanted(REMOTE, "udp", FLOOD_PORT), Load(seconds=3, pace_bits=20_000_000)
     measured = []
-    with Capture(pair.peer, NIC, wanted) as capture:
+    with FrameCapture(pair.peer, NIC, wanted) as capture:
         with Sender(pair.host, flow, load) as sender:
             for speed in ("10mbit", "1mbit", "50mbit", "2mbit", "500kbit"):
                 shaperd.configure("speed", SHAPER, speed)
@@ -187,7 +187,7 @@ def test_no_burst_when_a_fast_shaper_becomes_a_slow_one(pair: Pair, shaperd: Sha
     with Sink(pair.peer, flow), Sender(pair.host, flow, Load(seconds=10)):
         wait_until(lambda: show(shaperd)["stats"]["sent_bytes"] > 10**7, "10 MB")
         assert link(pair.host)["txqlen"] > 0
-        with Capture(pair.peer, NIC, Wanted(REMOTE, "tcp", FLOOD_PORT)) as capture:
+        with FrameCapture(pair.peer, NIC, Wanted(REMOTE, "tcp", FLOOD_PORT)) as capture:
             shaperd.configure("speed", SHAPER, "1mbit")
             changed_ns = now_ns()
             frames_after = show(shaperd)["stats"]["sent_packets"] + 50

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.ordeal.campaign import Row, Trial
+from tests.ordeal.campaign import CampaignRow, Trial
 from tests.ordeal.state import fail_writes, kill_writes, stop_amid_storms
 
 
@@ -16,6 +16,6 @@ from tests.ordeal.state import fail_writes, kill_writes, stop_amid_storms
 )
 def test_what_is_wanted_survives(run: Callable[[Trial], None], count: int) -> None:
     """Writes that are killed or fail, and stops amid storms, lose and leave nothing."""
-    row = Row()
+    row = CampaignRow()
     run(Trial(row, count, math.inf))
     assert (row.repetitions, row.leftovers, row.findings) == (count, 0, [])

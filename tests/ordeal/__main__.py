@@ -24,7 +24,7 @@ _NOT_CAMPAIGNS = {"__main__", "campaign", "ledger"}
 
 
 @dataclass(frozen=True)
-class Order:
+class CampaignOrder:
     """A campaign, and how many repetitions this run is to bring it to."""
 
     campaign: Campaign
@@ -38,7 +38,7 @@ def load() -> None:
             importlib.import_module(f"tests.ordeal.{module.name}")
 
 
-def orders(names: tuple[str, ...]) -> list[Order]:
+def orders(names: tuple[str, ...]) -> list[CampaignOrder]:
     """Return what was asked for. Raises click.UsageError for a campaign there is not."""
     chosen = []
     for each in names or tuple(CAMPAIGNS):
@@ -48,11 +48,11 @@ def orders(names: tuple[str, ...]) -> list[Order]:
         if count and not count.isdecimal():
             raise click.UsageError(f"{name}: {count!r} is no number of repetitions")
         known = CAMPAIGNS[name]
-        chosen.append(Order(known, int(count) if count else known.count))
+        chosen.append(CampaignOrder(known, int(count) if count else known.count))
     return chosen
 
 
-def run(order: Order, ledger: Ledger, seconds: float) -> None:
+def run(order: CampaignOrder, ledger: Ledger, seconds: float) -> None:
     """Bring one campaign nearer to its count, and keep what it found."""
     row = ledger.row(order.campaign.name)
     wanted = order.count - row.repetitions

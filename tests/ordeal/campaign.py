@@ -28,7 +28,7 @@ class Failed(Exception):
 
 
 @dataclass
-class Row:
+class CampaignRow:
     """What a campaign has added up to, over all its runs.
 
     Attributes:
@@ -68,7 +68,7 @@ class Trial:
 
     def __init__(
         self,
-        row: Row,
+        row: CampaignRow,
         count: int,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,

@@ -38,7 +38,7 @@ DESCRIPTORS = 600  # 512 clients, a few devices, and what the daemon is made of
 
 
 @dataclass
-class Seen:
+class AttackSeen:
     """What was seen during an attack.
 
     Attributes:
@@ -101,7 +101,7 @@ def besieged(*options: str) -> Iterator[tuple[Namespace, Shaperd]]:
 
 def attack(
     host: Namespace, daemon: Shaperd, clients: int, seconds: float, root_too: bool = False
-) -> Seen:
+) -> AttackSeen:
     """Let hostile clients of all kinds at a daemon, and ask it meanwhile what it has."""
     logged = daemon.log().count("\n")
     each = clients // len(KINDS)
@@ -119,7 +119,7 @@ def attack(
         opened = len(os.listdir(f"/proc/{daemon.pid}/fd"))
         most_descriptors = max(most_descriptors, opened)
         time.sleep(0.1)
-    return Seen(
+    return AttackSeen(
         dealt_with=sum(_answer(player)["dealt_with"] for player in players),
         root_s=_answer(root)["waits_s"],
         others_s=_answer(other)["waits_s"],

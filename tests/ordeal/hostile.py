@@ -39,7 +39,7 @@ DESCRIPTORS = 250  # with each message; SCM_MAX_FD is 253
 _PAUSE_S = 0.02  # between two questions of a client that is not hostile
 
 
-class Client:
+class HostileClient:
     """One hostile client: what it sends over and over, and whether it reads."""
 
     def __init__(self, path: str, kind: str, number: int) -> None:
@@ -108,7 +108,7 @@ KINDS = ("asking", "deaf", "garbage", "giving", "coming")
 
 def attack(path: str, kind: str, clients: int, seconds: float) -> dict[str, object]:
     """Play so many clients for a while; return how many messages were dealt with."""
-    crowd = [Client(path, kind, number) for number in range(clients)]
+    crowd = [HostileClient(path, kind, number) for number in range(clients)]
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for client in crowd:

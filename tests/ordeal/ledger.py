@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.ordeal.campaign import Row
+from tests.ordeal.campaign import CampaignRow
 
 _HEAD = ("campaign", "repetitions", "longest stall", "lost", "left", "memory", "growth", "found")
 
@@ -19,14 +19,14 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, CampaignRow] = {}
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
-            self.rows = {name: Row(**row) for name, row in stored.items()}
+            self.rows = {name: CampaignRow(**row) for name, row in stored.items()}
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> CampaignRow:
         """Return the row of a campaign, an empty one if it never ran."""
-        return self.rows.setdefault(name, Row())
+        return self.rows.setdefault(name, CampaignRow())
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
@@ -43,7 +43,7 @@ class Ledger:
         return "\n".join(f"| {line} |" for line in lines)
 
 
-def _cells(name: str, row: Row) -> list[str]:
+def _cells(name: str, row: CampaignRow) -> list[str]:
     return [
         name,
         f"{row.repetitions:,}",

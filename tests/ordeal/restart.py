@@ -34,7 +34,7 @@ from tests.system.machine import (
     PYTHON,
     REMOTE,
     WHEELS,
-    Machine,
+    InstalledMachine,
     fetch_wheels,
     installed_machine,
     make,
@@ -138,7 +138,7 @@ class LeaseServer:
 class Site:
     """The machine, and who gives it its address."""
 
-    machine: Machine
+    machine: InstalledMachine
     leases: LeaseServer
 
     def has_lease(self) -> bool:
@@ -146,14 +146,14 @@ class Site:
         seen = self.machine.container.try_run("ip", "-4", "address", "show", "dev", "eth1")
         return f"10.0.0.{self.leases.number}/" in seen.stdout
 
-    def flap(self, machine: Machine) -> None:
+    def flap(self, machine: InstalledMachine) -> None:
         """Take the master down and up; its own routes go with it, and come back."""
         machine.container.shell(
             "ip link set eth1 down\nip link set eth1 up\n"
             "ip route replace default via 10.0.0.100 dev eth1\n"
         )
 
-    def change_lease(self, machine: Machine) -> None:
+    def change_lease(self, machine: InstalledMachine) -> None:
         """Have the client ask again, which is given another address."""
         self.leases.offer(self.leases.number + 1)
         machine.systemctl("kill", "--signal=USR2", "lease")  # release
@@ -161,7 +161,7 @@ class Site:
         wait_until(self.has_lease, "another lease", LEASE_S)
 
 
-def command(*argv: str) -> Callable[[Machine], None]:
+def command(*argv: str) -> Callable[[InstalledMachine], None]:
     """Return the fault that a command inside makes."""
     return lambda machine: void(machine.container.run(*argv))
 

@@ -18,7 +18,7 @@ from bench.lab.topology import MASTER, Pair, make_pair
 from tests.kernel.latency import probe
 from tests.kernel.steps import SHAPER, shape, wait_carrier
 from tests.ordeal.campaign import Trial, campaign
-from tests.ordeal.control import Seen, attack, percentile
+from tests.ordeal.control import AttackSeen, attack, percentile
 
 CLIENTS = 300
 ROUND_S = 20
@@ -55,7 +55,7 @@ def two_daemons() -> Iterator[tuple[Pair, Shaperd, Shaperd]]:
 
 def waits_beside(
     pair: Pair, daemon: Shaperd, clients: int, seconds: float
-) -> tuple[list[float], Seen]:
+) -> tuple[list[float], AttackSeen]:
     """Return how many milliseconds frames waited beside an attack, and what was seen of it."""
     with ThreadPoolExecutor(1) as beside:
         attacking = beside.submit(attack, pair.host, daemon, clients, seconds)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.lab.capture import Capture
+from bench.lab.capture import FrameCapture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.meters import Meter
@@ -46,7 +46,7 @@ def wrong_windows(
     trace = playback.trace
     allowed_bytes = FRAME_BYTES + late_ms * trace.peak_bits // 8000
     clock_us = (time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()) // 1000
-    with Capture(pair.peer, NIC, Wanted(REMOTE, "udp", FLOOD_PORT)) as capture:
+    with FrameCapture(pair.peer, NIC, Wanted(REMOTE, "udp", FLOOD_PORT)) as capture:
         time.sleep(seconds)
         frames = capture.stop().frames
     arrivals = [(at_ns // 1000 - clock_us - playback.began_us, size) for at_ns, size in frames]

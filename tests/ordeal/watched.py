@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from tests.ordeal.campaign import Trial
-from tests.system.machine import PYTHON, REMOTE, Machine
+from tests.system.machine import PYTHON, REMOTE, InstalledMachine
 
 RATE_BITS = 10_000_000
 WINDOW_S = 0.1
@@ -54,7 +54,7 @@ print(json.dumps(seen))
 """
 
 
-def sender(machine: Machine, way: str, seconds: float) -> subprocess.Popen[bytes]:
+def sender(machine: InstalledMachine, way: str, seconds: float) -> subprocess.Popen[bytes]:
     """Start four times the rate, in the direction and the group that are shaped."""
     words = ["-c", SEND, OWN if way == "ingress" else REMOTE, str(seconds)]
     if way == "ingress":
@@ -64,7 +64,7 @@ def sender(machine: Machine, way: str, seconds: float) -> subprocess.Popen[bytes
     return subprocess.Popen(machine.container.argv(*prefix, PYTHON, *words))
 
 
-def receiver(machine: Machine, way: str, seconds: float) -> subprocess.Popen[str]:
+def receiver(machine: InstalledMachine, way: str, seconds: float) -> subprocess.Popen[str]:
     """Start to listen where the load arrives, and return when it is listened."""
     words = ["-c", RECEIVE, str(seconds)]
     if way == "ingress":
@@ -85,7 +85,10 @@ def heard(started: subprocess.Popen[str]) -> list[float]:
 
 
 def arrivals(
-    machine: Machine, way: str, make_fault: Callable[[Machine], None], seconds: float
+    machine: InstalledMachine,
+    way: str,
+    make_fault: Callable[[InstalledMachine], None],
+    seconds: float,
 ) -> list[float]:
     """Return when datagrams arrived, before, during and after a fault, until the load ended."""
     with receiver(machine, way, seconds) as listening:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.errors import MissingError
-from tests.system.machine import Machine, fetch_wheels, installed_machine
+from tests.system.machine import InstalledMachine, fetch_wheels, installed_machine
 
 NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "make")
 
@@ -39,7 +39,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def machine(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Machine]:
+) -> Iterator[InstalledMachine]:
     """Boot a systemd with the project installed, a cable and a peer."""
     if (reason := obstacle()) is not None:
         pytest.skip(reason)

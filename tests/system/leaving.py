@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bench.lab.wait import wait_until
-from tests.system.machine import Machine
+from tests.system.machine import InstalledMachine
 
 CONFIGURATION = """
 [device.shaper0]
@@ -38,7 +38,7 @@ LOOKS = (
 )
 
 
-def network(machine: Machine) -> dict[str, str]:
+def network(machine: InstalledMachine) -> dict[str, str]:
     """Return all that there is of addresses, routes, rules, devices and filters."""
     seen = {look: machine.container.run(*look.split()) for look in LOOKS}
     return {
@@ -47,7 +47,7 @@ def network(machine: Machine) -> dict[str, str]:
     }
 
 
-def declare_everything(machine: Machine) -> None:
+def declare_everything(machine: InstalledMachine) -> None:
     """Start the service, which is stopped, with all that it can declare."""
     machine.container.shell(
         f"mkdir -p /etc/shaper\ncat >/etc/shaper/shaper.toml <<'END'\n{CONFIGURATION}END\n"

@@ -44,7 +44,7 @@ MEASURE_S = 1.5  # of those, when the queue is full
 
 
 @dataclass(frozen=True)
-class Machine:
+class InstalledMachine:
     """The container and its peer, in an administrator's hands."""
 
     container: Container
@@ -126,7 +126,7 @@ class Machine:
 @contextlib.contextmanager
 def installed_machine(
     directory: Path, wheels: Path, goal: str = "basic.target"
-) -> Iterator[Machine]:
+) -> Iterator[InstalledMachine]:
     """Boot a container, install the project in it as README says, and connect it to a peer.
 
     Args:
@@ -142,7 +142,7 @@ def installed_machine(
         container.connect(peer)
         set_up_network(container, peer)
         container.run(*make("install", CHECKOUT, WHEELS))
-        yield Machine(container, peer)
+        yield InstalledMachine(container, peer)
 
 
 def uninstall(container: Container) -> None:

@@ -19,7 +19,7 @@ from bench.lab.namespaces import ROOT, Namespace
 from bench.lab.wait import wait_until
 from tests.system.conftest import obstacle
 from tests.system.container import prepared
-from tests.system.machine import REMOTE, Machine, set_up_network
+from tests.system.machine import REMOTE, InstalledMachine, set_up_network
 from tests.system.prompt import ERASE, READY, SHELLS, TAB, Prompt
 from tests.system.test_restart import (
     BUCKET_BYTES,
@@ -105,7 +105,7 @@ def make_older(package: Path, target: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[Machine]:
+def debian(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[InstalledMachine]:
     """Boot a container without a network but the cable, with the package beside it."""
     if (reason := obstacle()) is not None:
         pytest.skip(reason)
@@ -123,7 +123,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[
         peer = stack.enter_context(Namespace())
         container.connect(peer)
         set_up_network(container, peer)
-        yield Machine(container, peer)
+        yield InstalledMachine(container, peer)
 
 
 def test_it_is_as_debian_wants_it(package: Path) -> None:
@@ -136,7 +136,7 @@ def test_it_is_as_debian_wants_it(package: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_one_package_is_enough(debian: Machine) -> None:
+def test_one_package_is_enough(debian: InstalledMachine) -> None:
     """It installs without a network, starts the service, and traffic is shaped."""
     debian.container.run("apt-get", "install", "--yes", "--quiet", PACKAGE)
     wait_until(lambda: debian.property("ActiveState") == "active", "the service")
@@ -149,7 +149,7 @@ def test_one_package_is_enough(debian: Machine) -> None:
 
 
 @pytest.mark.parametrize("version", [OLDER, PACKAGE], ids=["downgrade", "upgrade"])
-def test_another_version_takes_over_under_load(debian: Machine, version: str) -> None:
+def test_another_version_takes_over_under_load(debian: InstalledMachine, version: str) -> None:
     """No window above the rate and the bucket; the daemon is another, master and speed are not."""
     before = debian.main_pid()
     seen = capture(debian, LOAD_S, [*INSTALL, version], python="/usr/bin/python3")
@@ -160,7 +160,7 @@ def test_another_version_takes_over_under_load(debian: Machine, version: str) ->
     assert longest_pause(seen) <= MOST_STALL_S
 
 
-def test_four_commands_limit_both_ways_and_a_boot_finds_them(debian: Machine) -> None:
+def test_four_commands_limit_both_ways_and_a_boot_finds_them(debian: InstalledMachine) -> None:
     """Egress and ingress of eth1, measured by the peer: the same before a boot and after it."""
     container = debian.container
     container.shell("ip address flush dev shaper0\nshapecfg detach shaper0")
@@ -182,7 +182,7 @@ def test_four_commands_limit_both_ways_and_a_boot_finds_them(debian: Machine) ->
     assert_both_ways(debian)
 
 
-def assert_both_ways(machine: Machine) -> None:
+def assert_both_ways(machine: InstalledMachine) -> None:
     """Hold what TCP brings to the peer and from it to the two speeds."""
     serve = machine.container.argv("/usr/bin/python3", "-c", SERVER)
     with subprocess.Popen(serve, stdout=subprocess.PIPE) as server:
@@ -194,7 +194,7 @@ def assert_both_ways(machine: Machine) -> None:
     assert LEAST_SHARE * 20e6 < up < 20e6
 
 
-def test_the_manual_answers(debian: Machine) -> None:
+def test_the_manual_answers(debian: InstalledMachine) -> None:
     """Each page is found by name."""
     if debian.container.try_run("man", "--version").returncode != 0:
         pytest.skip("needs man")
@@ -204,7 +204,7 @@ def test_the_manual_answers(debian: Machine) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_tab_completes_devices(debian: Machine, shell: str) -> None:
+def test_tab_completes_devices(debian: InstalledMachine, shell: str) -> None:
     """At a terminal, the shapers of the daemon and the devices of the machine are offered."""
     argv, setup = SHELLS[shell]
     if debian.container.try_run(shell, "--version").returncode != 0:
@@ -216,13 +216,13 @@ def test_tab_completes_devices(debian: Machine, shell: str) -> None:
         prompt.answers(f"{ERASE}shapecfg attach shaper0 et{TAB}", "eth1")
 
 
-def states(machine: Machine) -> dict[str, str]:
+def states(machine: InstalledMachine) -> dict[str, str]:
     """Return the state of each shaper."""
     done = machine.container.try_run("shapecfg", "-j", "show")
     return {each["ifname"]: each["state"] for each in json.loads(done.stdout or "[]")}
 
 
-def test_removed_and_installed_again_it_goes_on(debian: Machine) -> None:
+def test_removed_and_installed_again_it_goes_on(debian: InstalledMachine) -> None:
     """With shapers active: the devices go, and are there again with master and speed."""
     before = states(debian)
     debian.container.run("dpkg", "--remove", "shaper")
@@ -233,7 +233,7 @@ def test_removed_and_installed_again_it_goes_on(debian: Machine) -> None:
     assert debian.show()["options"]["rate_bits"] == RATE_BITS
 
 
-def test_removal_leaves_state_and_purge_leaves_nothing(debian: Machine) -> None:
+def test_removal_leaves_state_and_purge_leaves_nothing(debian: InstalledMachine) -> None:
     """Removed: no service, no device, no program, and the state for the next time; then not."""
     debian.container.run("dpkg", "--remove", "shaper")
     assert debian.container.try_run("ip", "link", "show", "shaper0").returncode != 0

@@ -8,7 +8,7 @@ import pytest
 
 from bench.lab.wait import wait_until
 from tests.system.leaving import declare_everything, network
-from tests.system.machine import Machine
+from tests.system.machine import InstalledMachine
 
 # A few failures are enough here to be given up.
 DROP_IN = "/run/systemd/system/shaper.service.d/leaving.conf"
@@ -16,7 +16,7 @@ IMPATIENCE = "[Unit]\nStartLimitBurst=3\n"
 
 
 @pytest.fixture
-def before(machine: Machine) -> Iterator[dict[str, str]]:
+def before(machine: InstalledMachine) -> Iterator[dict[str, str]]:
     """Return the network without the service, then have it run with all that it can declare."""
     machine.systemctl("stop", "shaper")
     machine.systemctl("reset-failed")
@@ -38,7 +38,7 @@ def before(machine: Machine) -> Iterator[dict[str, str]]:
 
 
 def test_after_a_stop_the_network_is_the_machines_own(
-    machine: Machine, before: dict[str, str]
+    machine: InstalledMachine, before: dict[str, str]
 ) -> None:
     """No device, address, route, rule or program of ours is left; others are all there."""
     machine.systemctl("stop", "shaper")
@@ -46,7 +46,7 @@ def test_after_a_stop_the_network_is_the_machines_own(
 
 
 def test_a_service_that_is_given_up_locks_nobody_out(
-    machine: Machine, before: dict[str, str]
+    machine: InstalledMachine, before: dict[str, str]
 ) -> None:
     """Killed until the manager starts it no more, it leaves the network as after a stop."""
 

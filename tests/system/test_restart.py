@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from bench.lab.wait import wait_until
-from tests.system.machine import CHECKOUT, PYTHON, REMOTE, WHEELS, Machine, make
+from tests.system.machine import CHECKOUT, PYTHON, REMOTE, WHEELS, InstalledMachine, make
 
 RATE = "10mbit"
 RATE_BITS = 10_000_000
@@ -63,7 +63,7 @@ print(json.dumps(seen))
 
 
 def capture(
-    machine: Machine, seconds: float, *during: list[str], python: str = PYTHON
+    machine: InstalledMachine, seconds: float, *during: list[str], python: str = PYTHON
 ) -> list[tuple[float, int]]:
     """Send 40 Mbit/s, run commands meanwhile, and return what the peer saw, and the end of it."""
     receive, pipe = [sys.executable, "-c", RECEIVER], subprocess.PIPE
@@ -104,7 +104,7 @@ def longest_pause(seen: list[tuple[float, int]]) -> float:
 
 
 @pytest.fixture
-def shaping(machine: Machine) -> Iterator[Machine]:
+def shaping(machine: InstalledMachine) -> Iterator[InstalledMachine]:
     """Bring shaper0 up, attached, routed and passing, whatever happened before."""
     machine.systemctl("reset-failed")
     machine.shape(RATE)
@@ -112,7 +112,7 @@ def shaping(machine: Machine) -> Iterator[Machine]:
     machine.systemctl("start", "shaper")
 
 
-def forwarders(machine: Machine) -> list[str]:
+def forwarders(machine: InstalledMachine) -> list[str]:
     """Return the process ids of all forwarders in the machine."""
     return machine.container.try_run("pgrep", "-f", "shaper.forwarder").stdout.split()
 
@@ -126,7 +126,7 @@ KEPT = ("ifindex", "link", "options")  # of what is shown
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_leaves_unshaped_and_nothing_is_lost(shaping: Machine, way: str) -> None:
+def test_nothing_leaves_unshaped_and_nothing_is_lost(shaping: InstalledMachine, way: str) -> None:
     """No window above the rate and the bucket, a short pause, and not one event of the device.
 
     Index, link, options and routes are what they were.
@@ -150,7 +150,7 @@ def test_nothing_leaves_unshaped_and_nothing_is_lost(shaping: Machine, way: str)
     assert longest_pause(seen) <= STALL_S
 
 
-def test_egress_goes_on_through_a_restart(shaping: Machine) -> None:
+def test_egress_goes_on_through_a_restart(shaping: InstalledMachine) -> None:
     """The same of a whole device, whose programs know what the forwarder sends."""
     shell = shaping.container.shell
     shell(f"shapecfg replace shaper0 eth1 egress\nip route replace {BEYOND} dev eth1 src 10.0.0.1")
@@ -163,7 +163,7 @@ def test_egress_goes_on_through_a_restart(shaping: Machine) -> None:
     assert longest_pause(seen) <= STALL_S
 
 
-def test_a_stop_removes_the_device(shaping: Machine) -> None:
+def test_a_stop_removes_the_device(shaping: InstalledMachine) -> None:
     """The manager's descriptors do not keep it."""
     shaping.systemctl("stop", "shaper")
     assert shaping.container.try_run("ip", "link", "show", "shaper0").returncode != 0
@@ -172,7 +172,7 @@ def test_a_stop_removes_the_device(shaping: Machine) -> None:
 
 
 @pytest.mark.parametrize("way", ["restart", "kill"])
-def test_one_forwarder_is_left_after(shaping: Machine, way: str) -> None:
+def test_one_forwarder_is_left_after(shaping: InstalledMachine, way: str) -> None:
     """That of the daemon before goes on meanwhile, and ends when its successor is there."""
     before = forwarders(shaping)
     assert len(before) == 1
@@ -184,7 +184,7 @@ def test_one_forwarder_is_left_after(shaping: Machine, way: str) -> None:
     assert shaping.container.run("systemctl", "is-active", "shaper") == "active\n"
 
 
-def test_an_installation_tells_that_the_old_program_runs(shaping: Machine) -> None:
+def test_an_installation_tells_that_the_old_program_runs(shaping: InstalledMachine) -> None:
     """And how to change to the new one, which it does itself when it is asked to."""
     before = shaping.main_pid()
     told = shaping.container.run(*make("install", CHECKOUT, WHEELS))
@@ -197,7 +197,7 @@ def test_an_installation_tells_that_the_old_program_runs(shaping: Machine) -> No
     wait_until(shaping.is_passing, "shaper0 to be active", 10)
 
 
-def test_a_device_that_is_deleted_is_gone_at_once(shaping: Machine) -> None:
+def test_a_device_that_is_deleted_is_gone_at_once(shaping: InstalledMachine) -> None:
     """The name can be used again when `del` has ended."""
     for _ in range(2):
         shaping.container.run("shapecfg", "add", "shaper8")
@@ -205,7 +205,7 @@ def test_a_device_that_is_deleted_is_gone_at_once(shaping: Machine) -> None:
         assert shaping.container.try_run("ip", "link", "show", "shaper8").returncode != 0
 
 
-def test_many_devices_stop_and_start(shaping: Machine) -> None:
+def test_many_devices_stop_and_start(shaping: InstalledMachine) -> None:
     """All are gone when `stop` has ended, and there when `start` has; neither takes long."""
     shaping.container.run(
         "sh", "-c", f"for i in $(seq {FIRST} {LAST}); do shapecfg add shaper$i; done"

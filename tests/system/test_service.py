@@ -12,7 +12,7 @@ import pytest
 
 from bench.lab.wait import wait_until
 from tests.system.leaving import declare_everything, network
-from tests.system.machine import Machine, uninstall
+from tests.system.machine import InstalledMachine, uninstall
 
 RATE = "2mbit"
 RATE_BITS = 2_000_000
@@ -26,14 +26,14 @@ CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF = 12, 13, 39  # include/uapi/linux/capabilit
 
 
 @pytest.fixture
-def shaping(machine: Machine) -> Machine:
+def shaping(machine: InstalledMachine) -> InstalledMachine:
     """Bring shaper0 up, attached, routed and passing, whatever happened before."""
     machine.systemctl("reset-failed")
     machine.shape(RATE)
     return machine
 
 
-def assert_shapes(machine: Machine) -> None:
+def assert_shapes(machine: InstalledMachine) -> None:
     """Hold what the peer receives to the configured rate.
 
     Never more than that; much less only as long as this machine is too busy to send.
@@ -47,7 +47,7 @@ def assert_shapes(machine: Machine) -> None:
     pytest.fail(f"the peer received {received:.0f} of {RATE_BITS} bit/s, {ATTEMPTS} times over")
 
 
-def filters(machine: Machine, pid: str) -> int:
+def filters(machine: InstalledMachine, pid: str) -> int:
     """Return how many seccomp filters a process in the container obeys."""
     status = machine.container.run("cat", f"/proc/{pid}/status")
     match = re.search(r"^Seccomp_filters:\s*(\d+)$", status, re.M)
@@ -55,7 +55,7 @@ def filters(machine: Machine, pid: str) -> int:
     return int(match[1])
 
 
-def capabilities(machine: Machine, pid: str, kind: str = "CapEff") -> int:
+def capabilities(machine: InstalledMachine, pid: str, kind: str = "CapEff") -> int:
     """Return the capabilities a process inside has, or could have, as a mask."""
     status = machine.container.run("cat", f"/proc/{pid}/status")
     match = re.search(rf"^{kind}:\s*([0-9a-f]+)$", status, re.MULTILINE)
@@ -64,7 +64,7 @@ def capabilities(machine: Machine, pid: str, kind: str = "CapEff") -> int:
 
 
 @contextlib.contextmanager
-def changed(machine: Machine, setting: str) -> Iterator[None]:
+def changed(machine: InstalledMachine, setting: str) -> Iterator[None]:
     """Change the unit in one line, for what is started inside."""
     directory = "/run/systemd/system/shaper.service.d"
     lines = f"[Service]\n{setting}\n"
@@ -78,14 +78,14 @@ def changed(machine: Machine, setting: str) -> Iterator[None]:
         machine.systemctl("restart", "shaper")
 
 
-def test_installed_files_are_what_systemd_accepts(machine: Machine) -> None:
+def test_installed_files_are_what_systemd_accepts(machine: InstalledMachine) -> None:
     """The unit passes verification without a word, and user and group exist."""
     verify = machine.container.try_run("systemd-analyze", "verify", "shaper.service")
     assert (verify.returncode, verify.stderr) == (0, "")
     assert machine.container.run("id", "-gn", "shaper") == "shaper\n"
 
 
-def test_at_boot_no_interface_is_set_up_before_it_runs(machine: Machine) -> None:
+def test_at_boot_no_interface_is_set_up_before_it_runs(machine: InstalledMachine) -> None:
     """It goes before the network, and before what a network may be needed for (a cloud's boot)."""
     before, after = machine.property("Before").split(), machine.property("After").split()
     assert "network-pre.target" in before
@@ -95,7 +95,7 @@ def test_at_boot_no_interface_is_set_up_before_it_runs(machine: Machine) -> None
     assert "shutdown.target" in machine.property("Conflicts").split()
 
 
-def test_exposure_is_low(machine: Machine) -> None:
+def test_exposure_is_low(machine: InstalledMachine) -> None:
     """`systemd-analyze security` finds little that the service could do beside its work."""
     report = machine.container.run("systemd-analyze", "security", "--no-pager", "shaper.service")
     match = re.search(r"exposure level for shaper\.service: ([0-9.]+)", report)
@@ -103,19 +103,19 @@ def test_exposure_is_low(machine: Machine) -> None:
     assert float(match[1]) <= MAX_EXPOSURE
 
 
-def test_traffic_is_shaped(shaping: Machine) -> None:
+def test_traffic_is_shaped(shaping: InstalledMachine) -> None:
     """What is sent over the route through shaper0 arrives at the configured rate."""
     assert_shapes(shaping)
 
 
-def test_the_journal_has_events_with_fields(shaping: Machine) -> None:
+def test_the_journal_has_events_with_fields(shaping: InstalledMachine) -> None:
     """Who attached what is asked for by field, and belongs to the unit."""
     event = ("SHAPER_EVENT=attached", "SHAPER_DEVICE=shaper0", "SHAPER_UID=0")
     told = shaping.container.run("journalctl", "-q", "-u", "shaper.service", *event)
     assert "Attach ifname='shaper0'" in told
 
 
-def test_only_the_daemon_has_privileges_and_only_three(shaping: Machine) -> None:
+def test_only_the_daemon_has_privileges_and_only_three(shaping: InstalledMachine) -> None:
     """The daemon has three capabilities, the forwarder nothing, neither is root."""
     daemon, forwarder = shaping.main_pid(), shaping.forwarder_pid()
     wanted = sum(1 << each for each in (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF))
@@ -126,7 +126,7 @@ def test_only_the_daemon_has_privileges_and_only_three(shaping: Machine) -> None
         assert shaping.container.run("ps", "-o", "user=,group=", pid).split() == ["shaper"] * 2
 
 
-def test_each_process_makes_only_the_system_calls_it_needs(shaping: Machine) -> None:
+def test_each_process_makes_only_the_system_calls_it_needs(shaping: InstalledMachine) -> None:
     """The unit's filters let the forwarder install its own, and no process meets one of them."""
     daemon, forwarder = shaping.main_pid(), shaping.forwarder_pid()
     assert filters(shaping, daemon) > 0
@@ -140,7 +140,7 @@ def test_each_process_makes_only_the_system_calls_it_needs(shaping: Machine) -> 
     assert owner == "0\n"
 
 
-def test_no_system_call_that_is_needed_is_refused(shaping: Machine) -> None:
+def test_no_system_call_that_is_needed_is_refused(shaping: InstalledMachine) -> None:
     """Where the unit's filter kills in place of refusing, the daemon lives as it always does."""
     with changed(shaping, "SystemCallErrorNumber=kill"):
         shaping.systemctl("restart", "shaper")
@@ -163,7 +163,7 @@ def test_no_system_call_that_is_needed_is_refused(shaping: Machine) -> None:
         shaping.systemctl("start", "shaper")
 
 
-def test_everyone_may_read_and_not_everyone_may_change(shaping: Machine) -> None:
+def test_everyone_may_read_and_not_everyone_may_change(shaping: InstalledMachine) -> None:
     """An ordinary user reaches the socket and sees the shapers; a change is refused."""
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     assert "shaper0" in shaping.container.run(*nobody, "shapecfg", "show")
@@ -172,14 +172,14 @@ def test_everyone_may_read_and_not_everyone_may_change(shaping: Machine) -> None
     assert shaping.show()["options"]["rate_bits"] == RATE_BITS
 
 
-def test_members_of_the_group_may_change(shaping: Machine) -> None:
+def test_members_of_the_group_may_change(shaping: InstalledMachine) -> None:
     """Membership of the group shaper is enough to set a speed."""
     member = ["setpriv", "--reuid=65534", "--regid=65534", "--groups=shaper"]
     shaping.container.run(*member, "shapecfg", "speed", "shaper0", "1mbit")
     assert shaping.show()["options"]["rate_bits"] == 1_000_000
 
 
-def test_killed_daemon_comes_back_by_itself(shaping: Machine) -> None:
+def test_killed_daemon_comes_back_by_itself(shaping: InstalledMachine) -> None:
     """After kill -9 systemd starts it again, and it shapes without anyone's help."""
     routes, restarts = shaping.routes(), int(shaping.property("NRestarts"))
     shaping.systemctl("kill", "--kill-who=main", "--signal=KILL", "shaper")
@@ -190,7 +190,7 @@ def test_killed_daemon_comes_back_by_itself(shaping: Machine) -> None:
     assert_shapes(shaping)
 
 
-def test_killed_forwarder_is_replaced(shaping: Machine) -> None:
+def test_killed_forwarder_is_replaced(shaping: InstalledMachine) -> None:
     """After kill -9 of the forwarder the same daemon goes on with another one."""
     daemon, routes, killed = shaping.main_pid(), shaping.routes(), shaping.forwarder_pid()
     shaping.container.run("kill", "-KILL", killed)
@@ -200,7 +200,9 @@ def test_killed_forwarder_is_replaced(shaping: Machine) -> None:
     assert_shapes(shaping)
 
 
-def test_what_is_declared_stays_over_a_restart_and_goes_with_a_stop(shaping: Machine) -> None:
+def test_what_is_declared_stays_over_a_restart_and_goes_with_a_stop(
+    shaping: InstalledMachine,
+) -> None:
     """No rule and no route is gone for a moment; after a stop there is none."""
     plain = '[device.shaper0]\\nmaster = "eth1"\\nspeed = "2mbit"\\n'
     declared = 'routes = ["10.5.0.0/16 table 7"]\\nrules = ["to 10.5.0.0/16 table 7"]\\n'
@@ -230,7 +232,7 @@ def test_what_is_declared_stays_over_a_restart_and_goes_with_a_stop(shaping: Mac
         shaping.container.shell("rm /etc/shaper/shaper.toml\n")
 
 
-def test_reload_with_a_bad_configuration_changes_nothing(shaping: Machine) -> None:
+def test_reload_with_a_bad_configuration_changes_nothing(shaping: InstalledMachine) -> None:
     """One that cannot be read fails the reload, and the daemon goes on as it was."""
     daemon = shaping.main_pid()
     shaping.container.shell("echo 'nonsense = [' >/etc/shaper/shaper.toml")
@@ -241,7 +243,7 @@ def test_reload_with_a_bad_configuration_changes_nothing(shaping: Machine) -> No
     assert_shapes(shaping)
 
 
-def test_reload_with_a_good_configuration_applies_it(shaping: Machine) -> None:
+def test_reload_with_a_good_configuration_applies_it(shaping: InstalledMachine) -> None:
     """The speed of the file comes to hold, and the status line tells of the shaper."""
     text = '[device.shaper0]\\nmaster = "eth1"\\nspeed = "3mbit"\\n'
     shaping.container.shell(f"printf '{text}' >/etc/shaper/shaper.toml")
@@ -251,7 +253,7 @@ def test_reload_with_a_good_configuration_applies_it(shaping: Machine) -> None:
     wait_until(lambda: shaping.property("StatusText") == "1 shaper, 1 active", "the status")
 
 
-def test_watchdog_is_fed_only_while_the_forwarder_answers(shaping: Machine) -> None:
+def test_watchdog_is_fed_only_while_the_forwarder_answers(shaping: InstalledMachine) -> None:
     """A forwarder that hangs makes systemd, told to be quick about it, start all anew."""
     with changed(shaping, f"WatchdogSec={QUICK_WATCHDOG}"):
         shaping.systemctl("restart", "shaper")
@@ -263,7 +265,7 @@ def test_watchdog_is_fed_only_while_the_forwarder_answers(shaping: Machine) -> N
         assert shaping.forwarder_pid() != hung
 
 
-def test_stop_removes_the_device_and_keeps_the_state(shaping: Machine) -> None:
+def test_stop_removes_the_device_and_keeps_the_state(shaping: InstalledMachine) -> None:
     """A clean stop leaves no device, no process and no socket, and forgets nothing."""
     shaping.systemctl("stop", "shaper")
     assert shaping.property("Result") == "success"
@@ -273,7 +275,9 @@ def test_stop_removes_the_device_and_keeps_the_state(shaping: Machine) -> None:
     assert shaping.show()["link"] == "eth1"
 
 
-def test_uninstall_removes_everything_but_state_and_configuration(shaping: Machine) -> None:
+def test_uninstall_removes_everything_but_state_and_configuration(
+    shaping: InstalledMachine,
+) -> None:
     """Of what was installed, only /var/lib/shaper and /etc/shaper are left.
 
     The network is the machine's own, as before the service ran.

@@ -10,7 +10,7 @@ from shaper.desired.plan import make_plan
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
-from shaper.supervisor.capture import Intake
+from shaper.supervisor.capture import CapturedTraffic
 from shaper.supervisor.device import Device
 from shaper.supervisor.sockets import MasterSockets
 from shaper.testing.captor import MemoryCaptor
@@ -25,7 +25,7 @@ def rate(rate_bits: int, limit_packets: int | None = None) -> Spec:
     return replace(SPEC, options=options)
 
 
-class Rig:
+class DeviceRig:
     """One device, its TAP and its forwarder, on a kernel in memory."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ class Rig:
 
     def device_of(self, tap: MemoryTap, spec: Spec = SPEC) -> Device:
         """Return the device of a TAP."""
-        intake = Intake(self.captor, self.kernel, tap.ifindex)
+        intake = CapturedTraffic(self.captor, self.kernel, tap.ifindex)
         return Device(
             spec, tap, tap.ifindex, 0, self.kernel, self.neighbours, self.sockets, intake
         )

@@ -42,7 +42,7 @@ def frame(number: int) -> bytes:
     return HEADER + number.to_bytes(2, "big") + bytes(784)
 
 
-class Wire:
+class RigWire:
     """Our ends of what a path reads and writes: `tap` is put into, `master` is taken from."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Wire:
             each.close()
 
 
-class Rig:
+class LoopRig:
     """A loop in a thread, the supervisor's end of its channel, and the events it told of."""
 
     def __init__(self) -> None:
@@ -70,10 +70,10 @@ class Rig:
         self.loop = Loop(self._theirs)
         self._thread = threading.Thread(target=self.loop.run)
         self._serial = 0
-        self._wires: list[Wire] = []
+        self._wires: list[RigWire] = []
         self.events: list[Event] = []
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> LoopRig:
         self._thread.start()
         assert self.ask(Begin(PULSE), self.board.descriptor) is None
         return self
@@ -87,9 +87,9 @@ class Rig:
         for wire in self._wires:
             wire.close()
 
-    def wire(self) -> Wire:
+    def wire(self) -> RigWire:
         """Return a TAP and a master that are not given to a path yet."""
-        self._wires.append(Wire())
+        self._wires.append(RigWire())
         return self._wires[-1]
 
     def ask(self, order: Order, descriptor: int | None = None) -> str | None:
@@ -109,7 +109,9 @@ class Rig:
             assert time.monotonic() < deadline, "it never came to that"
             assert self.ask(Ping()) is None
 
-    def path(self, slot: int = 0, settings: Settings = FAST, wire: Wire | None = None) -> Wire:
+    def path(
+        self, slot: int = 0, settings: Settings = FAST, wire: RigWire | None = None
+    ) -> RigWire:
         """Open, configure and bind a path, as the supervisor does."""
         wire = wire or self.wire()
         assert self.ask(Open(slot), wire.tap_theirs.fileno()) is None
@@ -122,7 +124,7 @@ class Rig:
         """Change the settings of a path."""
         return self.ask(Configure(slot, settings))
 
-    def bind(self, wire: Wire, slot: int = 0) -> str | None:
+    def bind(self, wire: RigWire, slot: int = 0) -> str | None:
         """Let a path send to the master of this wire."""
         answer = self.ask(Bind(slot, Framing.ETHERNET), wire.master_theirs.fileno())
         wire.master_theirs.close()

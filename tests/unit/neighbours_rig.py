@@ -21,7 +21,7 @@ INCOMPLETE, REACHABLE, STALE, FAILED, NOARP, PERMANENT = 0x01, 0x02, 0x04, 0x20,
 EXT_LEARNED = 0x10
 
 
-class Rig:
+class NeighboursRig:
     """The neighbours of two shapers on two masters, and a kernel whose events are handled."""
 
     def __init__(self) -> None:

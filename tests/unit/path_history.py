@@ -48,7 +48,7 @@ LARGEST_SINGLE_BYTES = len(VLAN) + 1400 + NUMBER_BYTES
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ArrivingFrames:
     """Frames that come together."""
 
     kind: str
@@ -72,7 +72,7 @@ class Refuse:
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """Another rate or another queue; None: as before."""
 
     rate_bits: int | None = None
@@ -175,7 +175,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-class Rig:
+class HistoryRig:
     """A path between such edges, what it was given, and what left and when."""
 
     def __init__(self, options: Options, ends: Fakes | Sockets) -> None:
@@ -198,7 +198,7 @@ class Rig:
     def happen(self, event: object) -> None:
         """Let one thing happen, and the path be run where the loop would."""
         match event:
-            case Arrival():
+            case ArrivingFrames():
                 self._arrive(event)
                 return
             case Wait():
@@ -207,7 +207,7 @@ class Rig:
             case Refuse():
                 self._ends.refuse(event)
                 return
-            case Change():
+            case SettingChange():
                 self._change(event)
             case "flush":
                 self.path.flush()
@@ -260,7 +260,7 @@ class Rig:
             earned += max(0, passed_ns) * rate_bits
         return -(-earned // SECOND_NS)
 
-    def _arrive(self, arrival: Arrival) -> None:
+    def _arrive(self, arrival: ArrivingFrames) -> None:
         """Offer frames, each with a number behind its padding."""
         for _ in range(arrival.count):
             data = KINDS[arrival.kind]
@@ -270,7 +270,7 @@ class Rig:
                 self._number += 1
                 self.offered_packets += measure(data)[1]
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: SettingChange) -> None:
         rate_bits = change.rate_bits or self._options.rate_bits
         queue = change.queue or self._options.queue
         self._configure(replace(self._options, rate_bits=rate_bits, queue=queue))
@@ -326,7 +326,7 @@ class Rig:
         raise AssertionError("the path never comes to rest")
 
 
-def numbers(rig: Rig) -> list[int]:
+def numbers(rig: HistoryRig) -> list[int]:
     """Return the numbers of the frames that left, in order; those of trains bear none."""
     singles = [data for _, data in rig.left if data.startswith(ETHERNET)]
     return [int.from_bytes(data[-NUMBER_BYTES:], "big") for data in singles]

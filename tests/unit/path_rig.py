@@ -22,7 +22,7 @@ SETTINGS = Settings(
 )
 
 
-class Rig:
+class PathRig:
     """A path with fakes at both ends and its counters at hand."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:

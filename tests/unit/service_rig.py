@@ -20,7 +20,7 @@ NOBODY = Peer(65534, frozenset({65534}))
 ROOT = Peer(0, frozenset({0}))
 
 
-class Shapers:
+class NoShapers:
     """Shapers of which there are none; a detach fails as it is told to."""
 
     failure: Exception | None = None
@@ -42,7 +42,7 @@ class Shapers:
         return ["not saved"]
 
 
-class Client:
+class RigClient:
     """Somebody who is connected."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +74,7 @@ class Client:
         return True
 
 
-class Rig:
+class ServiceRig:
     """A service on a socket in a directory of its own.
 
     Attributes:
@@ -83,7 +83,7 @@ class Rig:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "made" / "org.shaper"
-        self.shapers = Shapers()
+        self.shapers = NoShapers()
         self.service = Service(self.path, "no-such-group", self.shapers)
         self.peer = ROOT
 
@@ -98,20 +98,20 @@ class Rig:
             self.service.close()
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    async def client(self) -> AsyncIterator[RigClient]:
         """Connect."""
         reader, writer = await asyncio.open_unix_connection(self.path)
         try:
-            yield Client(reader, writer)
+            yield RigClient(reader, writer)
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
 
-def make_rig(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def make_rig(directory: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
     """Return a service that does not listen yet."""
-    rig = Rig(directory)
+    rig = ServiceRig(directory)
     monkeypatch.setattr("shaper.control.door.peer_of", lambda _: rig.peer)
     monkeypatch.setattr("shaper.control.door.uid_of", lambda _: rig.peer.uid)
     return rig

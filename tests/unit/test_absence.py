@@ -14,7 +14,7 @@ MS = 1_000_000
 START_NS = 10**12
 
 
-class Kernel:
+class SchedstatKernel:
     """What it says of a process, in a file of the form of schedstat."""
 
     def __init__(self, path: Path) -> None:
@@ -29,13 +29,13 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path) -> Kernel:
+def kernel(tmp_path: Path) -> SchedstatKernel:
     """The kernel's file."""
-    return Kernel(tmp_path / "schedstat")
+    return SchedstatKernel(tmp_path / "schedstat")
 
 
 @pytest.fixture
-def absence(kernel: Kernel) -> Iterator[Absence]:
+def absence(kernel: SchedstatKernel) -> Iterator[Absence]:
     """What is tested."""
     with closing(Absence(str(kernel.path))) as made:
         yield made
@@ -47,7 +47,9 @@ def found(absence: Absence, woke_ns: int, *, slept_ns: int, worked_ns: int = 50_
     return absence.before(began_ns=ended_ns - worked_ns, ended_ns=ended_ns, woke_ns=woke_ns)
 
 
-def test_a_late_wake_up_is_told_as_the_kernel_has_it(kernel: Kernel, absence: Absence) -> None:
+def test_a_late_wake_up_is_told_as_the_kernel_has_it(
+    kernel: SchedstatKernel, absence: Absence
+) -> None:
     """Of a sleep, the part in which the process could have run; never more than the sleep."""
     kernel.delayed(3 * MS)
     assert found(absence, START_NS, slept_ns=20 * MS) == 3 * MS
@@ -57,7 +59,7 @@ def test_a_late_wake_up_is_told_as_the_kernel_has_it(kernel: Kernel, absence: Ab
 
 
 def test_without_a_sleep_the_round_before_is_what_frames_waited_for(
-    kernel: Kernel, absence: Absence
+    kernel: SchedstatKernel, absence: Absence
 ) -> None:
     """Frames that are found at once came while the last ones were sent."""
     kernel.delayed(3 * MS)
@@ -65,7 +67,7 @@ def test_without_a_sleep_the_round_before_is_what_frames_waited_for(
 
 
 def test_a_flood_before_a_pause_is_not_taken_for_a_delay_in_it(
-    kernel: Kernel, absence: Absence
+    kernel: SchedstatKernel, absence: Absence
 ) -> None:
     """Of what was lost while frames came one upon the other, ten milliseconds are forgotten."""
     for step in range(1000):
@@ -74,7 +76,9 @@ def test_a_flood_before_a_pause_is_not_taken_for_a_delay_in_it(
     assert found(absence, START_NS + 5000 * MS, slept_ns=4000 * MS) <= 10 * MS
 
 
-def test_short_sleeps_are_not_asked_about_one_by_one(kernel: Kernel, absence: Absence) -> None:
+def test_short_sleeps_are_not_asked_about_one_by_one(
+    kernel: SchedstatKernel, absence: Absence
+) -> None:
     """A question costs as much as a dozen frames; of many sleeps, one in 10 ms is asked about."""
     answers = []
     for step in range(1, 1001):

@@ -14,7 +14,7 @@ RATE = 10_000_000
 
 
 @dataclass
-class Shaper:
+class WrittenShaper:
     """A shaper whose seconds a test writes."""
 
     alarms: Alarms = field(default_factory=Alarms)
@@ -53,14 +53,14 @@ class Shaper:
 
 
 @pytest.fixture
-def shaper() -> Shaper:
+def shaper() -> WrittenShaper:
     """A shaper that was observed once."""
-    shaper = Shaper()
+    shaper = WrittenShaper()
     assert shaper.second(share=0) == []
     return shaper
 
 
-def test_five_slow_seconds_are_an_alarm_and_one_good_ends_it(shaper: Shaper) -> None:
+def test_five_slow_seconds_are_an_alarm_and_one_good_ends_it(shaper: WrittenShaper) -> None:
     """It is told once when it begins, with what was achieved, and once when it ends."""
     for _ in range(4):
         assert shaper.second(97.0) == []
@@ -73,14 +73,14 @@ def test_five_slow_seconds_are_an_alarm_and_one_good_ends_it(shaper: Shaper) -> 
     assert shaper.alarms.raised == {}
 
 
-def test_a_slow_shaper_that_falls_idle_is_in_alarm_no_longer(shaper: Shaper) -> None:
+def test_a_slow_shaper_that_falls_idle_is_in_alarm_no_longer(shaper: WrittenShaper) -> None:
     """Five seconds later nothing is known that would be wrong."""
     for _ in range(5):
         shaper.second(50)
     assert [len(shaper.second(share=0)) for _ in range(5)] == [0, 0, 0, 0, 1]
 
 
-def test_a_slow_second_now_and_then_is_none(shaper: Shaper) -> None:
+def test_a_slow_second_now_and_then_is_none(shaper: WrittenShaper) -> None:
     """The machine may stutter."""
     for _ in range(100):
         for percent in (90, 90, 90, 90, 100):
@@ -91,7 +91,7 @@ def test_a_slow_second_now_and_then_is_none(shaper: Shaper) -> None:
 @pytest.mark.parametrize("percent", [50, 100])
 def test_a_slow_line_is_judged_by_whole_frames(rate_bits: int, percent: int) -> None:
     """At 9600 bit/s a frame takes more than a second, and leaves in one of them."""
-    shaper = Shaper(rate_bits=rate_bits)
+    shaper = WrittenShaper(rate_bits=rate_bits)
     frame_ns = 1514 * 8 * SECOND // rate_bits * 100 // percent
     changes: list[Change] = []
     for _ in range(60 + 20 * frame_ns // SECOND):
@@ -105,7 +105,7 @@ def test_a_slow_line_is_judged_by_whole_frames(rate_bits: int, percent: int) -> 
     assert [change.is_raised for change in changes] == ([True] if percent == 50 else [])
 
 
-def test_a_stall_is_an_alarm_at_once(shaper: Shaper) -> None:
+def test_a_stall_is_an_alarm_at_once(shaper: WrittenShaper) -> None:
     """And ends at once."""
     assert [change.is_raised for change in shaper.second(is_stalled=True)] == [True]
     assert shaper.second(is_stalled=True) == []
@@ -113,7 +113,7 @@ def test_a_stall_is_an_alarm_at_once(shaper: Shaper) -> None:
 
 
 @pytest.mark.parametrize("reason", FAULTS)
-def test_a_drop_that_is_a_fault_is_an_alarm(shaper: Shaper, reason: str) -> None:
+def test_a_drop_that_is_a_fault_is_an_alarm(shaper: WrittenShaper, reason: str) -> None:
     """It names reason and count, and ends after five seconds without another."""
     (raised,) = shaper.second(**{reason: 3})
     assert raised.alarm is Alarm.FAULTS
@@ -121,7 +121,7 @@ def test_a_drop_that_is_a_fault_is_an_alarm(shaper: Shaper, reason: str) -> None
     assert [len(shaper.second()) for _ in range(5)] == [0, 0, 0, 0, 1]
 
 
-def test_traffic_that_passes_by_is_an_alarm_after_three_seconds(shaper: Shaper) -> None:
+def test_traffic_that_passes_by_is_an_alarm_after_three_seconds(shaper: WrittenShaper) -> None:
     """A route that is changed and changed back is none."""
     for _ in range(2):
         assert shaper.second(share=0, bypass="10.1.0.0/24 leaves by eth1") == []
@@ -132,7 +132,7 @@ def test_traffic_that_passes_by_is_an_alarm_after_three_seconds(shaper: Shaper) 
     assert [change.is_raised for change in shaper.second()] == [False]
 
 
-def test_another_speed_or_forwarder_begins_anew(shaper: Shaper) -> None:
+def test_another_speed_or_forwarder_begins_anew(shaper: WrittenShaper) -> None:
     """Sums of two rates are not compared; nor are those of a new forwarder with the old one's."""
     for _ in range(4):
         shaper.second(50)
@@ -144,7 +144,7 @@ def test_another_speed_or_forwarder_begins_anew(shaper: Shaper) -> None:
     assert shaper.second(50) == []
 
 
-def test_an_observer_that_stood_still_raises_nothing(shaper: Shaper) -> None:
+def test_an_observer_that_stood_still_raises_nothing(shaper: WrittenShaper) -> None:
     """A minute without a look is not sixty seconds of whatever came out."""
     shaper.now_ns += 60 * SECOND
     for _ in range(4):
@@ -155,7 +155,7 @@ def test_an_observer_that_stood_still_raises_nothing(shaper: Shaper) -> None:
 def test_an_hour_of_good_traffic_raises_nothing(seed: int) -> None:
     """Idle, half busy, overloaded, bursts, limit and codel drops, a stutter: no alarm."""
     random.seed(seed)
-    shaper = Shaper()
+    shaper = WrittenShaper()
     stutter = 0
     for _ in range(3600):
         percent = random.uniform(98.2, 100.0)

@@ -8,7 +8,7 @@ from bench import datagrams, figures, ping
 from bench.judge import judge_echoes, judge_frames, to_wire
 from bench.lab.flow import Flow
 from bench.lab.law import NS_PER_SECOND
-from bench.lab.pump import Stream, goodput_bits, share_bits
+from bench.lab.pump import ReceivedStream, goodput_bits, share_bits
 from bench.lab.ring import Caught
 from bench.results import Measurement
 
@@ -216,23 +216,26 @@ def test_a_bucket_that_was_full_shows_in_the_first_second_and_not_in_the_error()
 
 def test_goodput_counts_what_came_after_the_first_read() -> None:
     """The first read starts the clock; two streams are taken over the time of both."""
-    one, other = Stream(Flow("tcp", "10.0.0.1", 1)), Stream(Flow("tcp", "10.0.0.1", 1))
+    one, other = (
+        ReceivedStream(Flow("tcp", "10.0.0.1", 1)),
+        ReceivedStream(Flow("tcp", "10.0.0.1", 1)),
+    )
     for second in range(3):
         one.add((10 + second) * NS_PER_SECOND, 1000)
     for second in range(2):
         other.add((11 + second) * NS_PER_SECOND, 500)
     assert goodput_bits([one]) == 8000
     assert goodput_bits([one, other]) == 8 * 2500 / 2
-    assert goodput_bits([Stream(Flow("tcp", "10.0.0.1", 1))]) == 0
+    assert goodput_bits([ReceivedStream(Flow("tcp", "10.0.0.1", 1))]) == 0
 
 
 def test_silence_counts_against_a_starved_stream() -> None:
     """A stream that got nothing in its last second had half of what it began with."""
-    starved = Stream(Flow("tcp", "10.0.0.1", 1), since_ns=10 * NS_PER_SECOND)
+    starved = ReceivedStream(Flow("tcp", "10.0.0.1", 1), since_ns=10 * NS_PER_SECOND)
     for second in range(2):
         starved.add((10 + second) * NS_PER_SECOND, 1000)
     assert share_bits([starved], 12 * NS_PER_SECOND) == 4000
-    assert share_bits([Stream(Flow("tcp", "10.0.0.1", 1), since_ns=5)], 5) == 0
+    assert share_bits([ReceivedStream(Flow("tcp", "10.0.0.1", 1), since_ns=5)], 5) == 0
 
 
 def test_an_echo_request_has_the_checksum_of_rfc_1071() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shaper.discipline.burst import Burst, make_burst
 from shaper.model import Queue
 from shaper.trace import Playback, Trace
-from tests.unit.path_rig import FRAME, MS, SETTINGS, Rig
+from tests.unit.path_rig import FRAME, MS, SETTINGS, PathRig
 
 SECOND = 10**9
 RATE = 8_000_000  # a byte a microsecond
@@ -79,7 +79,7 @@ def test_a_trace_is_held_against_what_it_offers() -> None:
 
 def test_a_path_tells_its_burst_for_ten_seconds() -> None:
     """Of frames that wait as of those that bypass the queue, and by itself when all is over."""
-    rig = Rig()
+    rig = PathRig()
     rig.source.frames.extend([FRAME] * 3)
     rig.run(20 * SECOND)
     rig.run_to(21 * SECOND)
@@ -93,7 +93,7 @@ def test_a_path_tells_its_burst_for_ten_seconds() -> None:
 
 def test_another_rate_forgets_the_bursts_of_the_old() -> None:
     """What was a burst at 64 kbit/s says nothing of 1 Mbit/s."""
-    rig = Rig(replace(SETTINGS, burst_bytes=8000, idle_bytes=6000, queue=Queue.FIFO))
+    rig = PathRig(replace(SETTINGS, burst_bytes=8000, idle_bytes=6000, queue=Queue.FIFO))
     rig.source.frames.extend([FRAME] * 6)
     rig.run(20 * SECOND)
     rig.run_to(21 * SECOND)

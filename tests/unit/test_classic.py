@@ -205,7 +205,7 @@ STEPS = st.lists(
 )
 
 
-class Pair:
+class ClassicPair:
     """The discipline and the oracle under the same traffic."""
 
     def __init__(self, rate_bits: int, hz: int) -> None:
@@ -270,7 +270,7 @@ def test_every_frame_fares_as_in_the_driver(
     lateness: int,
 ) -> None:
     """Sent in the same jiffy, dropped for the same reason, under any traffic and rate changes."""
-    pair = Pair(rate_bits, hz)
+    pair = ClassicPair(rate_bits, hz)
     now = 0
     for passed, sizes, new_rate in steps:
         now += passed

@@ -12,7 +12,7 @@ import pytest
 from shaper.errors import KernelRefused, ShaperError
 from shaper.model import Link, Spec
 from shaper.testing.tap import MemoryTap
-from tests.unit.device_rig import Rig, rate
+from tests.unit.device_rig import DeviceRig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
@@ -20,15 +20,15 @@ REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceRig]:
     """Return a kernel on which no device is made yet."""
-    rig = Rig(monkeypatch)
+    rig = DeviceRig(monkeypatch)
     yield rig
     rig.sockets.close()
 
 
 @instantly
-async def test_a_new_device_is_silent(rig: Rig) -> None:
+async def test_a_new_device_is_silent(rig: DeviceRig) -> None:
     """Before it has a master it has no carrier, no address of its own, and asks for nobody."""
     tap = MemoryTap("shaper0", rig.kernel)
     await rig.device_of(tap).prepare()
@@ -39,7 +39,7 @@ async def test_a_new_device_is_silent(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_new_device_is_made_with_few_words(rig: Rig) -> None:
+async def test_a_new_device_is_made_with_few_words(rig: DeviceRig) -> None:
     """One request silences it and one does all else; its forwarder is told of the TAP alone."""
     await rig.make(Spec("shaper0"), None)
     assert len(rig.kernel.asked("set_link")) == 2
@@ -48,7 +48,7 @@ async def test_a_new_device_is_made_with_few_words(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_device_without_ipv6_is_named_all_the_same(rig: Rig) -> None:
+async def test_a_device_without_ipv6_is_named_all_the_same(rig: DeviceRig) -> None:
     """The request that is refused for want of IPv6 is made again without it."""
     tap = MemoryTap("shaper0", rig.kernel)
     rig.kernel.put(replace(rig.kernel.devices[tap.ifindex], mtu=1000))
@@ -57,7 +57,7 @@ async def test_a_device_without_ipv6_is_named_all_the_same(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_plan_is_made_true(rig: Rig) -> None:
+async def test_a_plan_is_made_true(rig: DeviceRig) -> None:
     """The device looks like its master, says what it is, and its forwarder can send."""
     rig.kernel.devices[2] = master = replace(ETH1, mtu=1400)
     await rig.make()
@@ -70,7 +70,7 @@ async def test_a_plan_is_made_true(rig: Rig) -> None:
 
 
 @instantly
-async def test_the_same_plan_sets_nothing(rig: Rig) -> None:
+async def test_the_same_plan_sets_nothing(rig: DeviceRig) -> None:
     """Carried out twice, a plan asks nobody for anything the second time."""
     await rig.make()
     rig.forget_requests()
@@ -92,7 +92,7 @@ async def test_the_same_plan_sets_nothing(rig: Rig) -> None:
 )
 @instantly
 async def test_only_what_the_master_changed_is_set(
-    rig: Rig, master: Link | None, attributes: list[str], verbs: list[str]
+    rig: DeviceRig, master: Link | None, attributes: list[str], verbs: list[str]
 ) -> None:
     """Each change of the master changes what follows from it, and nothing else."""
     await rig.make()
@@ -103,7 +103,7 @@ async def test_only_what_the_master_changed_is_set(
 
 
 @instantly
-async def test_a_new_speed_changes_what_follows_from_it(rig: Rig) -> None:
+async def test_a_new_speed_changes_what_follows_from_it(rig: DeviceRig) -> None:
     """Rate, queue and offload follow the speed; MTU and binding stay."""
     await rig.make()
     rig.forget_requests()
@@ -116,7 +116,7 @@ async def test_a_new_speed_changes_what_follows_from_it(rig: Rig) -> None:
 
 
 @instantly
-async def test_an_administrators_mtu_stays(rig: Rig) -> None:
+async def test_an_administrators_mtu_stays(rig: DeviceRig) -> None:
     """What was set by hand on the device is left alone until the master's changes."""
     await rig.make()
     rig.kernel.put(replace(rig.own, mtu=1300))
@@ -127,7 +127,7 @@ async def test_an_administrators_mtu_stays(rig: Rig) -> None:
 
 
 @instantly
-async def test_the_masters_address_is_put_back(rig: Rig) -> None:
+async def test_the_masters_address_is_put_back(rig: DeviceRig) -> None:
     """Frames must bear the master's address: one set by hand is corrected."""
     await rig.make()
     rig.kernel.put(replace(rig.own, address=bytes.fromhex("020000000055")))
@@ -136,7 +136,7 @@ async def test_the_masters_address_is_put_back(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_name_is_followed(rig: Rig) -> None:
+async def test_a_name_is_followed(rig: DeviceRig) -> None:
     """`ip link set shaper0 name slow`: the spec has the new name."""
     await rig.make()
     rig.device.follow(replace(rig.own, ifname="slow"))
@@ -144,7 +144,7 @@ async def test_a_name_is_followed(rig: Rig) -> None:
 
 
 @instantly
-async def test_taking_the_device_down_flushes(rig: Rig) -> None:
+async def test_taking_the_device_down_flushes(rig: DeviceRig) -> None:
     """What waits is dropped once when the device goes down, and not when it comes up."""
     await rig.make()
     rig.forget_requests()
@@ -158,7 +158,7 @@ async def test_taking_the_device_down_flushes(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_successor_is_told_everything(rig: Rig) -> None:
+async def test_a_successor_is_told_everything(rig: DeviceRig) -> None:
     """A new forwarder knows nothing: the TAP, the settings and the master are handed over."""
     await rig.make()
     successor = MemoryForwarder()
@@ -171,7 +171,7 @@ async def test_a_successor_is_told_everything(rig: Rig) -> None:
 
 
 @instantly
-async def test_an_unfinished_hand_over_is_finished_with_the_plan(rig: Rig) -> None:
+async def test_an_unfinished_hand_over_is_finished_with_the_plan(rig: DeviceRig) -> None:
     """A successor that refused a part was told too little: all of the plan is made anew."""
     await rig.make()
     broken = MemoryForwarder()
@@ -184,7 +184,7 @@ async def test_an_unfinished_hand_over_is_finished_with_the_plan(rig: Rig) -> No
 
 @pytest.mark.parametrize("place", ["set_link", "configure", "bind"])
 @instantly
-async def test_a_refused_plan_is_tried_again_whole(rig: Rig, place: str) -> None:
+async def test_a_refused_plan_is_tried_again_whole(rig: DeviceRig, place: str) -> None:
     """After a refusal nothing is taken for done: the next try sets all there is."""
     await rig.make()
     refusals = rig.kernel.refusals if place == "set_link" else rig.forwarder.refusals
@@ -199,7 +199,7 @@ async def test_a_refused_plan_is_tried_again_whole(rig: Rig, place: str) -> None
 
 
 @instantly
-async def test_a_small_mtu_costs_ipv6_and_no_more(rig: Rig) -> None:
+async def test_a_small_mtu_costs_ipv6_and_no_more(rig: DeviceRig) -> None:
     """Below 1280 bytes the kernel takes IPv6 away; above, the device is silenced anew."""
     await rig.make()
     await rig.realize(None, replace(ETH1, mtu=1000))
@@ -211,7 +211,7 @@ async def test_a_small_mtu_costs_ipv6_and_no_more(rig: Rig) -> None:
 
 
 @instantly
-async def test_neighbours_follow_the_master(rig: Rig) -> None:
+async def test_neighbours_follow_the_master(rig: DeviceRig) -> None:
     """An address is resolved on the master there is, and on none while there is none."""
     await rig.make()
     incomplete = 0x01
@@ -224,7 +224,7 @@ async def test_neighbours_follow_the_master(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_master_without_a_link_header_resolves_nobody(rig: Rig) -> None:
+async def test_a_master_without_a_link_header_resolves_nobody(rig: DeviceRig) -> None:
     """Over ppp or tun frames are stripped, and there is nobody to ask for."""
     await rig.make()
     await rig.realize(None, replace(ETH1, ifindex=9, arphrd=0xFFFE, address=b""))
@@ -236,7 +236,7 @@ async def test_a_master_without_a_link_header_resolves_nobody(rig: Rig) -> None:
 
 
 @instantly
-async def test_removing_and_abandoning(rig: Rig) -> None:
+async def test_removing_and_abandoning(rig: DeviceRig) -> None:
     """Both close the path; what is abandoned stays for a successor, what is removed goes."""
     device = await rig.make()
     await device.abandon()

@@ -11,7 +11,7 @@ import pytest
 from shaper.desired.plan import make_plan
 from shaper.errors import KernelRefused
 from shaper.model import DATAGRAM_FRAMES, Options, Queue
-from tests.unit.device_rig import Rig, rate
+from tests.unit.device_rig import DeviceRig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC
 
@@ -19,22 +19,22 @@ REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceRig]:
     """Return a kernel on which no device is made yet."""
-    rig = Rig(monkeypatch)
+    rig = DeviceRig(monkeypatch)
     yield rig
     rig.sockets.close()
 
 
 @instantly
-async def test_what_an_adopted_ring_holds_is_absorbed(rig: Rig) -> None:
+async def test_what_an_adopted_ring_holds_is_absorbed(rig: DeviceRig) -> None:
     """An earlier daemon's device may have been sent into before its ring is made to fit."""
     await rig.make(was_adopted=True)
     assert rig.forwarder.verbs() == ["open", "configure", "absorb", "bind"]
 
 
 @instantly
-async def test_a_length_set_by_hand_is_the_limit(rig: Rig) -> None:
+async def test_a_length_set_by_hand_is_the_limit(rig: DeviceRig) -> None:
     """First 500 and then 200: each `ip link set shaper0 txqueuelen` is the queue's new limit."""
     await rig.make()
     for frames in (500, 200):
@@ -47,7 +47,7 @@ async def test_a_length_set_by_hand_is_the_limit(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_length_of_zero_is_the_default(rig: Rig) -> None:
+async def test_a_length_of_zero_is_the_default(rig: DeviceRig) -> None:
     """A txqueuelen of 0 puts the limit back, and the device shows it."""
     await rig.make()
     await rig.realize(rate(64_000, limit_packets=500))
@@ -60,7 +60,7 @@ async def test_a_length_of_zero_is_the_default(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_length_that_we_set_is_nobodys_wish(rig: Rig) -> None:
+async def test_a_length_that_we_set_is_nobodys_wish(rig: DeviceRig) -> None:
     """The length that a new speed brings is no limit, before its event has come and after."""
     await rig.make()
     seen = [rig.own]
@@ -74,7 +74,7 @@ async def test_a_length_that_we_set_is_nobodys_wish(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_length_set_by_hand_at_the_same_time_is_the_limit(rig: Rig) -> None:
+async def test_a_length_set_by_hand_at_the_same_time_is_the_limit(rig: DeviceRig) -> None:
     """Where a length of ours was overwritten before we saw it, the administrator's counts."""
     await rig.make()
     await rig.realize(rate(100_000_000))
@@ -84,7 +84,7 @@ async def test_a_length_set_by_hand_at_the_same_time_is_the_limit(rig: Rig) -> N
 
 
 @instantly
-async def test_a_length_of_ours_may_be_set_back_by_hand(rig: Rig) -> None:
+async def test_a_length_of_ours_may_be_set_back_by_hand(rig: DeviceRig) -> None:
     """Once our own length has been seen, the one before it is a wish like any other."""
     await rig.make()
     before = rig.own.txqueuelen
@@ -97,7 +97,7 @@ async def test_a_length_of_ours_may_be_set_back_by_hand(rig: Rig) -> None:
 
 @pytest.mark.parametrize("verb", ["flush", "configure", "absorb"])
 @instantly
-async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: Rig, verb: str) -> None:
+async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: DeviceRig, verb: str) -> None:
     """When a plan is refused before the ring is changed, the old length is no new limit."""
     await rig.make()
     await rig.realize(rate(100_000_000))
@@ -111,7 +111,7 @@ async def test_a_length_that_was_not_set_yet_is_nobodys_wish(rig: Rig, verb: str
 
 
 @instantly
-async def test_the_classic_queue_has_its_own_limit(rig: Rig) -> None:
+async def test_the_classic_queue_has_its_own_limit(rig: DeviceRig) -> None:
     """A length set by hand on a classic shaper is not taken for a limit it cannot have."""
     await rig.make()
     await rig.realize(replace(SPEC, options=Options(rate_bits=64_000, queue=Queue.CLASSIC)))
@@ -121,7 +121,7 @@ async def test_the_classic_queue_has_its_own_limit(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_ring_is_absorbed_before_it_shrinks(rig: Rig) -> None:
+async def test_a_ring_is_absorbed_before_it_shrinks(rig: DeviceRig) -> None:
     """What waits in a ring that is to be smaller is read first: the kernel would drop it.
 
     And the queue to come is in charge by then, as the one before may be full and read nothing.

@@ -11,12 +11,12 @@ import pytest
 from shaper.desired.diagnosis import diagnose
 from shaper.desired.diagnosis.facts import (
     Case,
-    Machine,
+    MachineFacts,
     Packet,
     Processor,
-    Qdisc,
-    Route,
+    RootQdisc,
     Shown,
+    TableRoute,
     Way,
 )
 from shaper.desired.diagnosis.questions import questions
@@ -26,14 +26,14 @@ from shaper.network import Rule, RuleAction
 
 SHAPER, MASTER = 3, 2
 REMOTE = ip_address("10.1.0.1")
-ROUTE = Route(ip_network("10.1.0.0/24"), 254, (SHAPER,))
+ROUTE = TableRoute(ip_network("10.1.0.0/24"), 254, (SHAPER,))
 RULES = (
     Rule(4, table=255, priority=0),
     Rule(4, table=254, priority=32766),
     Rule(6, table=254, priority=32766),
 )
 SHOWN = Shown("shaper0", SHAPER, "eth1", State.ACTIVE, mtu=1500, rate_bits=10_000_000)
-MACHINE = Machine(
+MACHINE = MachineFacts(
     "1",
     "1",
     names={SHAPER: "shaper0", MASTER: "eth1", 4: "eth2"},
@@ -98,7 +98,7 @@ def test_a_quota_is_lifted_where_it_is() -> None:
 
 def test_drops_of_the_qdisc_are_found() -> None:
     """Those while doctor looks; a shaper of what is received is not sent by that qdisc."""
-    qdiscs = {MASTER: Qdisc("pfifo", drops=3)}
+    qdiscs = {MASTER: RootQdisc("pfifo", drops=3)}
     assert ids(qdiscs=qdiscs) == ["qdisc-drops"]
     assert ids(replace(SHOWN, capture=Capture.INGRESS), qdiscs=qdiscs) == []
 
@@ -119,7 +119,7 @@ def test_what_is_taken_by_device_needs_no_route(capture: Capture) -> None:
 
 def test_an_address_is_asked_for_that_no_longer_prefix_has() -> None:
     """Exceptions are stepped over, and so are the machine's own addresses."""
-    longer = Route(ip_network("10.1.0.0/30"), 254, (4,))
+    longer = TableRoute(ip_network("10.1.0.0/30"), 254, (4,))
     own = (ip_network("10.1.0.4/32"),)
     machine = replace(MACHINE, routes=(ROUTE, longer), own_addresses=own)
     (question,) = questions(Case(SHOWN, machine))
@@ -137,7 +137,7 @@ def test_a_packet_is_one_that_the_rule_looks_for() -> None:
 
 def test_a_rule_that_suppresses_short_prefixes_does_not_lead_to_a_default_route() -> None:
     """As `wg-quick` uses it."""
-    default = Route(ip_network("0.0.0.0/0"), 254, (SHAPER,))
+    default = TableRoute(ip_network("0.0.0.0/0"), 254, (SHAPER,))
     rule = replace(RULES[1], suppress_prefix_bits=0)
     assert ids(routes=(default,), rules=(rule,)) == ["table-without-rule"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.desired.diagnosis.ruleset import Packet, Ruleset
+from shaper.desired.diagnosis.ruleset import AskedPacket, Ruleset
 from tests.unit.test_diagnosis_firewall import ACCEPT, DROP, by, chain, found, to
 
 OIFNAME = {"meta": {"key": "oifname"}}
@@ -117,6 +117,6 @@ def test_an_expression_that_is_not_known_is_passed_over(rules: Any, data: st.Dat
                     statement[verb][changed] = data.draw(JSON)
     told = Ruleset(rules)
     for every in told.chains:
-        packet = Packet("shaper0", ip_address("10.1.0.1"))
+        packet = AskedPacket("shaper0", ip_address("10.1.0.1"))
         assert told.verdict(every, packet) in ("accept", "drop", "reject", "")
         told.spares(every, packet)

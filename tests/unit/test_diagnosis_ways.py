@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from shaper.desired.diagnosis import diagnose
-from shaper.desired.diagnosis.facts import BoundSocket, Case, Neighbour, Packet, Qdisc, Route, Way
+from shaper.desired.diagnosis.facts import (
+    BoundSocket,
+    Case,
+    Neighbour,
+    Packet,
+    RootQdisc,
+    TableRoute,
+    Way,
+)
 from shaper.desired.diagnosis.questions import questions
 from shaper.model import Capture
 from shaper.network import Rule, RuleAction
@@ -39,7 +47,7 @@ def test_a_table_that_no_rule_leads_to() -> None:
     """Of either family; the named tables are told by their names."""
     routes = (
         replace(ROUTE, table=253),
-        Route(ip_network("fd00:1::/64"), 100, (SHAPER,)),
+        TableRoute(ip_network("fd00:1::/64"), 100, (SHAPER,)),
     )
     remedies = [
         each.remedy
@@ -69,7 +77,7 @@ def test_a_route_that_is_longer() -> None:
 
 def test_a_route_by_the_master_into_the_middle() -> None:
     """Part of the traffic passes by: a warning, unless the kernel made the route."""
-    inside = Route(ip_network("10.1.0.128/25"), 254, (MASTER,))
+    inside = TableRoute(ip_network("10.1.0.128/25"), 254, (MASTER,))
     assert found(routes=(ROUTE, inside)) == {
         "longer-prefix": "ip route del 10.1.0.128/25 dev eth1",
     }
@@ -134,7 +142,8 @@ def test_connected_routes_that_lose() -> None:
     way = leads(Way(MASTER, NETWORK, 254))
     assert list(found(routes=(kernels,), ways=way)) == ["better-route"]
     assert (
-        found(routes=(kernels, Route(ip_network("10.2.0.0/24"), 254, (SHAPER,))), ways=way) == {}
+        found(routes=(kernels, TableRoute(ip_network("10.2.0.0/24"), 254, (SHAPER,))), ways=way)
+        == {}
     )
 
 
@@ -164,7 +173,7 @@ def test_what_arrives_is_forwarded(version: int, name: str, key: str) -> None:
     """Where a rule looks at the device of arrival, forwarding has to be on."""
     network = ip_network("10.1.0.0/24" if version == 4 else "fd00:1::/64")
     rules = (Rule(version, table=100, priority=10, input_device="eth2"), *RULES)
-    routes = (Route(network, 100, (SHAPER,)),)
+    routes = (TableRoute(network, 100, (SHAPER,)),)
     off = found(routes=routes, rules=rules, ways={}, sysctls={name: 0})
     assert off == {"not-forwarding": f"sysctl -w net.{key}=1"}
     assert found(routes=routes, rules=rules, ways={}, sysctls={name: 1}) == {}
@@ -172,12 +181,12 @@ def test_what_arrives_is_forwarded(version: int, name: str, key: str) -> None:
 
 def test_all_of_ipv4_is_shaped_and_nothing_of_ipv6() -> None:
     """Where the machine has a default route of IPv6 by the master."""
-    whole = Route(ip_network("0.0.0.0/0"), 254, (SHAPER,))
-    past = Route(ip_network("::/0"), 254, (MASTER,))
+    whole = TableRoute(ip_network("0.0.0.0/0"), 254, (SHAPER,))
+    past = TableRoute(ip_network("::/0"), 254, (MASTER,))
     passes_by = {"ipv6-passes-by": "ip -6 route add default dev shaper0 metric 512"}
     assert found(routes=(whole, past), ways={}) == passes_by
     assert found(routes=(whole, replace(past, table=100)), ways={}) == {}
-    some = Route(ip_network("fd00::/64"), 254, (SHAPER,))
+    some = TableRoute(ip_network("fd00::/64"), 254, (SHAPER,))
     assert found(routes=(whole, past, some), ways={}) == {}
 
 
@@ -185,7 +194,7 @@ def test_all_of_ipv4_is_shaped_and_nothing_of_ipv6() -> None:
     ("changes", "finding", "remedy"),
     [
         (
-            {"qdiscs": {MASTER: Qdisc("tbf", rate_bits=1_000_000)}},
+            {"qdiscs": {MASTER: RootQdisc("tbf", rate_bits=1_000_000)}},
             "qdisc-slower",
             "tc qdisc del dev eth1 root",
         ),
@@ -212,7 +221,7 @@ def test_what_loses_frames(changes: dict[str, Any], finding: str, remedy: str) -
 
 def test_what_loses_nothing() -> None:
     """A faster qdisc, DHCP's own socket, another device's neighbour."""
-    assert found(qdiscs={MASTER: Qdisc("tbf", rate_bits=10**9)}) == {}
+    assert found(qdiscs={MASTER: RootQdisc("tbf", rate_bits=10**9)}) == {}
     assert found(bound=(BoundSocket(MASTER, "udp", 68, 0), BoundSocket(OTHER, "udp", 1, 0))) == {}
 
     assert found(failed=(Neighbour(SHAPER, "10.0.0.9"), Neighbour(OTHER, "10.0.0.8"))) == {}

@@ -13,7 +13,7 @@ from shaper.control.events import BATCH_EVENTS, HEARTBEAT_SECONDS, MOST_EVENTS, 
 from shaper.control.service import MAX_STREAMS_OF_ONE
 from shaper.events import Event, Kind, tell
 from tests.unit.instantly import instantly
-from tests.unit.service_rig import DETACH, NOBODY, SHOW, Client, Rig, make_rig
+from tests.unit.service_rig import DETACH, NOBODY, SHOW, RigClient, ServiceRig, make_rig
 
 MONITOR: dict[str, Any] = {"method": "org.shaper.Monitor", "parameters": {}, "more": True}
 FIRST = 1000
@@ -29,7 +29,7 @@ def latest() -> Iterator[LatestEvents]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
     """Return a service that does not listen yet."""
     return make_rig(tmp_path, monkeypatch)
 
@@ -40,7 +40,7 @@ def happen(count: int = 1) -> None:
         tell(Event(Kind.STATE, "shaper0", "eth1"), "%s: number %d", "shaper0", number)
 
 
-async def sentences(client: Client) -> list[str]:
+async def sentences(client: RigClient) -> list[str]:
     """Return what the next answer of a stream tells."""
     answer = await client.hear()
     assert answer["continues"]
@@ -72,7 +72,7 @@ def test_what_was_missed_is_told(latest: LatestEvents, after: int) -> None:
 
 
 @instantly
-async def test_nothing_is_lost_between_show_and_the_first_event(rig: Rig) -> None:
+async def test_nothing_is_lost_between_show_and_the_first_event(rig: ServiceRig) -> None:
     """What happens after `Show` is the first thing that `Monitor` tells."""
     async with rig.serving(), rig.client() as client:
         client.say(SHOW)
@@ -85,7 +85,7 @@ async def test_nothing_is_lost_between_show_and_the_first_event(rig: Rig) -> Non
 
 
 @instantly
-async def test_a_change_is_an_event_with_its_user(rig: Rig) -> None:
+async def test_a_change_is_an_event_with_its_user(rig: ServiceRig) -> None:
     """Who changed what is told to all who look on."""
     async with rig.serving(), rig.client() as client, rig.client() as other:
         client.say(MONITOR)
@@ -96,7 +96,7 @@ async def test_a_change_is_an_event_with_its_user(rig: Rig) -> None:
 
 
 @instantly
-async def test_silence_is_broken_by_a_heartbeat(rig: Rig) -> None:
+async def test_silence_is_broken_by_a_heartbeat(rig: ServiceRig) -> None:
     """A stream says that it lives, and is not ended for its silence."""
     async with rig.serving(), rig.client() as client:
         client.say(MONITOR)
@@ -107,7 +107,7 @@ async def test_silence_is_broken_by_a_heartbeat(rig: Rig) -> None:
 
 
 @instantly
-async def test_who_speaks_during_a_stream_ends_it(rig: Rig) -> None:
+async def test_who_speaks_during_a_stream_ends_it(rig: ServiceRig) -> None:
     """Later or in the same breath; the service serves on."""
     async with rig.serving():
         for is_at_once in (True, False):
@@ -122,7 +122,7 @@ async def test_who_speaks_during_a_stream_ends_it(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_reader_that_does_not_read_is_dropped(rig: Rig) -> None:
+async def test_a_reader_that_does_not_read_is_dropped(rig: ServiceRig) -> None:
     """Others have their events meanwhile, and its place is free afterwards."""
     async with rig.serving(), rig.client() as idle, rig.client() as client:
         idle.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ async def test_a_reader_that_does_not_read_is_dropped(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_user_has_so_many_streams(rig: Rig) -> None:
+async def test_a_user_has_so_many_streams(rig: ServiceRig) -> None:
     """One more is refused with a sentence, and none can be had without an answer."""
     rig.peer = NOBODY
     async with rig.serving():
@@ -159,7 +159,7 @@ async def test_a_user_has_so_many_streams(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_stream_has_to_be_asked_for(rig: Rig) -> None:
+async def test_a_stream_has_to_be_asked_for(rig: ServiceRig) -> None:
     """Without `more` there is an error, as varlink has it."""
     async with rig.serving(), rig.client() as client:
         client.say({**MONITOR, "more": False})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shaper.packet.frame import MAX_EXTENSIONS, MAX_SEGMENTS, is_excessive, measure
-from tests.unit.path_rig import FRAME, Rig
+from tests.unit.path_rig import FRAME, PathRig
 from tests.unit.strategies import Train, offload
 
 SIX = bytes(10) + bytes(12) + b"\x86\xdd\x60" + bytes(5)
@@ -23,7 +23,7 @@ def extended(headers: int) -> bytes:
 @pytest.mark.parametrize("headers", [MAX_EXTENSIONS + 1, 181])
 def test_too_many_extension_headers(headers: int, company: int) -> None:
     """Alone or among others it is dropped and counted, and the others leave."""
-    rig = Rig()
+    rig = PathRig()
     rig.run(0)
     rig.source.frames.extend([extended(headers), *[FRAME] * company])
     for now_ns in (10**6, 10**6 + 1000, 2 * 10**9, 3 * 10**9, 4 * 10**9):
@@ -34,7 +34,7 @@ def test_too_many_extension_headers(headers: int, company: int) -> None:
 
 def test_as_many_as_are_looked_past() -> None:
     """The bound itself passes."""
-    rig = Rig()
+    rig = PathRig()
     rig.source.frames.append(extended(MAX_EXTENSIONS))
     rig.run(0)
     assert len(rig.sink.frames) == 1
@@ -44,7 +44,7 @@ def test_too_many_segments() -> None:
     """An offload frame of one byte a segment is counted by its segments, and not cut."""
     train = offload(Train(payload_bytes=5000, segment_bytes=1))
     assert measure(train)[1] == 5000 > MAX_SEGMENTS
-    rig = Rig()
+    rig = PathRig()
     rig.run(0)
     rig.source.frames.append(train)
     for now_ns in (10**6, 10**6 + 1000):

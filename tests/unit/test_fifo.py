@@ -115,7 +115,7 @@ def test_achieved_rate_counts_only_the_time_in_use() -> None:
 
 
 @dataclass
-class Sent:
+class SentBytes:
     """What left, with the settings in force and the jiffy in nanoseconds."""
 
     at_ns: int
@@ -153,7 +153,7 @@ def test_law_through_rate_changes_and_late_wake_ups(
     )
     queue = fifo(settings)
     now_ns, offered = 0, 0
-    sent: list[Sent] = []
+    sent: list[SentBytes] = []
     rates: list[tuple[int, int]] = [(0, rate_bits)]
     slack_bits = 0
     for kind, value in events:
@@ -176,13 +176,13 @@ def test_law_through_rate_changes_and_late_wake_ups(
             rates.append((now_ns, settings.rate_bits))
             now = ticks.from_ns(now_ns, settings.ticks_per_second)
         while (leaving := queue.dequeue(now=now)) is not None:
-            sent.append(Sent(now_ns, leaving.wire_bytes))
+            sent.append(SentBytes(now_ns, leaving.wire_bytes))
     assert offered == len(sent) + queue.dropped["limit"] + queue.backlog_packets
     jiffy_bits = max(rate for _, rate in rates) // min(100, ticks_per_second) + 1
     _assert_law(sent, rates, settings.burst_bytes * 8 + slack_bits + jiffy_bits)
 
 
-def _assert_law(sent: list[Sent], rates: list[tuple[int, int]], allowance_bits: int) -> None:
+def _assert_law(sent: list[SentBytes], rates: list[tuple[int, int]], allowance_bits: int) -> None:
     for first in range(len(sent)):
         total_bits = 0
         for last in sent[first:]:

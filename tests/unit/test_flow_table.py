@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline.codel import Law, Setpoints
-from shaper.discipline.flow_table import UNRANKED, Flow, FlowTable, Ranking
+from shaper.discipline.flow_table import UNRANKED, FlowQueue, FlowTable, Ranking
 from shaper.packet.frame import Frame
 
 LAW = Law(Setpoints(5, 100, 1514), lambda _: None, lambda _: None)
 
 
-def fill(flow: Flow, wire_bytes: int) -> None:
+def fill(flow: FlowQueue, wire_bytes: int) -> None:
     """Put a frame into a flow and the flow into the round."""
     if not flow.is_listed:
         flow.is_new = True
@@ -23,7 +23,7 @@ def fill(flow: Flow, wire_bytes: int) -> None:
     flow.backlog_bytes += wire_bytes
 
 
-def find(table: FlowTable, name: str, listed: int = 0) -> Flow:
+def find(table: FlowTable, name: str, listed: int = 0) -> FlowQueue:
     """Return the flow of an identity."""
     identity = name.encode()
     return table.get(identity) or table.add(identity, listed)
@@ -77,7 +77,7 @@ def test_a_flow_stays_where_it_waits() -> None:
 def test_the_largest_is_the_largest(seed: int) -> None:
     """As flows grow, shrink, leave the round and come back: found by the heap and by looking."""
     chance = random.Random(seed)
-    flows = [Flow(LAW, serial) for serial in range(chance.choice([1, 5, 40]))]
+    flows = [FlowQueue(LAW, serial) for serial in range(chance.choice([1, 5, 40]))]
     for flow in flows:
         fill(flow, chance.randrange(1514))
     ranking = Ranking(lambda: [flow for flow in flows if flow.is_listed])
@@ -97,7 +97,7 @@ def test_the_largest_is_the_largest(seed: int) -> None:
 
 def test_a_ranking_that_is_never_asked_stays_small() -> None:
     """Flows that grow and shrink a thousand times do not fill it with what they once were."""
-    flows = [Flow(LAW, serial) for serial in range(10)]
+    flows = [FlowQueue(LAW, serial) for serial in range(10)]
     for flow in flows:
         fill(flow, 100)
     ranking = Ranking(lambda: flows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.shaping import MOST_ATTEMPTS, Verdict
+from tests.kernel.shaping import MOST_ATTEMPTS, HoldVerdict
 
 
 def reached(*attempts: str) -> int | None:
@@ -13,7 +13,7 @@ def reached(*attempts: str) -> int | None:
     Args:
         attempts: "good", "bad", or "stolen" for a bad one that was disturbed.
     """
-    verdict = Verdict()
+    verdict = HoldVerdict()
     for number, each in enumerate(attempts, 1):
         verdict.add([] if each == "good" else ["a fault"], is_disturbed=each == "stolen")
         if verdict.is_reached:
@@ -43,7 +43,7 @@ def test_a_verdict_needs_two_successes_or_three_failures(
 
 def test_what_failed_is_told() -> None:
     """Each attempt is a line, and says if time was stolen in it."""
-    verdict = Verdict()
+    verdict = HoldVerdict()
     verdict.add(["slow", "late"], is_disturbed=False)
     verdict.add(["late"], is_disturbed=True)
     verdict.add([], is_disturbed=False)

@@ -9,9 +9,9 @@ import pytest
 
 from shaper.desired.plan import make_plan
 from shaper.errors import NotPermitted
-from shaper.kernel.capture import Wanted
+from shaper.kernel.capture import WantedCapture
 from shaper.model import Capture, Group, Options
-from tests.unit.device_rig import Rig
+from tests.unit.device_rig import DeviceRig
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC
 
@@ -20,27 +20,27 @@ CGROUP = replace(SPEC, capture=Capture.CGROUP, cgroup="a")
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceRig]:
     """Return a kernel on which no device is made yet."""
-    rig = Rig(monkeypatch)
+    rig = DeviceRig(monkeypatch)
     yield rig
     rig.sockets.close()
 
 
 @instantly
-async def test_what_is_taken_comes_up_by_itself(rig: Rig) -> None:
+async def test_what_is_taken_comes_up_by_itself(rig: DeviceRig) -> None:
     """Programs are on the master, frames are bound as captured, and no neighbour is asked for."""
     await rig.make(SPEC)
     rig.kernel.put(replace(rig.own, is_up=False))
     await rig.realize(EGRESS)
     assert rig.own.is_up
     assert rig.own.is_noarp
-    assert rig.captor.taken == [Wanted(Capture.EGRESS, rig.index, ETH1.ifindex, True)]
+    assert rig.captor.taken == [WantedCapture(Capture.EGRESS, rig.index, ETH1.ifindex, True)]
     assert rig.captor.trusted == {rig.index}
 
 
 @instantly
-async def test_whoever_takes_it_down_lets_go_of_the_master(rig: Rig) -> None:
+async def test_whoever_takes_it_down_lets_go_of_the_master(rig: DeviceRig) -> None:
     """Until it is up again, which it does not become by itself."""
     await rig.make(EGRESS)
     await rig.realize()
@@ -54,7 +54,7 @@ async def test_whoever_takes_it_down_lets_go_of_the_master(rig: Rig) -> None:
 
 
 @instantly
-async def test_nothing_is_taken_without_a_speed_or_a_master(rig: Rig) -> None:
+async def test_nothing_is_taken_without_a_speed_or_a_master(rig: DeviceRig) -> None:
     """A master that is made anew has programs of its own."""
     await rig.make(replace(EGRESS, options=Options()))
     assert rig.captor.taken == []
@@ -67,7 +67,7 @@ async def test_nothing_is_taken_without_a_speed_or_a_master(rig: Rig) -> None:
 
 
 @instantly
-async def test_what_does_not_change_is_left_in_place(rig: Rig) -> None:
+async def test_what_does_not_change_is_left_in_place(rig: DeviceRig) -> None:
     """A new speed touches no program; another way replaces it."""
     await rig.make(EGRESS)
     await rig.realize()
@@ -80,7 +80,7 @@ async def test_what_does_not_change_is_left_in_place(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_group_that_comes_moves_no_program(rig: Rig) -> None:
+async def test_a_group_that_comes_moves_no_program(rig: DeviceRig) -> None:
     """It is put in its place, and another one of that name after it."""
     device = await rig.make(CGROUP)
     for group in (None, Group("/g/a", 5), Group("/g/a", 6), None):
@@ -91,7 +91,7 @@ async def test_a_group_that_comes_moves_no_program(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_kernel_that_does_not_allow_it_is_told(rig: Rig) -> None:
+async def test_a_kernel_that_does_not_allow_it_is_told(rig: DeviceRig) -> None:
     """Nothing is taken, and the refusal is the command's answer."""
     device = await rig.make(SPEC)
     rig.captor.refusals = [NotPermitted("CAP_BPF is needed")]
@@ -103,7 +103,7 @@ async def test_a_kernel_that_does_not_allow_it_is_told(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_shaper_that_goes_leaves_nothing(rig: Rig) -> None:
+async def test_a_shaper_that_goes_leaves_nothing(rig: DeviceRig) -> None:
     """Neither programs nor a socket that is known."""
     device = await rig.make(EGRESS)
     await rig.realize()

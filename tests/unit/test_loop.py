@@ -28,17 +28,17 @@ from shaper.channel.messages import (
 )
 from shaper.forwarder.states import PathState
 from shaper.model import Framing
-from tests.unit.loop_rig import FAST, PULSE, SECONDS, SLOW, Rig, Wire, frame
+from tests.unit.loop_rig import FAST, PULSE, SECONDS, SLOW, LoopRig, RigWire, frame
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
+def rig() -> Iterator[LoopRig]:
     """Run a loop without paths."""
-    with Rig() as rig:
+    with LoopRig() as rig:
         yield rig
 
 
-def test_frames_pass(rig: Rig) -> None:
+def test_frames_pass(rig: LoopRig) -> None:
     """What is put into the TAP leaves through the master, untouched, in order, and is counted."""
     wire = rig.path()
     frames = [frame(number) for number in range(20)]
@@ -49,7 +49,7 @@ def test_frames_pass(rig: Rig) -> None:
     assert rig.count("sent_bytes") == 20 * 800
 
 
-def test_frames_leave_at_their_time(rig: Rig) -> None:
+def test_frames_leave_at_their_time(rig: LoopRig) -> None:
     """The timer wakes the loop for a frame that had to wait, and not before it is paid for."""
     wire = rig.path(settings=replace(SLOW, rate_bits=320_000))
     before_ns = time.monotonic_ns()
@@ -61,7 +61,7 @@ def test_frames_leave_at_their_time(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("missing", ["settings", "master"])
-def test_a_path_that_is_not_complete_holds_its_frames(rig: Rig, missing: str) -> None:
+def test_a_path_that_is_not_complete_holds_its_frames(rig: LoopRig, missing: str) -> None:
     """Without a speed or a master frames wait in the TAP, and leave when it has both."""
     wire, other = rig.path(), rig.wire()
     if missing == "settings":
@@ -77,7 +77,7 @@ def test_a_path_that_is_not_complete_holds_its_frames(rig: Rig, missing: str) ->
     assert other.received(1) == [frame(1)]
 
 
-def test_another_master_gets_what_comes_next(rig: Rig) -> None:
+def test_another_master_gets_what_comes_next(rig: LoopRig) -> None:
     """A path that is bound again sends to the new master alone, and lets go of the old one."""
     wire, other = rig.path(), rig.wire()
     assert rig.bind(other) is None
@@ -86,7 +86,7 @@ def test_another_master_gets_what_comes_next(rig: Rig) -> None:
     assert wire.received(1) == [b""]
 
 
-def test_flushing_drops_and_counts(rig: Rig) -> None:
+def test_flushing_drops_and_counts(rig: LoopRig) -> None:
     """What waits, in the queue or in the TAP, is dropped as `flush`; what comes later is not."""
     wire = rig.path(settings=SLOW)
     for number in range(3):
@@ -100,7 +100,7 @@ def test_flushing_drops_and_counts(rig: Rig) -> None:
     assert wire.received(1) == [frame(9)]
 
 
-def test_absorbing_empties_the_tap(rig: Rig) -> None:
+def test_absorbing_empties_the_tap(rig: LoopRig) -> None:
     """A path that is full reads its TAP all the same when told to, and loses nothing of it."""
     wire = rig.path(settings=replace(SLOW, limit_packets=2))
     frames = _fill(rig, wire, lambda: rig.count("backlog_packets") == 2)
@@ -111,7 +111,7 @@ def test_absorbing_empties_the_tap(rig: Rig) -> None:
     assert wire.received(frames) == [frame(number) for number in range(1, frames + 1)]
 
 
-def test_closing_lets_go_of_everything(rig: Rig) -> None:
+def test_closing_lets_go_of_everything(rig: LoopRig) -> None:
     """Both descriptors are closed, and slot and descriptor numbers are free for another path."""
     wire, next_wire = rig.path(settings=SLOW), rig.wire()
     for number in range(3):
@@ -125,7 +125,7 @@ def test_closing_lets_go_of_everything(rig: Rig) -> None:
     assert next_wire.received(1) == [frame(7)]
 
 
-def test_a_closed_path_counts_no_more(rig: Rig) -> None:
+def test_a_closed_path_counts_no_more(rig: LoopRig) -> None:
     """A deadline that comes after its path was closed does not write to the row it had."""
     wire = rig.path(settings=replace(SLOW, rate_bits=320_000))
     for number in range(4):
@@ -138,7 +138,7 @@ def test_a_closed_path_counts_no_more(rig: Rig) -> None:
     assert rig.count("sent_packets") == 0
 
 
-def test_paths_do_not_know_of_each_other(rig: Rig) -> None:
+def test_paths_do_not_know_of_each_other(rig: LoopRig) -> None:
     """One that waits, is flushed and closed, leaves the other as it was."""
     slow, fast = rig.path(0, SLOW), rig.path(1, FAST)
     for number in range(3):
@@ -155,7 +155,7 @@ def test_paths_do_not_know_of_each_other(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "order", [Flush(3), Close(3), Unbind(3), Open(0), Bind(0, Framing.ETHERNET), Begin(PULSE)]
 )
-def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(rig: Rig, order: Order) -> None:
+def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(rig: LoopRig, order: Order) -> None:
     """An unknown slot, or a descriptor lost on its way, is answered with a reason."""
     wire = rig.path()
     assert rig.ask(order)
@@ -164,7 +164,7 @@ def test_what_cannot_be_obeyed_is_refused_and_changes_nothing(rig: Rig, order: O
 
 
 @pytest.mark.parametrize("order", [Bind(3, Framing.ETHERNET), Open(9999), Begin(9999)])
-def test_a_refused_descriptor_is_closed(rig: Rig, order: Order) -> None:
+def test_a_refused_descriptor_is_closed(rig: LoopRig, order: Order) -> None:
     """What holds the other end sees end of file; what a path uses stays open."""
     wire = rig.path()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -177,12 +177,12 @@ def test_a_refused_descriptor_is_closed(rig: Rig, order: Order) -> None:
     assert wire.received(1) == [frame(1)]
 
 
-def test_a_lost_descriptor_is_named(rig: Rig) -> None:
+def test_a_lost_descriptor_is_named(rig: LoopRig) -> None:
     """Too many descriptors is what an administrator can do something about."""
     assert "ulimit -n" in str(rig.ask(Open(0)))
 
 
-def test_a_full_master_is_waited_for(rig: Rig) -> None:
+def test_a_full_master_is_waited_for(rig: LoopRig) -> None:
     """What its socket has no room for waits, in the TAP too, and leaves in order, all of it."""
     wire = rig.path()
     frames = _fill(rig, wire, lambda: rig.loop.paths[0].state is PathState.BLOCKED)
@@ -191,7 +191,7 @@ def test_a_full_master_is_waited_for(rig: Rig) -> None:
     rig.until(lambda: rig.count("sent_packets") == frames)
 
 
-def test_a_full_master_may_be_replaced(rig: Rig) -> None:
+def test_a_full_master_may_be_replaced(rig: LoopRig) -> None:
     """A path that waits for room is not left waiting for a socket that is closed."""
     wire, other = rig.path(), rig.wire()
     _fill(rig, wire, lambda: rig.loop.paths[0].state is PathState.BLOCKED)
@@ -200,7 +200,7 @@ def test_a_full_master_may_be_replaced(rig: Rig) -> None:
     assert other.received(1) == [frame(sent)]
 
 
-def _fill(rig: Rig, wire: Wire, is_stuck: Callable[[], bool]) -> int:
+def _fill(rig: LoopRig, wire: RigWire, is_stuck: Callable[[], bool]) -> int:
     """Put frames into a TAP until nothing moves any more; return how many."""
     wire.tap.setblocking(False)
     frames = 0
@@ -213,7 +213,7 @@ def _fill(rig: Rig, wire: Wire, is_stuck: Callable[[], bool]) -> int:
     return _fill_tap(wire, frames)
 
 
-def _fill_tap(wire: Wire, frames: int) -> int:
+def _fill_tap(wire: RigWire, frames: int) -> int:
     with contextlib.suppress(BlockingIOError):
         while True:
             wire.tap.send(frame(frames))
@@ -221,7 +221,7 @@ def _fill_tap(wire: Wire, frames: int) -> int:
     return frames
 
 
-def test_deadlines_do_not_pile_up(rig: Rig) -> None:
+def test_deadlines_do_not_pile_up(rig: LoopRig) -> None:
     """A path that runs often while its deadlines stay the same is in the heap once for each.
 
     There are two: the next frame's, and that of what `show` has of delays.
@@ -235,17 +235,17 @@ def test_deadlines_do_not_pile_up(rig: Rig) -> None:
     assert len(rig.loop._deadlines) == 2
 
 
-def _seen(rig: Rig) -> int:
+def _seen(rig: LoopRig) -> int:
     return rig.count("backlog_packets") + rig.count("sent_packets")
 
 
-def test_the_end_of_the_channel_ends_the_loop(rig: Rig) -> None:
+def test_the_end_of_the_channel_ends_the_loop(rig: LoopRig) -> None:
     """A supervisor that is gone, or went while it was answered, leaves no forwarder behind."""
     rig.end.close()
     rig.wait_for_end()
 
 
-def test_a_supervisor_that_does_not_wait_for_its_answer(rig: Rig) -> None:
+def test_a_supervisor_that_does_not_wait_for_its_answer(rig: LoopRig) -> None:
     """It went with a question under way: the loop ends without a traceback."""
     for serial in range(100, 110):
         messages.send_order(rig.end, serial, Ping())
@@ -255,7 +255,7 @@ def test_a_supervisor_that_does_not_wait_for_its_answer(rig: Rig) -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EBADFD, errno.EINVAL])
 def test_a_tap_that_cannot_be_read_is_left_alone_and_comes_back(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, number: int
+    rig: LoopRig, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """It is tried a few times a second, counted and told of once; then all frames leave."""
     wire = rig.path()
@@ -284,7 +284,7 @@ def test_a_tap_that_cannot_be_read_is_left_alone_and_comes_back(
     assert rig.count("error") == (number != errno.EBADFD)
 
 
-def test_a_path_that_runs_shows_in_the_pulse(rig: Rig) -> None:
+def test_a_path_that_runs_shows_in_the_pulse(rig: LoopRig) -> None:
     """The supervisor tells a busy forwarder from a stuck one by it."""
     wire = rig.path()
     before = rig.board.pulse(PULSE)
@@ -293,7 +293,7 @@ def test_a_path_that_runs_shows_in_the_pulse(rig: Rig) -> None:
     rig.until(lambda: rig.board.pulse(PULSE) > before)
 
 
-def test_a_slot_may_be_opened_anew(rig: Rig) -> None:
+def test_a_slot_may_be_opened_anew(rig: LoopRig) -> None:
     """The path that was there lets go of its descriptors, and the new one goes on counting."""
     wire = rig.path()
     wire.tap.send(frame(1))

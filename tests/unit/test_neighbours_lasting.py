@@ -25,18 +25,18 @@ from tests.unit.neighbours_rig import (
     REACHABLE,
     SHAPER,
     STALE,
-    Rig,
+    NeighboursRig,
 )
 
 
 @pytest.fixture
-def rig() -> Rig:
+def rig() -> NeighboursRig:
     """Return neighbours that nothing is delegated of yet."""
-    return Rig()
+    return NeighboursRig()
 
 
 @instantly
-async def test_an_entry_does_not_count_in_the_limits_of_the_table(rig: Rig) -> None:
+async def test_an_entry_does_not_count_in_the_limits_of_the_table(rig: NeighboursRig) -> None:
     """What is written is marked as learned by others, and with our protocol."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -47,7 +47,9 @@ async def test_an_entry_does_not_count_in_the_limits_of_the_table(rig: Rig) -> N
 
 
 @instantly
-async def test_an_entry_that_the_master_forgot_by_age_is_left_to_the_kernel(rig: Rig) -> None:
+async def test_an_entry_that_the_master_forgot_by_age_is_left_to_the_kernel(
+    rig: NeighboursRig,
+) -> None:
     """It stays, is asked for when it is used again, and counts in the limits of the table."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -61,7 +63,7 @@ async def test_an_entry_that_the_master_forgot_by_age_is_left_to_the_kernel(rig:
 
 @pytest.mark.parametrize("state", [REACHABLE, PERMANENT, NOARP])
 @instantly
-async def test_an_entry_that_was_flushed_is_resolved_anew(rig: Rig, state: int) -> None:
+async def test_an_entry_that_was_flushed_is_resolved_anew(rig: NeighboursRig, state: int) -> None:
     """A good entry of the master goes when its address or its ARP changes, or somebody says so."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -74,7 +76,7 @@ async def test_an_entry_that_was_flushed_is_resolved_anew(rig: Rig, state: int) 
 
 
 @instantly
-async def test_a_port_is_resolved_where_its_answers_arrive(rig: Rig) -> None:
+async def test_a_port_is_resolved_where_its_answers_arrive(rig: NeighboursRig) -> None:
     """The bridge of a bond of the master has the entries, as soon as the master is a port."""
     rig.neighbours.delegate(SHAPER, MASTER)
     for ifindex, upper, kind in ((MASTER, 7, "bond"), (7, 8, "bridge"), (8, 9, "vrf")):
@@ -89,7 +91,7 @@ async def test_a_port_is_resolved_where_its_answers_arrive(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_check_finds_what_is_so(rig: Rig) -> None:
+async def test_a_check_finds_what_is_so(rig: NeighboursRig) -> None:
     """Entries that agree with the master's, or wait for an answer, are left alone."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -101,7 +103,7 @@ async def test_a_check_finds_what_is_so(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_check_puts_right_what_differs(rig: Rig) -> None:
+async def test_a_check_puts_right_what_differs(rig: NeighboursRig) -> None:
     """An address of which the change, the answer or the question was lost is made good for."""
     rig.neighbours.delegate(SHAPER, MASTER)
     for destination in (PEER, "10.0.0.3"):
@@ -119,7 +121,9 @@ async def test_a_check_puts_right_what_differs(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("unused", "flags"), [(10, EXT_LEARNED), (60 * 100, 0)])
 @instantly
-async def test_a_check_leaves_old_entries_to_the_kernel(rig: Rig, unused: int, flags: int) -> None:
+async def test_a_check_leaves_old_entries_to_the_kernel(
+    rig: NeighboursRig, unused: int, flags: int
+) -> None:
     """An entry that neither the master has nor traffic uses may be forgotten by the kernel."""
     rig.neighbours.delegate(SHAPER, MASTER)
     rig.kernel.set_entry(
@@ -137,7 +141,7 @@ async def test_a_check_leaves_old_entries_to_the_kernel(rig: Rig, unused: int, f
 
 
 @instantly
-async def test_a_check_leaves_entries_of_an_administrator_alone(rig: Rig) -> None:
+async def test_a_check_leaves_entries_of_an_administrator_alone(rig: NeighboursRig) -> None:
     """What does not bear our protocol is not ours."""
     rig.neighbours.delegate(SHAPER, MASTER)
     rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
@@ -148,7 +152,7 @@ async def test_a_check_leaves_entries_of_an_administrator_alone(rig: Rig) -> Non
 
 @instantly
 async def test_a_refusal_that_repeats_is_told_once(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: NeighboursRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The kernel asks every second until it is answered; the log does not fill with it."""
     rig.neighbours.delegate(SHAPER, MASTER)

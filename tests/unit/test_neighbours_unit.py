@@ -29,19 +29,19 @@ from tests.unit.neighbours_rig import (
     REACHABLE,
     SHAPER,
     STALE,
-    Rig,
+    NeighboursRig,
 )
 
 
 @pytest.fixture
-def rig() -> Rig:
+def rig() -> NeighboursRig:
     """Return neighbours that nothing is delegated of yet."""
-    return Rig()
+    return NeighboursRig()
 
 
 @pytest.mark.parametrize("destination", [PEER, PEER6])
 @instantly
-async def test_asked_used_learned_written(rig: Rig, destination: str) -> None:
+async def test_asked_used_learned_written(rig: NeighboursRig, destination: str) -> None:
     """An address the shaper wants is used on its master, and what that learns is written."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask(destination=destination)
@@ -53,7 +53,9 @@ async def test_asked_used_learned_written(rig: Rig, destination: str) -> None:
 
 @pytest.mark.parametrize("state", [REACHABLE, STALE, PERMANENT])
 @instantly
-async def test_what_the_master_knows_already_is_written_at_once(rig: Rig, state: int) -> None:
+async def test_what_the_master_knows_already_is_written_at_once(
+    rig: NeighboursRig, state: int
+) -> None:
     """A valid entry of the master need not change by being used, so no event is waited for."""
     rig.kernel.set_entry(MASTER, PEER, state, MAC)
     await rig.handle()
@@ -72,7 +74,7 @@ async def test_what_the_master_knows_already_is_written_at_once(rig: Rig, state:
 )
 @instantly
 async def test_a_master_that_cannot_ask_is_asked_for(
-    rig: Rig,
+    rig: NeighboursRig,
     destination: str,
     masters: set[int],
     solicited: list[tuple[str, bytes, str, str]],
@@ -88,7 +90,7 @@ async def test_a_master_that_cannot_ask_is_asked_for(
 
 
 @instantly
-async def test_a_change_is_followed(rig: Rig) -> None:
+async def test_a_change_is_followed(rig: NeighboursRig) -> None:
     """When the peer gets another address, the shaper's entry follows without being asked for."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -98,7 +100,7 @@ async def test_a_change_is_followed(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_failure_is_followed_and_asked_for_anew(rig: Rig) -> None:
+async def test_a_failure_is_followed_and_asked_for_anew(rig: NeighboursRig) -> None:
     """A failure of the master is the shaper's; the next asking starts from the beginning."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -111,7 +113,7 @@ async def test_a_failure_is_followed_and_asked_for_anew(rig: Rig) -> None:
 
 
 @instantly
-async def test_what_nobody_asked_for_is_left_alone(rig: Rig) -> None:
+async def test_what_nobody_asked_for_is_left_alone(rig: NeighboursRig) -> None:
     """Entries of the master are written for those that wanted them, on that master, alone."""
     rig.neighbours.delegate(SHAPER, MASTER)
     rig.neighbours.delegate(OTHER_SHAPER, OTHER_MASTER)
@@ -122,7 +124,7 @@ async def test_what_nobody_asked_for_is_left_alone(rig: Rig) -> None:
 
 
 @instantly
-async def test_both_shapers_of_a_master_are_served(rig: Rig) -> None:
+async def test_both_shapers_of_a_master_are_served(rig: NeighboursRig) -> None:
     """What two shapers want of one master is written for both."""
     for shaper in (SHAPER, OTHER_SHAPER):
         rig.neighbours.delegate(shaper, MASTER)
@@ -132,7 +134,7 @@ async def test_both_shapers_of_a_master_are_served(rig: Rig) -> None:
 
 
 @instantly
-async def test_an_entry_the_kernel_dropped_is_forgotten(rig: Rig) -> None:
+async def test_an_entry_the_kernel_dropped_is_forgotten(rig: NeighboursRig) -> None:
     """A removed entry of the shaper is not written again by the next change on the master."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -144,7 +146,7 @@ async def test_an_entry_the_kernel_dropped_is_forgotten(rig: Rig) -> None:
 
 
 @instantly
-async def test_an_entry_the_master_dropped_is_still_wanted(rig: Rig) -> None:
+async def test_an_entry_the_master_dropped_is_still_wanted(rig: NeighboursRig) -> None:
     """Only the shaper's own entry counts: the master's may come and go."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -157,7 +159,7 @@ async def test_an_entry_the_master_dropped_is_still_wanted(rig: Rig) -> None:
 
 @pytest.mark.parametrize("state", [INCOMPLETE, REACHABLE, STALE])
 @instantly
-async def test_a_new_master_resolves_anew(rig: Rig, state: int) -> None:
+async def test_a_new_master_resolves_anew(rig: NeighboursRig, state: int) -> None:
     """What the shaper has of another master, or asked in vain, is asked of the new one."""
     rig.kernel.set_entry(SHAPER, PEER, state, MAC if state != INCOMPLETE else None)
     rig.neighbours.delegate(SHAPER, OTHER_MASTER)
@@ -170,7 +172,7 @@ async def test_a_new_master_resolves_anew(rig: Rig, state: int) -> None:
 
 @pytest.mark.parametrize("state", [FAILED, PERMANENT])
 @instantly
-async def test_what_is_settled_is_not_asked_for(rig: Rig, state: int) -> None:
+async def test_what_is_settled_is_not_asked_for(rig: NeighboursRig, state: int) -> None:
     """An administrator's permanent entry stays, and a failed one is the kernel's to ask for."""
     rig.kernel.set_entry(SHAPER, PEER, state, MAC)
     rig.neighbours.delegate(SHAPER, MASTER)
@@ -181,7 +183,7 @@ async def test_what_is_settled_is_not_asked_for(rig: Rig, state: int) -> None:
 
 
 @instantly
-async def test_the_old_master_is_not_listened_to(rig: Rig) -> None:
+async def test_the_old_master_is_not_listened_to(rig: NeighboursRig) -> None:
     """After a move what the former master learns is none of the shaper's."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -191,7 +193,7 @@ async def test_the_old_master_is_not_listened_to(rig: Rig) -> None:
 
 
 @instantly
-async def test_telling_the_same_master_again_forgets_nothing(rig: Rig) -> None:
+async def test_telling_the_same_master_again_forgets_nothing(rig: NeighboursRig) -> None:
     """A delegation that is repeated keeps what was asked for under it."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -201,7 +203,7 @@ async def test_telling_the_same_master_again_forgets_nothing(rig: Rig) -> None:
 
 
 @instantly
-async def test_without_a_delegation_nothing_is_done(rig: Rig) -> None:
+async def test_without_a_delegation_nothing_is_done(rig: NeighboursRig) -> None:
     """A device that is no shaper, or one released, is not answered."""
     rig.neighbours.delegate(SHAPER, MASTER)
     rig.neighbours.release(SHAPER)
@@ -223,7 +225,7 @@ CHANGES: list[Callable[[Neighbours], None]] = [
 @pytest.mark.parametrize("request_number", [1, 2])
 @instantly
 async def test_a_command_may_come_in_between(
-    rig: Rig, method: str, request_number: int, change: Callable[[Neighbours], None]
+    rig: NeighboursRig, method: str, request_number: int, change: Callable[[Neighbours], None]
 ) -> None:
     """Delegations may change while an event or a refresh waits for the kernel."""
     for shaper in (SHAPER, OTHER_SHAPER):
@@ -244,7 +246,7 @@ async def test_a_command_may_come_in_between(
 
 
 @instantly
-async def test_a_refresh_makes_up_for_both_sides(rig: Rig) -> None:
+async def test_a_refresh_makes_up_for_both_sides(rig: NeighboursRig) -> None:
     """After lost events an answer of the master is written, and a lost question is asked."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
@@ -257,7 +259,7 @@ async def test_a_refresh_makes_up_for_both_sides(rig: Rig) -> None:
 
 @instantly
 async def test_a_refusal_is_logged_and_survived(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: NeighboursRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A neighbour that cannot be asked for is told in the log; the next one is served."""
     rig.neighbours.delegate(SHAPER, MASTER)
@@ -269,7 +271,7 @@ async def test_a_refusal_is_logged_and_survived(
 
 
 @instantly
-async def test_a_shaper_that_cannot_be_written_holds_up_no_other(rig: Rig) -> None:
+async def test_a_shaper_that_cannot_be_written_holds_up_no_other(rig: NeighboursRig) -> None:
     """The device of one shaper may be gone before its delegation is."""
     for shaper in (SHAPER, OTHER_SHAPER):
         rig.neighbours.delegate(shaper, MASTER)
@@ -280,7 +282,7 @@ async def test_a_shaper_that_cannot_be_written_holds_up_no_other(rig: Rig) -> No
 
 
 @instantly
-async def test_other_families_are_left_alone(rig: Rig) -> None:
+async def test_other_families_are_left_alone(rig: NeighboursRig) -> None:
     """A bridge's forwarding entries come as neighbour events too."""
     rig.neighbours.delegate(SHAPER, MASTER)
     fields = {"ifindex": SHAPER, "family": 7, "state": REACHABLE}
@@ -290,7 +292,7 @@ async def test_other_families_are_left_alone(rig: Rig) -> None:
 
 
 @instantly
-async def test_user_space_alone_solicits(rig: Rig) -> None:
+async def test_user_space_alone_solicits(rig: NeighboursRig) -> None:
     """A prepared device asks nobody by itself, in either family."""
     await rig.neighbours.prepare(SHAPER)
     for family in (AF_INET, AF_INET6):
@@ -300,7 +302,7 @@ async def test_user_space_alone_solicits(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_device_without_ipv6_is_prepared_all_the_same(rig: Rig) -> None:
+async def test_a_device_without_ipv6_is_prepared_all_the_same(rig: NeighboursRig) -> None:
     """Where the kernel or a small MTU leaves IPv6 out there is nothing of it to set."""
     rig.kernel.devices[SHAPER] = replace(ETH1, ifindex=SHAPER, mtu=1000)
     await rig.neighbours.prepare(SHAPER)
@@ -309,7 +311,7 @@ async def test_a_device_without_ipv6_is_prepared_all_the_same(rig: Rig) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL])
 @instantly
-async def test_a_device_that_would_solicit_is_refused(rig: Rig, number: int) -> None:
+async def test_a_device_that_would_solicit_is_refused(rig: NeighboursRig, number: int) -> None:
     """IPv4 is always there, so a refusal of it is no sign of a missing family."""
     rig.kernel.refusals["set_neighbour_table"] = [KernelRefused("no", number)]
     with pytest.raises(KernelRefused):

@@ -178,7 +178,7 @@ def test_the_status_names_few(names: list[str], text: str) -> None:
     assert in_alarm(names) == text
 
 
-class Kernel(Glance, Netlink):
+class WrittenKernel(Glance, Netlink):
     """Ways, counts and routes that a test writes."""
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class Kernel(Glance, Netlink):
         return self.networks
 
 
-def watched(kernel: Kernel, shapers: Collection[int] = (SHAPER,)) -> Bypasses:
+def watched(kernel: WrittenKernel, shapers: Collection[int] = (SHAPER,)) -> Bypasses:
     """Return what has seen traffic leave by the shaper."""
     bypasses = Bypasses(kernel, kernel, lambda _: "eth1", lambda: shapers)
     bypasses.sent(SHAPER, SECOND)
@@ -208,7 +208,7 @@ def watched(kernel: Kernel, shapers: Collection[int] = (SHAPER,)) -> Bypasses:
 
 def test_traffic_that_leaves_by_another_device_is_found() -> None:
     """At the second look, as the first shows only the way and not that anything leaves."""
-    kernel = Kernel()
+    kernel = WrittenKernel()
     bypasses = watched(kernel)
     kernel.way, kernel.networks = MASTER, []
     for second in (3, 4):
@@ -224,7 +224,7 @@ def test_traffic_that_leaves_by_another_device_is_found() -> None:
 @pytest.mark.parametrize("case", ["nothing leaves", "another shaper", "never led there", "own"])
 def test_what_passes_nothing_by_is_no_alarm(case: str) -> None:
     """An unused route, one by another shaper, one for marked packets only, one that is right."""
-    kernel = Kernel()
+    kernel = WrittenKernel()
     if case == "never led there":
         kernel.way = MASTER
     bypasses = watched(kernel, (SHAPER, MASTER) if case == "another shaper" else (SHAPER,))

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.ordeal.__main__ import Order, load, orders, run
-from tests.ordeal.campaign import CAMPAIGNS, Campaign, Failed, Row, Trial
+from tests.ordeal.__main__ import CampaignOrder, load, orders, run
+from tests.ordeal.campaign import CAMPAIGNS, Campaign, CampaignRow, Failed, Trial
 from tests.ordeal.ledger import Ledger
 
 
@@ -26,14 +26,14 @@ class Clock:
 
 def test_a_trial_ends_at_its_count() -> None:
     """As many repetitions as were wanted are made and counted."""
-    row = Row(repetitions=5)
+    row = CampaignRow(repetitions=5)
     assert list(Trial(row, 3, 1000.0, Clock())) == [0, 1, 2]
     assert row.repetitions == 8
 
 
 def test_repetitions_that_were_made_at_once_count() -> None:
     """Of 100 that are wanted, ten times eleven are made."""
-    row = Row()
+    row = CampaignRow()
     trial = Trial(row, 100, 1000.0, Clock())
     for _ in trial:
         trial.repeated(10)
@@ -42,14 +42,14 @@ def test_repetitions_that_were_made_at_once_count() -> None:
 
 def test_a_trial_ends_when_its_time_is_up() -> None:
     """The clock is read once a repetition; after four seconds there is no fourth."""
-    row = Row()
+    row = CampaignRow()
     assert list(Trial(row, 1000, 4.0, Clock())) == [0, 1, 2]
     assert row.seconds > 0
 
 
 def test_what_a_trial_is_told_is_kept_at_its_worst() -> None:
     """Stalls and memory are maxima; frames and leftovers are sums."""
-    row = Row()
+    row = CampaignRow()
     trial = Trial(row, 20, 1000.0, Clock())
     for number in trial:
         trial.stalled(number)
@@ -69,10 +69,10 @@ def test_what_must_never_be_ends_the_campaign_and_the_ordeal_knows(tmp_path: Pat
             trial.failed("the sky fell")
 
     book = Ledger(tmp_path / "ledger.json")
-    run(Order(Campaign("sky", 3, bad), 3), book, 10.0)
+    run(CampaignOrder(Campaign("sky", 3, bad), 3), book, 10.0)
     assert Ledger(tmp_path / "ledger.json").row("sky").findings == ["0: the sky fell"]
     with pytest.raises(Failed):
-        bad(Trial(Row(), 1, 1.0))
+        bad(Trial(CampaignRow(), 1, 1.0))
 
 
 def test_an_ordeal_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_an_ordeal_goes_on_where_it_was(tmp_path: Path) -> None:
 
     for wanted, reached in ((2, 2), (5, 5), (4, 5)):
         book = Ledger(tmp_path / "ledger.json")
-        run(Order(Campaign("count", 9, count), wanted), book, 10.0)
+        run(CampaignOrder(Campaign("count", 9, count), wanted), book, 10.0)
         assert Ledger(tmp_path / "ledger.json").row("count").repetitions == reached
     assert "| count | 5 |" in Ledger(tmp_path / "ledger.json").table()
 
@@ -96,7 +96,7 @@ def test_a_campaign_that_breaks_is_a_finding(tmp_path: Path) -> None:
         raise ZeroDivisionError("of course")
 
     book = Ledger(tmp_path / "ledger.json")
-    run(Order(Campaign("broken", 1, broken), 1), book, 10.0)
+    run(CampaignOrder(Campaign("broken", 1, broken), 1), book, 10.0)
     assert "ZeroDivisionError" in book.row("broken").findings[0]
 
 
@@ -111,5 +111,5 @@ def test_every_campaign_can_be_loaded_and_asked_for() -> None:
     """The modules of campaigns import, and each name is one word of an argument list."""
     load()
     for name in CAMPAIGNS:
-        assert orders((f"{name}=7",)) == [Order(CAMPAIGNS[name], 7)]
+        assert orders((f"{name}=7",)) == [CampaignOrder(CAMPAIGNS[name], 7)]
         assert "=" not in name

@@ -12,16 +12,16 @@ from shaper.forwarder.ports import Outcome
 from shaper.forwarder.states import PathState
 from shaper.model import DATAGRAM_FRAMES, Queue
 from shaper.testing.edges import MemorySink, MemorySource
-from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, Rig
+from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, PathRig
 
 
 @pytest.fixture
-def rig() -> Rig:
+def rig() -> PathRig:
     """Return a path at 64 kbit/s."""
-    return Rig()
+    return PathRig()
 
 
-def test_frames_pass_untouched_and_at_their_time(rig: Rig) -> None:
+def test_frames_pass_untouched_and_at_their_time(rig: PathRig) -> None:
     """The first frame leaves at once, the next when it is paid for, byte for byte as read."""
     rig.source.frames.extend([FRAME, FRAME])
     rig.run(0)
@@ -36,14 +36,14 @@ def test_frames_pass_untouched_and_at_their_time(rig: Rig) -> None:
     assert rig.count("sent_packets") == 2
 
 
-def test_an_idle_path_waits_for_its_tap_and_for_nothing_else(rig: Rig) -> None:
+def test_an_idle_path_waits_for_its_tap_and_for_nothing_else(rig: PathRig) -> None:
     """Without traffic there is no deadline: an idle shaper costs no wake-ups."""
     rig.run(0)
     assert rig.wants.wants_frames
     assert rig.wants.deadline_ns is None
 
 
-def test_a_full_path_does_not_read_its_tap(rig: Rig) -> None:
+def test_a_full_path_does_not_read_its_tap(rig: PathRig) -> None:
     """With the discipline full the rest waits in the ring, and readability wakes nobody."""
     rig.source.frames.extend([FRAME] * 100)
     rig.run(0)
@@ -57,7 +57,7 @@ def test_overshoot_is_met_with_loss_as_fast_as_frames_leave() -> None:
 
     And a sender that offers twice the rate meets its losses here: the ring does not grow.
     """
-    rig = Rig(replace(SETTINGS, limit_packets=DATAGRAM_FRAMES))
+    rig = PathRig(replace(SETTINGS, limit_packets=DATAGRAM_FRAMES))
     rig.source.frames.extend([FRAME] * 200)
     rig.run(0)
     rig.run_to(1000 * MS)
@@ -66,7 +66,7 @@ def test_overshoot_is_met_with_loss_as_fast_as_frames_leave() -> None:
     assert 0 < rig.count("limit") <= sent
 
 
-def test_a_short_queue_does_not_let_its_ring_grow(rig: Rig) -> None:
+def test_a_short_queue_does_not_let_its_ring_grow(rig: PathRig) -> None:
     """The ring holds a whole datagram: a flood of ten times the rate does not wait there."""
     rig.source.frames.extend([FRAME] * 100)
     rig.run(0)
@@ -78,7 +78,7 @@ def test_a_short_queue_does_not_let_its_ring_grow(rig: Rig) -> None:
 @pytest.mark.parametrize(("jiffies", "listens"), [(1, False), (2, False), (4, True)])
 def test_a_path_that_is_about_to_wake_does_not_listen(jiffies: int, listens: bool) -> None:
     """Up to two jiffies before a departure the timer alone drives it: one wake-up a frame."""
-    rig = Rig(replace(SETTINGS, rate_bits=8 * 800 * 1000 // jiffies))
+    rig = PathRig(replace(SETTINGS, rate_bits=8 * 800 * 1000 // jiffies))
     rig.source.frames.extend([FRAME] * 3)
     rig.run(0)
     assert rig.wants.deadline_ns == jiffies * MS
@@ -87,7 +87,7 @@ def test_a_path_that_is_about_to_wake_does_not_listen(jiffies: int, listens: boo
 
 def test_a_sparse_flow_does_not_miss_the_next_departure() -> None:
     """What came since the last run is read before anything leaves, and goes before bulk."""
-    rig = Rig(replace(SETTINGS, rate_bits=8 * 800 * 1000, queue=Queue.FQ_CODEL))
+    rig = PathRig(replace(SETTINGS, rate_bits=8 * 800 * 1000, queue=Queue.FQ_CODEL))
     rig.source.frames.extend([FRAME] * 4)
     rig.run(0)
     rig.run(1 * MS)  # by then the flow in bulk has used its quantum
@@ -98,7 +98,7 @@ def test_a_sparse_flow_does_not_miss_the_next_departure() -> None:
     assert rig.sink.frames == [FRAME, FRAME, sparse]
 
 
-def test_neighbour_frames_never_leave(rig: Rig) -> None:
+def test_neighbour_frames_never_leave(rig: PathRig) -> None:
     """ARP is dropped under its own counter and costs no tokens."""
     rig.source.frames.extend([ARP, FRAME])
     rig.run(0)
@@ -106,7 +106,7 @@ def test_neighbour_frames_never_leave(rig: Rig) -> None:
     assert rig.count("neighbour") == 1
 
 
-def test_back_pressure_keeps_the_frame(rig: Rig) -> None:
+def test_back_pressure_keeps_the_frame(rig: PathRig) -> None:
     """A full socket loses nothing: the frame goes out once there is room, before its successor."""
     rig.source.frames.append(FRAME)
     rig.sink.outcome = Outcome.BLOCKED
@@ -125,7 +125,7 @@ def test_back_pressure_keeps_the_frame(rig: Rig) -> None:
     "outcome",
     [Outcome.NOBUFS, Outcome.OVERSIZE, Outcome.GONE, Outcome.PROTOCOL, Outcome.ERROR],
 )
-def test_every_refusal_has_its_own_counter(rig: Rig, outcome: Outcome) -> None:
+def test_every_refusal_has_its_own_counter(rig: PathRig, outcome: Outcome) -> None:
     """A frame the master refuses is counted once, under its reason, and not as sent."""
     rig.source.frames.append(FRAME)
     rig.sink.outcome = outcome
@@ -135,7 +135,7 @@ def test_every_refusal_has_its_own_counter(rig: Rig, outcome: Outcome) -> None:
     assert rig.count("busy_bytes") == 0
 
 
-def test_a_refused_frame_does_not_hold_up_its_successors(rig: Rig) -> None:
+def test_a_refused_frame_does_not_hold_up_its_successors(rig: PathRig) -> None:
     """Of a batch in which the master refuses one frame, the others leave, in order."""
     frames = [FRAME[:60] + bytes([number]) for number in range(3)]
     rig.path.configure(replace(SETTINGS, rate_bits=10**9), 0)
@@ -148,7 +148,7 @@ def test_a_refused_frame_does_not_hold_up_its_successors(rig: Rig) -> None:
     assert rig.count("sent_packets") == 2
 
 
-def test_what_waits_outlives_the_master(rig: Rig) -> None:
+def test_what_waits_outlives_the_master(rig: PathRig) -> None:
     """When the master goes only the frame in flight is lost; the rest leaves through the next."""
     rig.source.frames.extend([FRAME] * 3)
     rig.sink.outcome = Outcome.GONE
@@ -162,7 +162,7 @@ def test_what_waits_outlives_the_master(rig: Rig) -> None:
     assert successor.frames == [FRAME, FRAME]
 
 
-def test_master_that_was_away_too_briefly_to_be_seen_is_tried_again(rig: Rig) -> None:
+def test_master_that_was_away_too_briefly_to_be_seen_is_tried_again(rig: PathRig) -> None:
     """Without a word from the supervisor, a frame goes out ten times a second until one passes."""
     rig.source.frames.extend([FRAME] * 5)
     rig.sink.outcome = Outcome.GONE
@@ -176,7 +176,7 @@ def test_master_that_was_away_too_briefly_to_be_seen_is_tried_again(rig: Rig) ->
 
 def test_without_a_speed_nothing_moves() -> None:
     """Before a speed is set the TAP is not read and nothing is sent."""
-    rig = Rig()
+    rig = PathRig()
     rig.path.configure(None, 0)
     rig.source.frames.append(FRAME)
     rig.run(0)
@@ -187,7 +187,7 @@ def test_without_a_speed_nothing_moves() -> None:
 @pytest.mark.parametrize(("first", "second"), [("fifo", "classic"), ("classic", "fifo")])
 def test_another_queue_takes_over_what_waits(first: str, second: str) -> None:
     """Frames change queues in order, none is lost, and counting goes on."""
-    rig = Rig(replace(SETTINGS, queue=Queue(first)))
+    rig = PathRig(replace(SETTINGS, queue=Queue(first)))
     frames = [FRAME[:-1] + bytes([number]) for number in range(5)]
     rig.source.frames.extend(frames)
     rig.run(0)
@@ -205,7 +205,7 @@ def test_another_queue_grants_no_burst(first: str, second: str) -> None:
 
     The classic queue may send 20 ms early, as the driver did.
     """
-    rig = Rig(replace(SETTINGS, queue=Queue(first)))
+    rig = PathRig(replace(SETTINGS, queue=Queue(first)))
     rig.source.frames.extend([FRAME] * 3)
     rig.run(0)
     rig.path.configure(replace(SETTINGS, queue=Queue(second)), 10 * MS)
@@ -214,7 +214,7 @@ def test_another_queue_grants_no_burst(first: str, second: str) -> None:
     assert len(rig.sink.frames) == 1
 
 
-def test_flush_is_counted(rig: Rig) -> None:
+def test_flush_is_counted(rig: PathRig) -> None:
     """What waits when the device is taken down is counted as `flush`."""
     rig.source.frames.extend([FRAME] * 3)
     rig.run(0)
@@ -224,7 +224,7 @@ def test_flush_is_counted(rig: Rig) -> None:
     assert rig.count("backlog_bytes") == 0
 
 
-def test_a_successor_counts_on(rig: Rig) -> None:
+def test_a_successor_counts_on(rig: PathRig) -> None:
     """A new forwarder with the same row continues the counts of the one that died."""
     rig.source.frames.append(FRAME)
     rig.run(0)
@@ -237,7 +237,7 @@ def test_a_successor_counts_on(rig: Rig) -> None:
     assert rig.count("sent_packets") == 2
 
 
-def test_a_deleted_tap_is_not_waited_for(rig: Rig) -> None:
+def test_a_deleted_tap_is_not_waited_for(rig: PathRig) -> None:
     """A TAP that is gone would be readable for ever: nobody listens to it any more."""
     rig.source.is_gone = True
     rig.run(0)

@@ -10,16 +10,16 @@ import pytest
 from shaper.forwarder.slots import Slots
 from shaper.model import Queue, Settings
 from shaper.packet.frame import VNET_HEADER_BYTES
-from tests.unit.path_rig import MS, SETTINGS, Rig
+from tests.unit.path_rig import MS, SETTINGS, PathRig
 
 ARP = bytes(VNET_HEADER_BYTES) + b"\xff" * 6 + bytes(6) + b"\x08\x06" + bytes(28)
 TAGGED_ARP = ARP[:22] + b"\x81\x00\x00\x05" + ARP[22:]
 IP = ARP[:22] + b"\x08\x00\x45" + bytes(45)
 
 
-def captured(settings: Settings) -> Rig:
+def captured(settings: Settings) -> PathRig:
     """Return a path of frames that were taken from a device."""
-    rig = Rig(settings)
+    rig = PathRig(settings)
     rig.sink.keeps_neighbours = True
     rig.path.bind(rig.sink)
     return rig

@@ -9,14 +9,14 @@ import pytest
 from shaper.channel.board import ALTERATIONS
 from shaper.line import PER_BILLION, Delay, LineOptions, RandomLoss
 from shaper.model import Queue
-from tests.unit.path_rig import FRAME, MS, SETTINGS, Rig
+from tests.unit.path_rig import FRAME, MS, SETTINGS, PathRig
 
 DELAY = LineOptions(Delay(20 * MS))
 FAST = replace(SETTINGS, rate_bits=10_000_000, limit_packets=1000, ticks_per_second=1_000_000)
 LINKED = replace(FAST, line=DELAY)
 
 
-def run_out(rig: Rig, now_ns: int) -> int:
+def run_out(rig: PathRig, now_ns: int) -> int:
     """Run at every deadline until there is none; return when the last was."""
     while (deadline_ns := rig.wants.deadline_ns) is not None and deadline_ns < now_ns + 10**10:
         now_ns = max(now_ns, deadline_ns)
@@ -29,7 +29,7 @@ def run_out(rig: Rig, now_ns: int) -> int:
 @pytest.mark.parametrize("queue", [Queue.FIFO, Queue.FQ_CODEL])
 def test_a_frame_arrives_after_its_delay(queue: Queue) -> None:
     """To within a tenth of a millisecond; until then it counts as waiting."""
-    rig = Rig(replace(LINKED, queue=queue))
+    rig = PathRig(replace(LINKED, queue=queue))
     rig.source.frames += [FRAME]
     rig.run(MS)
     assert (rig.count("sent_packets"), rig.count("backlog_packets")) == (0, 1)
@@ -39,7 +39,7 @@ def test_a_frame_arrives_after_its_delay(queue: Queue) -> None:
 
 def test_a_change_of_the_delay_neither_loses_nor_reorders() -> None:
     """What is under way arrives first, also when there is no link any more."""
-    rig = Rig(LINKED)
+    rig = PathRig(LINKED)
     frames = [FRAME[:-1] + bytes([number]) for number in range(4)]
     rig.source.frames += frames[:2]
     rig.run(MS)
@@ -55,7 +55,7 @@ def test_a_change_of_the_delay_neither_loses_nor_reorders() -> None:
 
 def test_what_is_lost_is_counted_once_whatever_is_changed() -> None:
     """Sent, lost on the link and waiting are all there was, through changes of link and queue."""
-    rig = Rig(LINKED)
+    rig = PathRig(LINKED)
     lossy = replace(LINKED, line=LineOptions(loss=RandomLoss(500_000_000), seed=3))
     now_ns, put = MS, 0
     for settings in (lossy, LINKED, replace(lossy, queue=Queue.FQ_CODEL), FAST, lossy, FAST):
@@ -72,7 +72,7 @@ def test_what_is_lost_is_counted_once_whatever_is_changed() -> None:
 
 def test_a_flush_counts_what_is_under_way() -> None:
     """As what waits in the queue."""
-    rig = Rig(LINKED)
+    rig = PathRig(LINKED)
     rig.source.frames += [FRAME] * 3
     rig.run(MS)
     rig.path.flush()
@@ -82,7 +82,7 @@ def test_a_flush_counts_what_is_under_way() -> None:
 
 def test_frames_are_read_as_they_come() -> None:
     """A departure that is near does not keep the TAP unwatched: the delay counts from then on."""
-    rig = Rig(LINKED)
+    rig = PathRig(LINKED)
     rig.source.frames += [FRAME]
     rig.run(MS)
     rig.run(21 * MS - MS // 2)
@@ -91,7 +91,7 @@ def test_frames_are_read_as_they_come() -> None:
 
 def test_what_a_link_changes_is_counted_through_changes_and_a_successor() -> None:
     """Frames that are doubled, damaged and reordered, each by itself."""
-    rig = Rig(replace(FAST, line=LineOptions(duplicate=PER_BILLION, corrupt=PER_BILLION)))
+    rig = PathRig(replace(FAST, line=LineOptions(duplicate=PER_BILLION, corrupt=PER_BILLION)))
     rig.source.frames += [FRAME] * 3
     rig.run(MS)
     run_out(rig, MS)

@@ -16,11 +16,11 @@ from tests.unit.path_history import (
     KINDS,
     SECOND_NS,
     SINGLES,
-    Arrival,
-    Change,
+    ArrivingFrames,
     Fakes,
+    HistoryRig,
     Refuse,
-    Rig,
+    SettingChange,
     Sockets,
     Wait,
     numbers,
@@ -32,7 +32,7 @@ QUEUES = (Queue.FIFO, Queue.FQ_CODEL)
 REFUSALS = (Outcome.OVERSIZE, Outcome.NOBUFS, Outcome.GONE, Outcome.ERROR, Outcome.BLOCKED)
 
 arrivals = st.builds(
-    Arrival,
+    ArrivingFrames,
     st.sampled_from((*SINGLES, *KINDS)),
     st.one_of(st.integers(1, 5), st.integers(1, 150)),
     st.integers(0, 1400),
@@ -42,8 +42,8 @@ waits = st.builds(
 )
 refusals = st.builds(Refuse, st.sampled_from(REFUSALS), st.integers(0, 100))
 changes = st.one_of(
-    st.builds(Change, st.sampled_from(RATES_BITS)),
-    st.builds(Change, queue=st.sampled_from(QUEUES)),
+    st.builds(SettingChange, st.sampled_from(RATES_BITS)),
+    st.builds(SettingChange, queue=st.sampled_from(QUEUES)),
 )
 verbs = st.sampled_from(("flush", "bind", "unbind", "absorb", "run"))
 events = st.one_of(arrivals, arrivals, waits, waits, refusals, changes, verbs)
@@ -64,7 +64,7 @@ shapers = st.builds(
 def test_every_frame_leaves_or_is_counted(options: Options, history: list[object]) -> None:
     """At any time what came has left, waits, or is lost under a reason; in the end none waits."""
     ends = Fakes()
-    rig = Rig(options, ends)
+    rig = HistoryRig(options, ends)
     for event in history:
         rig.happen(event)
         in_tap = sum(measure(data)[1] for data in ends.source.frames)
@@ -81,9 +81,9 @@ def test_every_frame_leaves_or_is_counted(options: Options, history: list[object
 @given(shapers, histories)
 def test_a_fifo_keeps_the_order(options: Options, history: list[object]) -> None:
     """What leaves does so in the order in which it came, and once, by whichever way."""
-    rig = Rig(replace(options, queue=Queue.FIFO), Fakes())
+    rig = HistoryRig(replace(options, queue=Queue.FIFO), Fakes())
     for event in history:
-        if not isinstance(event, Change) or event.queue is None:
+        if not isinstance(event, SettingChange) or event.queue is None:
             rig.happen(event)
     rig.finish()
     assert numbers(rig) == sorted(set(numbers(rig)))
@@ -96,7 +96,7 @@ def test_the_law_holds_for_what_leaves(options: Options, history: list[object]) 
 
     Through pauses, the short way and the queue, and changes of both rate and queue.
     """
-    rig = Rig(options, Fakes())
+    rig = HistoryRig(options, Fakes())
     for event in history:
         rig.happen(event)
     rig.happen(Wait(SECOND_NS))
@@ -108,14 +108,14 @@ def test_the_law_holds_for_what_leaves(options: Options, history: list[object]) 
 @example(
     Options(rate_bits=64000, queue=Queue.FIFO, limit_packets=8, hz=10),
     [
-        Change(64000),
-        Arrival("ipv4", 26, 0),
+        SettingChange(64000),
+        ArrivingFrames("ipv4", 26, 0),
         Wait(0),
-        Change(64000),
+        SettingChange(64000),
         "absorb",
         Wait(0),
         Wait(0),
-        Arrival("ipv4", 1, 0),
+        ArrivingFrames("ipv4", 1, 0),
     ],
 )
 def test_the_real_edges_lose_nothing_either(options: Options, history: list[object]) -> None:
@@ -124,11 +124,11 @@ def test_the_real_edges_lose_nothing_either(options: Options, history: list[obje
     And through a fifo they leave in order.
     """
     with contextlib.closing(Sockets()) as ends:
-        rig = Rig(options, ends)
+        rig = HistoryRig(options, ends)
         with contextlib.closing(rig.path):
             has_order = options.queue is Queue.FIFO
             for event in history:
-                has_order &= not isinstance(event, Change) or event.queue in (
+                has_order &= not isinstance(event, SettingChange) or event.queue in (
                     None,
                     Queue.FIFO,
                 )
@@ -147,31 +147,33 @@ def test_what_is_read_ahead_is_not_overtaken(
 ) -> None:
     """A ring that is read empty on an idle path waits for no further frame, and leaves first."""
     with contextlib.closing(Sockets()) as ends:
-        rig = Rig(Options(rate_bits=10**9, queue=queue, limit_packets=1000), ends)
+        rig = HistoryRig(Options(rate_bits=10**9, queue=queue, limit_packets=1000), ends)
         with contextlib.closing(rig.path):
             rig.happen(Wait(SECOND_NS))
             if was_busy:
-                rig.happen(Arrival("ipv4"))
+                rig.happen(ArrivingFrames("ipv4"))
                 rig.happen("run")
-            rig.happen(Arrival("ipv4", ahead))
+            rig.happen(ArrivingFrames("ipv4", ahead))
             rig.happen("absorb")
             rig.happen(Wait(SECOND_NS))
             assert len(numbers(rig)) == was_busy + ahead
-            rig.happen(Arrival("ipv4", ahead))
+            rig.happen(ArrivingFrames("ipv4", ahead))
             rig.happen("absorb")
-            rig.happen(Arrival("ipv4", later))
+            rig.happen(ArrivingFrames("ipv4", later))
             rig.happen(Wait(SECOND_NS))
     assert numbers(rig) == list(range(was_busy + 2 * ahead + later))
 
 
 @settings(max_examples=100, deadline=None)
 @given(shapers, st.lists(st.tuples(waits, arrivals), min_size=1, max_size=4))
-def test_a_pause_saves_no_burst(options: Options, bursts: list[tuple[Wait, Arrival]]) -> None:
+def test_a_pause_saves_no_burst(
+    options: Options, bursts: list[tuple[Wait, ArrivingFrames]]
+) -> None:
     """However long a path was idle, what follows is a frame and what two steps of the clock earn.
 
     The rest of the bucket is for wake-ups that are late, and here none is.
     """
-    rig = Rig(options, Fakes())
+    rig = HistoryRig(options, Fakes())
     for pause, burst in bursts:
         rig.happen(Wait(SECOND_NS))
         rig.happen(pause)

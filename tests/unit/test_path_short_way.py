@@ -9,7 +9,7 @@ import pytest
 from shaper.forwarder.ports import Outcome
 from shaper.forwarder.states import PathState
 from shaper.model import Queue
-from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, Rig
+from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, PathRig
 
 FAST = replace(SETTINGS, rate_bits=10**9, burst_bytes=10**5, limit_packets=1000, idle_bytes=10**5)
 US = 1_000
@@ -18,7 +18,7 @@ US = 1_000
 @pytest.mark.parametrize("queue", [Queue.FIFO, Queue.FQ_CODEL])
 def test_what_may_leave_at_once_is_passed_on_in_order(queue: Queue) -> None:
     """A frame alone, then a batch, then more than a batch: none waits, and all are counted."""
-    rig = Rig(replace(FAST, queue=queue))
+    rig = PathRig(replace(FAST, queue=queue))
     rig.run(0)
     frames = [FRAME[:-1] + bytes([number]) for number in range(100)]
     for now_ns, arriving in ((1 * MS, frames[:1]), (2 * MS, frames[1:30]), (3 * MS, frames[30:])):
@@ -34,7 +34,7 @@ def test_what_may_leave_at_once_is_passed_on_in_order(queue: Queue) -> None:
 
 def test_what_waits_in_the_tap_alone_earns_credit_as_if_queued() -> None:
     """Read too slowly to need a queue, a flood still leaves at the rate, in whole batches."""
-    rig = Rig(replace(FAST, ticks_per_second=1_000_000, idle_bytes=0))
+    rig = PathRig(replace(FAST, ticks_per_second=1_000_000, idle_bytes=0))
     rig.source.frames.extend([FRAME] * 1000)
     now_ns, rounds = 0, 0
     while rig.source.frames:
@@ -47,7 +47,7 @@ def test_what_waits_in_the_tap_alone_earns_credit_as_if_queued() -> None:
 
 def test_a_batch_that_the_rate_does_not_allow_is_queued() -> None:
     """Of ten frames the first passes alone; the others leave one by one, as they are paid for."""
-    rig = Rig()
+    rig = PathRig()
     rig.run(0)
     rig.source.frames.extend([FRAME] * 10)
     for round_number in range(3):
@@ -61,7 +61,7 @@ def test_a_batch_that_the_rate_does_not_allow_is_queued() -> None:
 
 def test_neighbour_frames_do_not_pass_in_a_batch_either() -> None:
     """ARP among other frames, and alone, is dropped under its own counter."""
-    rig = Rig(FAST)
+    rig = PathRig(FAST)
     rig.run(0)
     rig.source.frames.extend([ARP])
     rig.run(1 * MS)
@@ -76,7 +76,7 @@ def test_neighbour_frames_do_not_pass_in_a_batch_either() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.OVERSIZE, Outcome.NOBUFS])
 def test_a_frame_refused_on_the_short_way_is_counted(position: int, outcome: Outcome) -> None:
     """Alone or in the middle of a batch: one is lost, under its reason, and the others leave."""
-    rig = Rig(FAST)
+    rig = PathRig(FAST)
     rig.run(0)
     frames = [FRAME[:-1] + bytes([number]) for number in range(5)]
     rig.sink.refuse = {position: outcome}
@@ -91,7 +91,7 @@ def test_a_frame_refused_on_the_short_way_is_counted(position: int, outcome: Out
 
 def test_back_pressure_on_the_short_way_keeps_all_frames() -> None:
     """A socket that is full in the middle of a batch: the rest waits, and leaves in order."""
-    rig = Rig(FAST)
+    rig = PathRig(FAST)
     rig.run(0)
     frames = [FRAME[:-1] + bytes([number]) for number in range(6)]
     rig.source.frames.extend(frames)
@@ -108,7 +108,7 @@ def test_back_pressure_on_the_short_way_keeps_all_frames() -> None:
 
 def test_a_master_that_goes_on_the_short_way_is_waited_for() -> None:
     """One frame is lost as `master`; the path then rests, and goes on when the master is back."""
-    rig = Rig(FAST)
+    rig = PathRig(FAST)
     rig.run(0)
     rig.source.frames.extend([FRAME] * 3)
     rig.sink.refuse = {0: Outcome.GONE}
@@ -121,7 +121,7 @@ def test_a_master_that_goes_on_the_short_way_is_waited_for() -> None:
 
 def test_a_delay_is_none_for_what_did_not_wait() -> None:
     """The delays of fq_codel count frames that took the short way as well."""
-    rig = Rig(replace(FAST, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
+    rig = PathRig(replace(FAST, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
     rig.run(0)
     rig.source.frames.append(FRAME)
     rig.run(300 * MS)
@@ -132,7 +132,9 @@ def test_a_delay_is_none_for_what_did_not_wait() -> None:
 
 def test_departures_fall_on_quarters_of_a_jiffy() -> None:
     """A departure at 100.1 ms is made at 100.25 ms, and what is earned by then is not lost."""
-    rig = Rig(replace(SETTINGS, ticks_per_second=1_000_000, burst_bytes=3000, rate_bits=63_936))
+    rig = PathRig(
+        replace(SETTINGS, ticks_per_second=1_000_000, burst_bytes=3000, rate_bits=63_936)
+    )
     rig.source.frames.extend([FRAME] * 5)
     rig.run(0)
     assert rig.wants.deadline_ns == 100 * MS + 250 * US
@@ -143,7 +145,7 @@ def test_departures_fall_on_quarters_of_a_jiffy() -> None:
 
 def test_a_small_bucket_is_served_more_finely() -> None:
     """What is earned while a departure is rounded up has to find room in the bucket."""
-    rig = Rig(
+    rig = PathRig(
         replace(SETTINGS, ticks_per_second=1_000_000, burst_bytes=1515, rate_bits=64_000_000)
     )
     rig.source.frames.extend([FRAME] * 9)
@@ -154,7 +156,7 @@ def test_a_small_bucket_is_served_more_finely() -> None:
 
 def test_a_pause_after_a_full_batch_earns_nothing() -> None:
     """A batch as long as the limit is not taken for one of many: idling is no credit."""
-    rig = Rig(replace(FAST, ticks_per_second=1_000_000, idle_bytes=0))
+    rig = PathRig(replace(FAST, ticks_per_second=1_000_000, idle_bytes=0))
     rig.run(0)
     rig.source.frames.extend([FRAME])
     rig.run(1 * MS)
@@ -169,7 +171,7 @@ def test_a_pause_after_a_full_batch_earns_nothing() -> None:
 
 def test_a_late_run_that_sent_nothing_earns_nothing() -> None:
     """Told of a late end after ARP alone, the bucket does not take the pause for work."""
-    rig = Rig(replace(FAST, ticks_per_second=1_000_000))
+    rig = PathRig(replace(FAST, ticks_per_second=1_000_000))
     rig.run(0)
     rig.source.frames.append(ARP)
     rig.run(3_600_000 * MS)
@@ -182,7 +184,7 @@ def test_a_late_run_that_sent_nothing_earns_nothing() -> None:
 
 def test_the_last_delays_are_told_and_forgotten() -> None:
     """Frames that waited 100 ms show in p99 soon after, without traffic, and not for ever."""
-    rig = Rig(replace(SETTINGS, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
+    rig = PathRig(replace(SETTINGS, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
     rig.run(0)
     rig.source.frames.extend([FRAME] * 2)
     rig.run(1 * MS)
@@ -198,7 +200,7 @@ def test_the_last_delays_are_told_and_forgotten() -> None:
 
 def test_what_was_read_ahead_goes_first() -> None:
     """Frames taken in before the ring is made shorter are not overtaken by later ones."""
-    rig = Rig(FAST)
+    rig = PathRig(FAST)
     rig.run(0)
     rig.path.absorb()
     assert rig.path.state is PathState.QUEUED
@@ -209,7 +211,7 @@ def test_what_was_read_ahead_goes_first() -> None:
 
 def test_a_limit_below_the_backlog_does_no_harm() -> None:
     """With more waiting than fits, and something sent, an empty TAP is read like any other."""
-    rig = Rig(replace(SETTINGS, limit_packets=100, burst_bytes=3000))
+    rig = PathRig(replace(SETTINGS, limit_packets=100, burst_bytes=3000))
     rig.source.frames.extend([FRAME] * 60)
     rig.run(0)
     rig.path.configure(replace(SETTINGS, limit_packets=5, burst_bytes=3000), 1 * MS)

@@ -18,7 +18,7 @@ from tests.unit.machine import MemoryForwarder
 REFUSAL = KernelRefused("cannot start a forwarder: Resource temporarily unavailable", errno.EAGAIN)
 
 
-class Rig:
+class PoolRig:
     """A pool of two forwarders in memory.
 
     Attributes:
@@ -55,9 +55,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(monkeypatch: pytest.MonkeyPatch) -> PoolRig:
     """Return a pool that has not started, whose clock is that of the event loop."""
-    rig = Rig()
+    rig = PoolRig()
     monkeypatch.setattr("shaper.supervisor.pool.Forwarder", rig.make)
     clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
     monkeypatch.setattr("shaper.supervisor.pool.time", clock)
@@ -84,14 +84,14 @@ def test_there_are_so_many_slots_and_no_more() -> None:
 
 
 @instantly
-async def test_shapers_take_turns_of_the_forwarders(rig: Rig) -> None:
+async def test_shapers_take_turns_of_the_forwarders(rig: PoolRig) -> None:
     """Neighbouring slots belong to different forwarders, and a slot always to the same."""
     pool = await rig.start()
     assert [pool.forwarder_of(slot) for slot in range(4)] == rig.started * 2
 
 
 @instantly
-async def test_forwarders_go_on_after_a_rest(rig: Rig) -> None:
+async def test_forwarders_go_on_after_a_rest(rig: PoolRig) -> None:
     """But one that is silent might not see its channel close, and is ended."""
     pool = await rig.start()
     rig.started[1].is_silent = True
@@ -100,7 +100,7 @@ async def test_forwarders_go_on_after_a_rest(rig: Rig) -> None:
 
 
 @instantly
-async def test_the_dead_is_replaced_and_the_other_left(rig: Rig) -> None:
+async def test_the_dead_is_replaced_and_the_other_left(rig: PoolRig) -> None:
     """The successor has the place of the dead one, and it is told which place that is."""
     pool = await rig.start()
     first, second = rig.started
@@ -114,7 +114,7 @@ async def test_the_dead_is_replaced_and_the_other_left(rig: Rig) -> None:
 @pytest.mark.parametrize(("lived_seconds", "is_at_once"), [(0.9, False), (1.1, True)])
 @instantly
 async def test_a_short_life_is_not_followed_at_once(
-    rig: Rig, lived_seconds: float, is_at_once: bool
+    rig: PoolRig, lived_seconds: float, is_at_once: bool
 ) -> None:
     """Where every start fails, starting must not eat the machine."""
     await rig.start()
@@ -127,7 +127,7 @@ async def test_a_short_life_is_not_followed_at_once(
 
 @instantly
 async def test_a_start_that_fails_is_tried_again(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: PoolRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever it fails with, a defect included, it is tried again; the log tells of it once."""
     await rig.start()
@@ -141,7 +141,7 @@ async def test_a_start_that_fails_is_tried_again(
 
 
 @instantly
-async def test_a_hand_over_that_fails_starts_no_third(rig: Rig) -> None:
+async def test_a_hand_over_that_fails_starts_no_third(rig: PoolRig) -> None:
     """The successor is kept, although what was to be told of it raised."""
     await rig.start()
     rig.failures_of_replacing = [ValueError("a defect")]
@@ -153,7 +153,7 @@ async def test_a_hand_over_that_fails_starts_no_third(rig: Rig) -> None:
 
 
 @instantly
-async def test_counts_that_cannot_be_are_not_handed_on(rig: Rig) -> None:
+async def test_counts_that_cannot_be_are_not_handed_on(rig: PoolRig) -> None:
     """A successor goes on from the row, so nonsense that was written there must end."""
     pool = await rig.start()
     row = pool.board.row(pool.take_slot())
@@ -164,7 +164,7 @@ async def test_counts_that_cannot_be_are_not_handed_on(rig: Rig) -> None:
 
 
 @instantly
-async def test_events_of_other_shapers_make_no_sense(rig: Rig) -> None:
+async def test_events_of_other_shapers_make_no_sense(rig: PoolRig) -> None:
     """A forwarder tells of its own shapers, and of no others."""
     await rig.start()
     assert rig.started[1].on_event is not None
@@ -175,7 +175,7 @@ async def test_events_of_other_shapers_make_no_sense(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_silent_forwarder_stalls_its_shapers(rig: Rig) -> None:
+async def test_a_silent_forwarder_stalls_its_shapers(rig: PoolRig) -> None:
     """Those of the other one are not stalled."""
     pool = await rig.start()
     rig.started[1].is_silent = True
@@ -183,7 +183,7 @@ async def test_a_silent_forwarder_stalls_its_shapers(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_stopped_pool_starts_nobody(rig: Rig) -> None:
+async def test_a_stopped_pool_starts_nobody(rig: PoolRig) -> None:
     """All are ended, and one that had just died is not followed by another."""
     pool = await rig.start()
     rig.started[0].die()
@@ -197,7 +197,7 @@ async def test_a_stopped_pool_starts_nobody(rig: Rig) -> None:
 
 
 @instantly
-async def test_all_are_pinged(rig: Rig) -> None:
+async def test_all_are_pinged(rig: PoolRig) -> None:
     """The pool is as alive as the last of them."""
     pool = await rig.start()
     await pool.ping()

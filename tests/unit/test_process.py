@@ -22,7 +22,7 @@ from shaper.supervisor.process import Forwarder
 from tests.unit.instantly import instantly, until
 
 
-class Process:
+class MemoryProcess:
     """The process of a forwarder: its end of the channel, and what was done to it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Process:
 
     def __init__(self, descriptor: int) -> None:
         self.end = socket.socket(fileno=os.dup(descriptor))
-        self.heard: list[messages.Received] = []
+        self.heard: list[messages.ReceivedOrder] = []
         self.is_obedient = True
         self.is_immortal = False
         self.signals: list[int] = []
@@ -86,7 +86,7 @@ class Process:
         return [each.order for each in self.heard if each.order != Ping()]
 
 
-class Rig:
+class ProcessRig:
     """A forwarder, whose process is in memory, and what it told of."""
 
     def __init__(self) -> None:
@@ -94,16 +94,16 @@ class Rig:
         self.deaths: list[Forwarder] = []
         self.events: list[messages.Event] = []
         self.accepts_events = True
-        self.processes: list[Process] = []
+        self.processes: list[MemoryProcess] = []
 
-    def spawn(self, descriptor: int) -> Process:
+    def spawn(self, descriptor: int) -> MemoryProcess:
         """Stand in for the start of a process."""
-        self.processes.append(Process(descriptor))
+        self.processes.append(MemoryProcess(descriptor))
         return self.processes[-1]
 
     def usage(self, pid: int) -> procfs.Usage:
         """Stand in for procfs.usage."""
-        assert pid == Process.pid
+        assert pid == MemoryProcess.pid
         return self.processes[-1].usage
 
     def make(self) -> Forwarder:
@@ -111,7 +111,7 @@ class Rig:
         return Forwarder(self.board, 1, self.deaths.append, self._take)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[tuple[Forwarder, Process]]:
+    async def running(self) -> AsyncIterator[tuple[Forwarder, MemoryProcess]]:
         """Start one, and stop it in the end."""
         forwarder = self.make()
         try:
@@ -126,9 +126,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessRig]:
     """Return what no forwarder has been started on."""
-    rig = Rig()
+    rig = ProcessRig()
     monkeypatch.setattr("shaper.supervisor.process._spawn", rig.spawn)
     monkeypatch.setattr("shaper.supervisor.process.procfs.usage", rig.usage)
     yield rig
@@ -137,14 +137,14 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 
 @instantly
-async def test_it_starts_with_the_board(rig: Rig) -> None:
+async def test_it_starts_with_the_board(rig: ProcessRig) -> None:
     """The first order brings the memory of the counters, and says where its pulse is."""
     async with rig.running() as (_, process):
         assert process.orders() == [Begin(1)]
 
 
 @instantly
-async def test_answers_come_in_the_order_of_orders(rig: Rig) -> None:
+async def test_answers_come_in_the_order_of_orders(rig: ProcessRig) -> None:
     """Of two orders under way each gets its own answer."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
@@ -161,7 +161,7 @@ async def test_answers_come_in_the_order_of_orders(rig: Rig) -> None:
 
 
 @instantly
-async def test_an_order_that_was_given_up_disturbs_no_other(rig: Rig) -> None:
+async def test_an_order_that_was_given_up_disturbs_no_other(rig: ProcessRig) -> None:
     """What waited for it may be gone; its answer is still the next one."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
@@ -174,7 +174,7 @@ async def test_an_order_that_was_given_up_disturbs_no_other(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_full_channel_is_waited_for(rig: Rig) -> None:
+async def test_a_full_channel_is_waited_for(rig: ProcessRig) -> None:
     """More orders than the channel holds are all carried out, in order."""
     async with rig.running() as (forwarder, process):
         await asyncio.gather(*(forwarder.tell(Flush(slot)) for slot in range(2000)))
@@ -182,7 +182,7 @@ async def test_a_full_channel_is_waited_for(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_death_is_told_to_everybody(rig: Rig) -> None:
+async def test_a_death_is_told_to_everybody(rig: ProcessRig) -> None:
     """Whatever waits is refused, later orders too, and a successor is called for once."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
@@ -203,7 +203,7 @@ async def test_a_death_is_told_to_everybody(rig: Rig) -> None:
 )
 @instantly
 async def test_the_stuck_are_killed(
-    rig: Rig, caplog: pytest.LogCaptureFixture, state: str, what: str
+    rig: ProcessRig, caplog: pytest.LogCaptureFixture, state: str, what: str
 ) -> None:
     """One that will not go on by itself is found and ended within 1.5 s, and told of before."""
     async with rig.running() as (forwarder, process):
@@ -219,7 +219,7 @@ async def test_the_stuck_are_killed(
 
 
 @instantly
-async def test_one_that_loops_is_killed_and_one_that_starves_is_not(rig: Rig) -> None:
+async def test_one_that_loops_is_killed_and_one_that_starves_is_not(rig: ProcessRig) -> None:
     """Both are runnable and silent: the one that has used the processor is stuck."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
@@ -232,7 +232,7 @@ async def test_one_that_loops_is_killed_and_one_that_starves_is_not(rig: Rig) ->
 
 
 @instantly
-async def test_a_pulse_is_a_sign_of_life_but_not_for_ever(rig: Rig) -> None:
+async def test_a_pulse_is_a_sign_of_life_but_not_for_ever(rig: ProcessRig) -> None:
     """One that runs paths is busy, and not stuck; one that never answers is of no use."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
@@ -248,7 +248,7 @@ async def test_a_pulse_is_a_sign_of_life_but_not_for_ever(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_slow_start_is_waited_for(rig: Rig) -> None:
+async def test_a_slow_start_is_waited_for(rig: ProcessRig) -> None:
     """On an overloaded machine a process may take long to begin: half a minute is no failure."""
     forwarder = rig.make()
     rig.processes[-1].is_obedient = False
@@ -269,7 +269,7 @@ async def test_a_slow_start_is_waited_for(rig: Rig) -> None:
 )
 @instantly
 async def test_nonsense_ends_it(
-    rig: Rig, caplog: pytest.LogCaptureFixture, payload: bytes
+    rig: ProcessRig, caplog: pytest.LogCaptureFixture, payload: bytes
 ) -> None:
     """The first message that cannot be is the last one, and one line tells of it."""
     async with rig.running() as (_, process):
@@ -282,7 +282,7 @@ async def test_nonsense_ends_it(
 
 
 @instantly
-async def test_events_are_passed_on_and_senseless_ones_end_it(rig: Rig) -> None:
+async def test_events_are_passed_on_and_senseless_ones_end_it(rig: ProcessRig) -> None:
     """An event of a shaper that is not its own is nonsense too."""
     async with rig.running() as (_, process):
         messages.send_report(process.end, ReadFailed(0, errno.EIO))
@@ -296,7 +296,9 @@ async def test_events_are_passed_on_and_senseless_ones_end_it(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("is_obedient", "signals"), [(True, []), (False, [signal.SIGKILL])])
 @instantly
-async def test_stopping_is_no_death(rig: Rig, is_obedient: bool, signals: list[int]) -> None:
+async def test_stopping_is_no_death(
+    rig: ProcessRig, is_obedient: bool, signals: list[int]
+) -> None:
     """It is given time to end by itself, made to end otherwise, and no successor is called for."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = is_obedient
@@ -323,7 +325,7 @@ def test_the_log_tells_how_a_forwarder_died(status: int, sentence: str) -> None:
 
 @instantly
 async def test_one_that_cannot_be_killed_is_left_behind(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: ProcessRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process that the kernel does not let go of (state D) keeps nothing from stopping."""
     async with rig.running() as (forwarder, process):

@@ -40,7 +40,7 @@ async def test_looks_take_turns(machine: Machine, monkeypatch: pytest.MonkeyPatc
     async with machine.running(*specs):
         looked: list[int] = []
 
-        class Intake:
+        class MemoryIntake:
             is_in_force = True
 
             def __init__(self, ifindex: int) -> None:
@@ -54,7 +54,7 @@ async def test_looks_take_turns(machine: Machine, monkeypatch: pytest.MonkeyPatc
         devices = machine.supervisor.devices
         with monkeypatch.context() as others:
             for device in devices.values():
-                others.setattr(device, "intake", Intake(device.ifindex))
+                others.setattr(device, "intake", MemoryIntake(device.ifindex))
             turns = Retaking(lambda: devices, lambda _: None)
             for _ in range(6):
                 turns.look()

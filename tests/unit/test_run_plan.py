@@ -8,15 +8,15 @@ import pytest
 
 from shapecfg.run import plan, way_out
 from shapecfg.run.configuration import shaper_toml
-from shapecfg.run.plan import Direction, Machine, Wishes
+from shapecfg.run.plan import Direction, RunMachine, Wishes
 from shapecfg.run.words import read_trace
 from shaper.desired import config
 from shaper.errors import InvalidValue
 from shaper.line import Delay, LineOptions, RandomLoss
 from shaper.trace import Playback
 
-ROOT = Machine(is_privileged=True, device="eth0", number=700)
-USER = Machine(device="eth0")
+ROOT = RunMachine(is_privileged=True, device="eth0", number=700)
+USER = RunMachine(device="eth0")
 WISHES = Wishes(("true",), Direction(8_000_000), Direction(1_000_000))
 
 
@@ -37,7 +37,7 @@ def test_addresses_are_of_the_range_for_tests(number: int, gateway: str, command
 
 
 @pytest.mark.parametrize("machine", [ROOT, USER])
-def test_the_daemon_takes_its_configuration(machine: Machine) -> None:
+def test_the_daemon_takes_its_configuration(machine: RunMachine) -> None:
     """What the private daemon is given is a valid shaper.toml with both shapers at their rates."""
     parsed = config.parse(shaper_toml(machine, WISHES))
     rates = {spec.ifname: (spec.master, spec.options.rate_bits) for spec in parsed.devices}
@@ -77,7 +77,7 @@ def test_only_what_the_machine_has_is_furnished() -> None:
     """A family that the machine does not reach is not there for the command."""
     only4 = plan.furnish(USER) + plan.route(USER)
     assert not any("::" in line for line in only4)
-    only6 = Machine(device="eth0", has_ipv4=False, has_ipv6=True)
+    only6 = RunMachine(device="eth0", has_ipv4=False, has_ipv6=True)
     assert not any("198.18" in line for line in plan.furnish(only6) + plan.route(only6))
 
 
@@ -92,7 +92,7 @@ def test_pasta_maps_the_loopback_on_request_alone() -> None:
 def test_rules_go_with_the_process_that_made_them() -> None:
     """Each table is owned, on a line of its own, and named after the device of the link."""
     lines = way_out.nft(
-        Machine(is_privileged=True, has_ipv6=True, number=7), has_host_loopback=True
+        RunMachine(is_privileged=True, has_ipv6=True, number=7), has_host_loopback=True
     ).splitlines()
     assert [line.split()[:3] for line in lines] == [
         ["table", "ip", "shapecfg_run7"],
@@ -105,7 +105,7 @@ def test_rules_go_with_the_process_that_made_them() -> None:
 @pytest.mark.parametrize(
     ("machine", "address"), [(ROOT, plan.addresses(700).resolver), (USER, "198.18.0.1")]
 )
-def test_the_resolver_is_one_that_is_reached(machine: Machine, address: str) -> None:
+def test_the_resolver_is_one_that_is_reached(machine: RunMachine, address: str) -> None:
     """Its own nameservers give way to the one that forwards, and all else stays."""
     text = "# made\nnameserver 127.0.0.53\nnameserver ::1\nsearch example.org\n"
     changed = way_out.resolver_text(text, machine)

@@ -6,10 +6,10 @@ import pytest
 
 from shapecfg.run import plan, relay_plan
 from shapecfg.run.configuration import shaper_toml
-from shapecfg.run.plan import Direction, Machine, Wishes
+from shapecfg.run.plan import Direction, RunMachine, Wishes
 from shaper.line import Delay, LineOptions, RandomLoss
 
-RELAYED = Machine(device="eth0", has_relay=True)
+RELAYED = RunMachine(device="eth0", has_relay=True)
 RATE = Direction(8_000_000)
 
 
@@ -35,12 +35,12 @@ def test_the_link_is_as_that_of_root() -> None:
     wishes = Wishes(("true",), RATE, RATE)
     assert "fifo" not in shaper_toml(RELAYED, wishes)
     assert plan.inner_sysctls(RELAYED, wishes) == {}
-    assert "fifo" in shaper_toml(Machine(device="eth0"), wishes)
+    assert "fifo" in shaper_toml(RunMachine(device="eth0"), wishes)
 
 
 def test_only_the_families_of_the_machine_pass() -> None:
     """Rules, addresses and routes are of IPv4, IPv6 or both."""
-    only6 = Machine(device="eth0", has_ipv4=False, has_ipv6=True, has_relay=True)
+    only6 = RunMachine(device="eth0", has_ipv4=False, has_ipv6=True, has_relay=True)
     assert not any("2001:2" in each for each in relay_plan.furnish_relay(RELAYED))
     assert "ip6" not in relay_plan.relay_rules(RELAYED)
     assert not any("198.18" in each for each in relay_plan.furnish_relay(only6))

@@ -14,17 +14,17 @@ import pytest
 from shaper.control.service import Service
 from shaper.errors import Busy, KernelRefused, NoSuchShaper
 from tests.unit.instantly import instantly
-from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, Rig, make_rig
+from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, ServiceRig, make_rig
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
     """Return a service that does not listen yet."""
     return make_rig(tmp_path, monkeypatch)
 
 
 @instantly
-async def test_calls_are_answered_in_their_order(rig: Rig) -> None:
+async def test_calls_are_answered_in_their_order(rig: ServiceRig) -> None:
     """Several on one connection, sent at once, each with what it returns."""
     async with rig.serving(), rig.client() as client:
         assert await client.ask(SHOW, DETACH) == [
@@ -34,7 +34,7 @@ async def test_calls_are_answered_in_their_order(rig: Rig) -> None:
 
 
 @instantly
-async def test_who_comes_early_is_answered_later(rig: Rig) -> None:
+async def test_who_comes_early_is_answered_later(rig: ServiceRig) -> None:
     """From `listen` on clients may connect and ask; they wait until the daemon is ready."""
     rig.service.listen()
     async with rig.client() as client:
@@ -56,7 +56,7 @@ async def test_who_comes_early_is_answered_later(rig: Rig) -> None:
 )
 @instantly
 async def test_a_refusal_has_a_name_and_a_number(
-    rig: Rig, failure: Exception, name: str, number: int, words: str
+    rig: ServiceRig, failure: Exception, name: str, number: int, words: str
 ) -> None:
     """Ours travel as they are; a fault of the daemon is told as one, and it serves on."""
     rig.shapers.failure = failure
@@ -69,7 +69,7 @@ async def test_a_refusal_has_a_name_and_a_number(
 
 
 @instantly
-async def test_reading_is_for_all_and_changing_is_not(rig: Rig) -> None:
+async def test_reading_is_for_all_and_changing_is_not(rig: ServiceRig) -> None:
     """Whoever is nobody in particular may look, also at the interface, and change nothing."""
     rig.peer = NOBODY
     rig.shapers.failure = AssertionError("it was asked all the same")
@@ -83,7 +83,7 @@ async def test_reading_is_for_all_and_changing_is_not(rig: Rig) -> None:
 
 
 @instantly
-async def test_closing_ends_all_and_removes_the_socket(rig: Rig) -> None:
+async def test_closing_ends_all_and_removes_the_socket(rig: ServiceRig) -> None:
     """Nobody is left waiting for an answer, and the next daemon finds the place free."""
     async with rig.serving(), rig.client() as client:
         await client.ask(SHOW)
@@ -93,7 +93,7 @@ async def test_closing_ends_all_and_removes_the_socket(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_socket_that_is_answered_is_not_taken(rig: Rig) -> None:
+async def test_a_socket_that_is_answered_is_not_taken(rig: ServiceRig) -> None:
     """A second daemon refuses to start there, and takes nothing from the first."""
     async with rig.serving():
         with pytest.raises(Busy, match="another shaperd answers"):
@@ -103,7 +103,7 @@ async def test_a_socket_that_is_answered_is_not_taken(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_socket_left_behind_is_taken(rig: Rig) -> None:
+async def test_a_socket_left_behind_is_taken(rig: ServiceRig) -> None:
     """What a daemon that was killed has left is in nobody's way; everyone may connect to ours."""
     rig.path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
@@ -114,7 +114,7 @@ async def test_a_socket_left_behind_is_taken(rig: Rig) -> None:
 
 
 @instantly
-async def test_what_is_no_socket_is_left_alone(rig: Rig) -> None:
+async def test_what_is_no_socket_is_left_alone(rig: ServiceRig) -> None:
     """A file of that name may be anything; it is not removed."""
     rig.path.parent.mkdir()
     rig.path.write_text("precious")
@@ -145,7 +145,7 @@ def exhausted(monkeypatch: pytest.MonkeyPatch) -> type[Exhausted]:
 
 @instantly
 async def test_a_client_that_cannot_be_accepted_is_accepted_later(
-    rig: Rig, exhausted: type[Exhausted], caplog: pytest.LogCaptureFixture
+    rig: ServiceRig, exhausted: type[Exhausted], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without memory the daemon pauses, in place of trying for ever, and takes it then."""
     exhausted.failures[:] = [errno.ENOMEM]
@@ -155,7 +155,9 @@ async def test_a_client_that_cannot_be_accepted_is_accepted_later(
 
 
 @instantly
-async def test_without_descriptors_root_gets_in(rig: Rig, exhausted: type[Exhausted]) -> None:
+async def test_without_descriptors_root_gets_in(
+    rig: ServiceRig, exhausted: type[Exhausted]
+) -> None:
     """A descriptor is kept for it; another user's client is turned away, and serving goes on."""
     async with rig.serving():
         rig.peer = NOBODY
@@ -170,7 +172,7 @@ async def test_without_descriptors_root_gets_in(rig: Rig, exhausted: type[Exhaus
 
 @instantly
 async def test_without_descriptors_a_crowd_makes_room(
-    rig: Rig, exhausted: type[Exhausted]
+    rig: ServiceRig, exhausted: type[Exhausted]
 ) -> None:
     """A client of the user that has most is given up for the newcomer."""
     async with rig.serving():
@@ -186,7 +188,7 @@ async def test_without_descriptors_a_crowd_makes_room(
 
 @instantly
 async def test_what_people_change_is_logged_with_their_uid(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A change that was made has a line; a look and a change that was refused have none."""
     caplog.set_level("INFO")

@@ -16,11 +16,11 @@ from shaper.control.access import Peer
 from shaper.control.connection import MAX_MESSAGE_BYTES
 from tests.unit.fake_daemon import SHAPER
 from tests.unit.instantly import instantly, until
-from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, Rig, make_rig
+from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, ServiceRig, make_rig
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
     """Return a service that does not listen yet."""
     return make_rig(tmp_path, monkeypatch)
 
@@ -41,7 +41,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
 )
 @instantly
 async def test_who_misbehaves_is_dropped(
-    rig: Rig, caplog: pytest.LogCaptureFixture, sent: bytes, reason: str
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture, sent: bytes, reason: str
 ) -> None:
     """What is not varlink, has no end or is never said costs the connection; others are served."""
     caplog.set_level("INFO")
@@ -55,7 +55,7 @@ async def test_who_misbehaves_is_dropped(
 
 
 @instantly
-async def test_nobody_takes_every_place(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nobody_takes_every_place(rig: ServiceRig, caplog: pytest.LogCaptureFixture) -> None:
     """One user has 64 connections; the most silent makes room for another, and for nobody else."""
     rig.peer = NOBODY
     async with rig.serving(), contextlib.AsyncExitStack() as stack:
@@ -77,7 +77,7 @@ async def test_nobody_takes_every_place(rig: Rig, caplog: pytest.LogCaptureFixtu
 
 
 @instantly
-async def test_a_place_is_given_back(rig: Rig) -> None:
+async def test_a_place_is_given_back(rig: ServiceRig) -> None:
     """Who has left leaves room for the next."""
     rig.peer = NOBODY
     async with rig.serving():
@@ -87,7 +87,9 @@ async def test_a_place_is_given_back(rig: Rig) -> None:
 
 
 @instantly
-async def test_who_never_reads_is_dropped(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_who_never_reads_is_dropped(
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture
+) -> None:
     """Answers are not hoarded for a client that only asks: one is made, and no more."""
     rig.peer = NOBODY
     rig.shapers.many = [SHAPER] * 1000
@@ -101,7 +103,7 @@ async def test_who_never_reads_is_dropped(rig: Rig, caplog: pytest.LogCaptureFix
 
 @instantly
 async def test_answers_nobody_reads_have_a_bound(
-    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several clients share one; where they differ, who has waited longest gives up its own."""
     monkeypatch.setattr("shaper.control.places.MAX_UNREAD_BYTES", 1_000_000)
@@ -125,7 +127,7 @@ async def test_answers_nobody_reads_have_a_bound(
 
 
 @instantly
-async def test_the_log_is_not_flooded(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_is_not_flooded(rig: ServiceRig, caplog: pytest.LogCaptureFixture) -> None:
     """What a user does is told once a minute, with how often it was not; no traceback of it."""
     rig.peer = NOBODY
     rig.shapers.show_failure = RecursionError("a fault")
@@ -147,7 +149,7 @@ async def test_the_log_is_not_flooded(rig: Rig, caplog: pytest.LogCaptureFixture
 
 
 @instantly
-async def test_an_answer_is_shared_until_something_changes(rig: Rig) -> None:
+async def test_an_answer_is_shared_until_something_changes(rig: ServiceRig) -> None:
     """Those who only look are given one answer for a while; root asks anew."""
     async with rig.serving(), rig.client() as root:
         rig.peer = NOBODY
@@ -186,7 +188,7 @@ async def test_an_answer_is_shared_until_something_changes(rig: Rig) -> None:
 )
 @instantly
 async def test_a_call_that_makes_no_sense_is_an_error(
-    rig: Rig, caplog: pytest.LogCaptureFixture, call: dict[str, Any], error: str
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture, call: dict[str, Any], error: str
 ) -> None:
     """It is answered with an error, the connection is kept, and the log has nothing of it."""
     async with rig.serving(), rig.client() as client:
@@ -197,7 +199,7 @@ async def test_a_call_that_makes_no_sense_is_an_error(
 
 
 @instantly
-async def test_what_wants_no_answer_gets_none(rig: Rig) -> None:
+async def test_what_wants_no_answer_gets_none(rig: ServiceRig) -> None:
     """A one-way call is made, also one that fails; what is answered is the next."""
     async with rig.serving(), rig.client() as client:
         for call in (SHOW, DETACH, {"method": "org.shaper.Explode"}):
@@ -207,7 +209,7 @@ async def test_what_wants_no_answer_gets_none(rig: Rig) -> None:
 
 
 @instantly
-async def test_no_descriptor_is_ever_taken(rig: Rig) -> None:
+async def test_no_descriptor_is_ever_taken(rig: ServiceRig) -> None:
     """Those sent along with a call are not opened here; where the kernel can, it refuses them."""
     rig.peer = NOBODY
     reading, writing = os.pipe()

@@ -88,7 +88,7 @@ def test_what_the_kernel_does_not_tell_is_no_error(
     assert far_ends(replace(TUNNEL, kind="wireguard")) == []
 
 
-class Links:
+class LinkTable:
     """A table of devices."""
 
     def __init__(self, *links: Link) -> None:
@@ -103,7 +103,7 @@ class Links:
         return set()
 
 
-class Shaper:
+class AskedShaper:
     """What is asked of a shaper's device."""
 
     def __init__(self, ifindex: int, master: int) -> None:
@@ -114,9 +114,9 @@ class Shaper:
 
 def behind(ways: dict[int, list[tuple[Any, int]]], master: int, *links: Link) -> object:
     """Return the far end behind a master of the shaper with index 9, another being 8 on 6."""
-    own: Any = Shaper(9, master)
-    table: Any = Links(*links)
-    devices: Any = {9: own, 8: Shaper(8, 6)}
+    own: Any = AskedShaper(9, master)
+    table: Any = LinkTable(*links)
+    devices: Any = {9: own, 8: AskedShaper(8, 6)}
     asked = TunnelWays(lambda link: ways.get(link.ifindex, []), lambda: 0.0)
     chosen: Device = own
     return Masters(table, devices, asked).far_end_behind(chosen, table.index(master))

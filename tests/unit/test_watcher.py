@@ -23,7 +23,7 @@ ETH2 = replace(ETH1, ifindex=3, ifname="eth2")
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 
 
-class Rig:
+class WatcherRig:
     """A watcher of a kernel in memory, and what it reported."""
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+def rig(monkeypatch: pytest.MonkeyPatch) -> WatcherRig:
     """Return a watcher that has not started."""
-    rig = Rig()
+    rig = WatcherRig()
     monkeypatch.setattr("shaper.supervisor.watcher.Monitor", rig.kernel.monitor)
     return rig
 
@@ -63,7 +63,7 @@ def test_the_kernel_in_memory_speaks_as_the_real_one(link: object) -> None:
 
 
 @instantly
-async def test_a_change_is_reported_once(rig: Rig) -> None:
+async def test_a_change_is_reported_once(rig: WatcherRig) -> None:
     """A changed device is told of with its index; an event that changes nothing is not."""
     async with rig.following():
         rig.kernel.put(replace(ETH1, mtu=1400))
@@ -75,7 +75,7 @@ async def test_a_change_is_reported_once(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_device_that_went_is_reported(rig: Rig) -> None:
+async def test_a_device_that_went_is_reported(rig: WatcherRig) -> None:
     """The index of a removed device is told of, and it is in the table no more."""
     async with rig.following():
         rig.kernel.take_away(2)
@@ -86,7 +86,7 @@ async def test_a_device_that_went_is_reported(rig: Rig) -> None:
 
 @pytest.mark.parametrize("event", ["RTM_NEWLINK", "RTM_DELLINK"])
 @instantly
-async def test_a_bridge_tells_nothing_of_its_port(rig: Rig, event: str) -> None:
+async def test_a_bridge_tells_nothing_of_its_port(rig: WatcherRig, event: str) -> None:
     """A port's message of family AF_BRIDGE lacks most attributes, and is none of the device's."""
     async with rig.following():
         fields = {"family": 7, "index": 2, "ifi_type": 1, "flags": 0}
@@ -97,7 +97,7 @@ async def test_a_bridge_tells_nothing_of_its_port(rig: Rig, event: str) -> None:
 
 
 @instantly
-async def test_an_event_is_newer_than_the_dump_it_overtakes(rig: Rig) -> None:
+async def test_an_event_is_newer_than_the_dump_it_overtakes(rig: WatcherRig) -> None:
     """What changes, comes or goes while the first dump is on its way is not undone by it."""
     rig.kernel.devices[3] = ETH2
     gate = rig.kernel.gates["links"] = asyncio.Event()
@@ -116,7 +116,7 @@ async def test_an_event_is_newer_than_the_dump_it_overtakes(rig: Rig) -> None:
 
 
 @instantly
-async def test_lost_events_are_made_up_for(rig: Rig) -> None:
+async def test_lost_events_are_made_up_for(rig: WatcherRig) -> None:
     """After an overflow every device is told of, and the table is as the kernel's."""
     async with rig.following():
         rig.kernel.devices = {3: ETH2}
@@ -127,7 +127,7 @@ async def test_lost_events_are_made_up_for(rig: Rig) -> None:
 
 
 @instantly
-async def test_lost_neighbour_events_are_made_up_for(rig: Rig) -> None:
+async def test_lost_neighbour_events_are_made_up_for(rig: WatcherRig) -> None:
     """After an overflow what a master learned meanwhile is written for the shaper that asked."""
     async with rig.following():
         rig.kernel.devices[3] = ETH2
@@ -143,7 +143,7 @@ async def test_lost_neighbour_events_are_made_up_for(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_dump_that_fails_is_asked_for_again(rig: Rig) -> None:
+async def test_a_dump_that_fails_is_asked_for_again(rig: WatcherRig) -> None:
     """An overflow is not forgotten because the kernel refused once to tell everything."""
     async with rig.following():
         rig.kernel.refusals["links"] = [REFUSAL, REFUSAL]
@@ -154,7 +154,7 @@ async def test_a_dump_that_fails_is_asked_for_again(rig: Rig) -> None:
 
 
 @instantly
-async def test_what_cannot_be_told_fails_the_start(rig: Rig) -> None:
+async def test_what_cannot_be_told_fails_the_start(rig: WatcherRig) -> None:
     """Without a first look there is nothing to follow: the refusal is the caller's."""
     rig.kernel.refusals["links"] = [REFUSAL]
     with pytest.raises(KernelRefused):
@@ -164,7 +164,7 @@ async def test_what_cannot_be_told_fails_the_start(rig: Rig) -> None:
 
 @instantly
 async def test_a_fault_of_ours_does_not_end_the_following(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: WatcherRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Any exception of a report is logged, and later changes are still told of."""
     async with rig.following():
@@ -179,7 +179,7 @@ async def test_a_fault_of_ours_does_not_end_the_following(
 
 @pytest.mark.parametrize("failure", [REFUSAL, ZeroDivisionError("a fault")])
 @instantly
-async def test_a_report_that_failed_is_made_again(rig: Rig, failure: Exception) -> None:
+async def test_a_report_that_failed_is_made_again(rig: WatcherRig, failure: Exception) -> None:
     """A change is not lost with the report that failed: no other event need follow."""
     async with rig.following():
         rig.failures = [failure]
@@ -190,7 +190,7 @@ async def test_a_report_that_failed_is_made_again(rig: Rig, failure: Exception) 
 
 @instantly
 async def test_an_event_that_is_not_understood_is_passed_over(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: WatcherRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A neighbour event without a family is logged, and later ones are obeyed."""
     caplog.set_level(logging.ERROR)
@@ -206,7 +206,7 @@ async def test_an_event_that_is_not_understood_is_passed_over(
 
 
 @instantly
-async def test_looking_at_once(rig: Rig) -> None:
+async def test_looking_at_once(rig: WatcherRig) -> None:
     """A device that no event has told of yet is found, and one that is not there is None."""
     async with rig.following():
         rig.kernel.devices[3] = ETH2
@@ -217,7 +217,7 @@ async def test_looking_at_once(rig: Rig) -> None:
 
 
 @instantly
-async def test_what_can_be_heard_is_not_asked_for(rig: Rig) -> None:
+async def test_what_can_be_heard_is_not_asked_for(rig: WatcherRig) -> None:
     """The event of a new device waits when its making is answered: that is told, and reported."""
     async with rig.following():
         rig.kernel.put(ETH2)
@@ -228,7 +228,7 @@ async def test_what_can_be_heard_is_not_asked_for(rig: Rig) -> None:
 
 
 @instantly
-async def test_looking_hears_of_a_refusal(rig: Rig) -> None:
+async def test_looking_hears_of_a_refusal(rig: WatcherRig) -> None:
     """Only a missing device is None: any other refusal is the caller's."""
     async with rig.following():
         rig.kernel.refusals["link"] = [REFUSAL]
@@ -237,7 +237,7 @@ async def test_looking_hears_of_a_refusal(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_report_that_always_fails_keeps_no_neighbour_waiting(rig: Rig) -> None:
+async def test_a_report_that_always_fails_keeps_no_neighbour_waiting(rig: WatcherRig) -> None:
     """One device that cannot be dealt with does not stop the traffic of all others."""
     async with rig.following():
         rig.failures = [ZeroDivisionError("a fault")] * 1000
@@ -250,7 +250,7 @@ async def test_a_report_that_always_fails_keeps_no_neighbour_waiting(rig: Rig) -
 
 
 @instantly
-async def test_events_before_an_overflow_are_older_than_the_dump(rig: Rig) -> None:
+async def test_events_before_an_overflow_are_older_than_the_dump(rig: WatcherRig) -> None:
     """What waits when events are lost is thrown away: its successors are the lost ones."""
     async with rig.following():
         for mtu in (1400, 1300):
@@ -263,7 +263,7 @@ async def test_events_before_an_overflow_are_older_than_the_dump(rig: Rig) -> No
 
 
 @instantly
-async def test_addresses_are_followed(rig: Rig) -> None:
+async def test_addresses_are_followed(rig: WatcherRig) -> None:
     """An address that comes or goes is told of with its device; after an overflow as well."""
     async with rig.following():
         rig.kernel.tell(address_message(2, "10.0.0.1/24"))
@@ -284,7 +284,7 @@ async def test_addresses_are_followed(rig: Rig) -> None:
 @pytest.mark.parametrize("is_address", [False, True])
 @instantly
 async def test_a_look_at_everything_puts_right_what_no_event_told(
-    rig: Rig, caplog: pytest.LogCaptureFixture, is_address: bool
+    rig: WatcherRig, caplog: pytest.LogCaptureFixture, is_address: bool
 ) -> None:
     """What is believed falsely is found out within a minute, counted and told."""
     async with rig.following():
@@ -301,7 +301,7 @@ async def test_a_look_at_everything_puts_right_what_no_event_told(
 
 
 @instantly
-async def test_a_look_at_what_is_so_puts_nothing_right(rig: Rig) -> None:
+async def test_a_look_at_what_is_so_puts_nothing_right(rig: WatcherRig) -> None:
     """Neither what is believed truly nor what changes during the look counts."""
     async with rig.following():
         gate = rig.kernel.gates["addresses"] = asyncio.Event()
@@ -315,7 +315,7 @@ async def test_a_look_at_what_is_so_puts_nothing_right(rig: Rig) -> None:
 
 
 @instantly
-async def test_a_question_that_is_repeated_is_handled_once(rig: Rig) -> None:
+async def test_a_question_that_is_repeated_is_handled_once(rig: WatcherRig) -> None:
     """After an absence the kernel's questions of every second wait; one of each is enough."""
     async with rig.following():
         rig.kernel.devices[3] = ETH2

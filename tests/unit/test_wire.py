@@ -20,7 +20,7 @@ ACKNOWLEDGED, DONE = 2, 3
 DUMP = 0x301
 
 
-class Kernel:
+class AnsweringKernel:
     """A netlink socket whose datagrams were written in advance.
 
     Attributes:
@@ -35,7 +35,7 @@ class Kernel:
         self.is_closed = False
         self.interrupted = 0  # answers, from now on, during which the table changes
 
-    def __call__(self, *kind: int) -> Kernel:
+    def __call__(self, *kind: int) -> AnsweringKernel:
         """Stand in for the class socket."""
         return self
 
@@ -68,9 +68,9 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+def kernel(monkeypatch: pytest.MonkeyPatch) -> AnsweringKernel:
     """Return what every socket leads to."""
-    kernel = Kernel()
+    kernel = AnsweringKernel()
     monkeypatch.setattr("shaper.kernel.wire.socket.socket", kernel)
     return kernel
 
@@ -97,7 +97,7 @@ def number(value: int) -> bytes:
     return struct.pack("=i", value)
 
 
-def test_a_request_is_sent_whole(kernel: Kernel) -> None:
+def test_a_request_is_sent_whole(kernel: AnsweringKernel) -> None:
     """It has the type, the flags and a serial number of its own."""
     kernel.answers = [[(ACKNOWLEDGED, number(0))]] * 2
     wire = Wire()
@@ -108,7 +108,7 @@ def test_a_request_is_sent_whole(kernel: Kernel) -> None:
     assert kernel.is_closed
 
 
-def test_an_answer_is_read_to_its_end(kernel: Kernel) -> None:
+def test_an_answer_is_read_to_its_end(kernel: AnsweringKernel) -> None:
     """A dump comes in several datagrams of several messages each."""
     kernel.answers = [
         [(RTM_NEWLINK, device(1)), (RTM_NEWLINK, device(2))],
@@ -118,7 +118,7 @@ def test_an_answer_is_read_to_its_end(kernel: Kernel) -> None:
     assert [each["index"] for each in Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())] == [1, 2, 3]
 
 
-def test_the_answer_to_another_request_is_passed_over(kernel: Kernel) -> None:
+def test_the_answer_to_another_request_is_passed_over(kernel: AnsweringKernel) -> None:
     """What came too late for the request before is not taken for the answer to this one."""
     late = [(RTM_NEWLINK, device(1)), (ACKNOWLEDGED, number(-errno.EPERM))]
     kernel.answers = [late, [(RTM_NEWLINK, device(2)), (ACKNOWLEDGED, number(0))]]
@@ -127,7 +127,7 @@ def test_the_answer_to_another_request_is_passed_over(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("kind", [ACKNOWLEDGED, DONE])
-def test_a_refusal_has_its_number(kernel: Kernel, kind: int) -> None:
+def test_a_refusal_has_its_number(kernel: AnsweringKernel, kind: int) -> None:
     """At once, or at the end of a dump that went wrong."""
     kernel.answers = [[(RTM_NEWLINK, device(1)), (kind, number(-errno.ENODEV))]]
     with pytest.raises(OSError, match="No such device") as refused:
@@ -135,7 +135,7 @@ def test_a_refusal_has_its_number(kernel: Kernel, kind: int) -> None:
     assert refused.value.errno == errno.ENODEV
 
 
-def test_no_answer_is_an_error(kernel: Kernel) -> None:
+def test_no_answer_is_an_error(kernel: AnsweringKernel) -> None:
     """The daemon waits for the kernel no longer than it must."""
     with pytest.raises(TimeoutError):
         Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
@@ -201,7 +201,7 @@ def devices(*indices: int) -> list[tuple[int, bytes]]:
     return [*told, (DONE, bytes(4))]
 
 
-def test_a_dump_of_a_table_that_changed_is_asked_for_again(kernel: Kernel) -> None:
+def test_a_dump_of_a_table_that_changed_is_asked_for_again(kernel: AnsweringKernel) -> None:
     """NLM_F_DUMP_INTR says that entries may be missing: the answer to take is a later one."""
     kernel.answers = [devices(1), devices(1), devices(1, 2)]
     kernel.interrupted = 2
@@ -209,7 +209,7 @@ def test_a_dump_of_a_table_that_changed_is_asked_for_again(kernel: Kernel) -> No
     assert [each["index"] for each in found] == [1, 2]
 
 
-def test_a_table_that_never_rests_is_refused(kernel: Kernel) -> None:
+def test_a_table_that_never_rests_is_refused(kernel: AnsweringKernel) -> None:
     """An answer that is never complete is an error, so that what is believed stays."""
     kernel.answers = [devices(1)] * 100
     kernel.interrupted = 100
@@ -218,7 +218,7 @@ def test_a_table_that_never_rests_is_refused(kernel: Kernel) -> None:
     assert raised.value.errno == errno.EAGAIN
 
 
-def test_an_answer_that_was_cut_off_is_asked_for_with_more_room(kernel: Kernel) -> None:
+def test_an_answer_that_was_cut_off_is_asked_for_with_more_room(kernel: AnsweringKernel) -> None:
     """A device with many virtual functions takes more than a datagram of the usual size."""
     large = payload(ifinfmsg(), index=1) + struct.pack("=HH", 60_000, 20) + bytes(59_996)
     kernel.answers = [[(RTM_NEWLINK, large), (RTM_NEWLINK, large), (DONE, bytes(4))]] * 2
@@ -226,7 +226,7 @@ def test_an_answer_that_was_cut_off_is_asked_for_with_more_room(kernel: Kernel) 
     assert [each["index"] for each in found] == [1, 1]
 
 
-def test_half_an_answer_is_not_left_on_the_socket(kernel: Kernel) -> None:
+def test_half_an_answer_is_not_left_on_the_socket(kernel: AnsweringKernel) -> None:
     """After a failure to receive, the socket is another one."""
     wire = Wire()
     with pytest.raises(TimeoutError):

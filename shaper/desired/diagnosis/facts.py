@@ -36,7 +36,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Route:
+class TableRoute:
     """A route of any table.
 
     Attributes:
@@ -95,7 +95,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Qdisc:
+class RootQdisc:
     """The root qdisc of a device.
 
     Attributes:
@@ -145,7 +145,7 @@ class Processor:
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineFacts:
     """Everything beside the shapers themselves.
 
     Attributes:
@@ -172,14 +172,14 @@ class Machine:
     mtus: dict[int, int] = field(default_factory=dict)
     ups: frozenset[int] = frozenset()
     shapers: frozenset[int] = frozenset()
-    routes: tuple[Route, ...] = ()
+    routes: tuple[TableRoute, ...] = ()
     own_addresses: tuple[IpNetwork, ...] = ()
     rules: tuple[Rule, ...] = ()
     ways: dict[Packet, Way] = field(default_factory=dict)
     ruleset: list[dict[str, object]] | None = None
     legacy_rules: tuple[str, ...] = ()
     reverse_path_rules: tuple[str, ...] | None = None
-    qdiscs: dict[int, Qdisc] = field(default_factory=dict)
+    qdiscs: dict[int, RootQdisc] = field(default_factory=dict)
     slow_offloads: dict[int, tuple[str, ...]] = field(default_factory=dict)
     sysctls: dict[str, int] = field(default_factory=dict)
     bound: tuple[BoundSocket, ...] = ()
@@ -202,7 +202,7 @@ class Case:
     """One shaper and its surroundings: what a check is given."""
 
     shown: Shown
-    machine: Machine
+    machine: MachineFacts
 
     @property
     def master(self) -> int | None:
@@ -215,6 +215,6 @@ class Case:
         return self.shown.capture is Capture.ROUTE
 
     @property
-    def routes(self) -> tuple[Route, ...]:
+    def routes(self) -> tuple[TableRoute, ...]:
         """Routes through it, but for multicast and link-local ones."""
         return tuple(each for each in self.machine.routes if self.shown.ifindex in each.devices)

@@ -12,8 +12,8 @@ from typing import Any
 from shaper.desired.diagnosis.facts import Case
 from shaper.desired.diagnosis.ruleset import (
     DROPPING,
+    AskedPacket,
     Chain,
-    Packet,
     Rule,
     Ruleset,
     names_device,
@@ -41,8 +41,8 @@ def _nft_drops(case: Case) -> Iterator[Finding]:
         if chain.hook not in HOOKS or chain.kind != "filter" or is_unused:
             continue
         for address in _destinations(case, chain.family):
-            packet = Packet(case.shown.ifname, address)
-            masters = rules.verdict(chain, Packet(case.shown.master, address))
+            packet = AskedPacket(case.shown.ifname, address)
+            masters = rules.verdict(chain, AskedPacket(case.shown.master, address))
             is_shut = chain.hook == "output" and not rules.spares(chain, packet)
             if rules.verdict(chain, packet) in DROPPING and (masters not in DROPPING or is_shut):
                 yield _dropped(case, chain)
@@ -62,7 +62,7 @@ def _nft_masquerade(case: Case) -> Iterator[Finding]:
     if not case.is_by_route or case.shown.master is None:
         return
     rules = Ruleset(case.machine.ruleset or [])
-    own, masters = Packet(case.shown.ifname), Packet(case.shown.master)
+    own, masters = AskedPacket(case.shown.ifname), AskedPacket(case.shown.master)
     for chain in rules.chains:
         if chain.kind != "nat" or chain.hook != "postrouting":
             continue
@@ -90,13 +90,13 @@ def _words(statement: dict[str, Any]) -> str:
     return "masquerade"
 
 
-def _covers(rules: Ruleset, chain: Chain, rule: Rule, packet: Packet) -> bool:
+def _covers(rules: Ruleset, chain: Chain, rule: Rule, packet: AskedPacket) -> bool:
     """Whether a rule translates what leaves by a device."""
     is_translating = any(verb(each) in _MASQUERADING for each in rule)
     return is_translating and rules.is_met(chain, rule, packet) is not False
 
 
-def _names(rules: Ruleset, chain: Chain, rule: Rule, packet: Packet) -> bool:
+def _names(rules: Ruleset, chain: Chain, rule: Rule, packet: AskedPacket) -> bool:
     """Whether a rule is about what leaves by a device, by its name."""
     return any(names_device(each) and rules.matches(chain, each, packet) for each in rule)
 

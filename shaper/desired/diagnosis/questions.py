@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from shaper.desired.diagnosis.facts import Case, Packet, Route
+from shaper.desired.diagnosis.facts import Case, Packet, TableRoute
 from shaper.network import IpAddress, IpNetwork, Rule, RuleAction
 
 # Some unassigned addresses, for routes to (half) the Internet: RFC 5737, 6598, 3849, 4193.
@@ -32,7 +32,7 @@ class Question:
     """
 
     packet: Packet
-    route: Route
+    route: TableRoute
     rule: Rule
     earlier: Rule | None = None
 
@@ -53,7 +53,7 @@ def questions(case: Case) -> Iterator[Question]:
             yield Question(_packet(address, earlier), route, rule, earlier)
 
 
-def leading_rule(rules: Iterable[Rule], route: Route) -> Rule | None:
+def leading_rule(rules: Iterable[Rule], route: TableRoute) -> Rule | None:
     """Return the first rule by which a packet can come to a route; None where none leads there."""
     version, prefix_bits = route.destination.version, route.destination.prefixlen
     for rule in rules:
@@ -66,7 +66,7 @@ def leading_rule(rules: Iterable[Rule], route: Route) -> Rule | None:
     return None
 
 
-def _earlier(rules: Iterable[Rule], route: Route, leading: Rule) -> list[Rule]:
+def _earlier(rules: Iterable[Rule], route: TableRoute, leading: Rule) -> list[Rule]:
     """Return rules before one that pick out packets by something else than their destination."""
     found = []
     for rule in rules:
@@ -104,7 +104,7 @@ def _packet(address: IpAddress, rule: Rule) -> Packet:
 
 
 def _address(
-    route: Route, rule: Rule, routes: Iterable[Route], own: Iterable[IpNetwork]
+    route: TableRoute, rule: Rule, routes: Iterable[TableRoute], own: Iterable[IpNetwork]
 ) -> IpAddress:
     """Return an address of a route that no longer prefix has, if there is one."""
     within = route.destination

@@ -44,7 +44,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Packet:
+class AskedPacket:
     """What is asked about.
 
     Attributes:
@@ -92,7 +92,7 @@ class Ruleset:
         """Every chain."""
         return list(self._chains.values())
 
-    def verdict(self, chain: Chain, packet: Packet, depth: int = 0) -> str:
+    def verdict(self, chain: Chain, packet: AskedPacket, depth: int = 0) -> str:
         """Return what becomes of a new packet; "" for no verdict."""
         for rule in chain.rules:
             is_met = self.is_met(chain, rule, packet)
@@ -111,7 +111,7 @@ class Ruleset:
                 break
         return chain.policy if depth == 0 else ""
 
-    def spares(self, chain: Chain, packet: Packet) -> bool:
+    def spares(self, chain: Chain, packet: AskedPacket) -> bool:
         """Whether some packets are accepted, on whatever condition, before the rest is dropped."""
         for rule in chain.rules:
             is_met = self.is_met(chain, rule, packet)
@@ -124,13 +124,13 @@ class Ruleset:
                 return False
         return False
 
-    def is_met(self, chain: Chain, rule: Rule, packet: Packet) -> bool | None:
+    def is_met(self, chain: Chain, rule: Rule, packet: AskedPacket) -> bool | None:
         """Whether all conditions of a rule hold; None where that depends on something else."""
         met = [self.matches(chain, each, packet) for each in rule if "match" in each]
         met += [None for each in rule if verb(each) in _CONDITIONS]
         return _all(met)
 
-    def matches(self, chain: Chain, statement: Statement, packet: Packet) -> bool | None:
+    def matches(self, chain: Chain, statement: Statement, packet: AskedPacket) -> bool | None:
         """Whether a statement matches; None where that depends on something else."""
         match = statement.get("match")
         if match is None:
@@ -140,7 +140,7 @@ class Ruleset:
         return not is_among if match.get("op") == "!=" and is_among is not None else is_among
 
     def _outcomes(
-        self, chain: Chain, rule: Rule, packet: Packet, *, is_certain: bool = True
+        self, chain: Chain, rule: Rule, packet: AskedPacket, *, is_certain: bool = True
     ) -> Iterable[Statement]:
         """Return what a rule does, with what its maps have for the packet.
 
@@ -210,14 +210,14 @@ def _name(left: Any) -> str:
     return ""
 
 
-def _is_among(left: Any, values: Iterable[Any], packet: Packet) -> bool | None:
+def _is_among(left: Any, values: Iterable[Any], packet: AskedPacket) -> bool | None:
     results = [_is(left, value, packet) for value in values]
     if True in results:
         return True
     return None if None in results else False
 
 
-def _is(left: Any, value: Any, packet: Packet) -> bool | None:
+def _is(left: Any, value: Any, packet: AskedPacket) -> bool | None:
     """Whether an expression has a value; None where that depends on something else."""
     match left, value:
         case _, {"elem": {"val": inner}}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shaper.desired.diagnosis.facts import Case, Qdisc
+from shaper.desired.diagnosis.facts import Case, RootQdisc
 from shaper.desired.findings import Finding, Severity
 from shaper.model import Capture
 from shaper.units import format_rate
@@ -23,7 +23,7 @@ def _qdisc(case: Case) -> Iterator[Finding]:
             yield from _look(case, case.machine.name(ifindex), qdisc)
 
 
-def _look(case: Case, ifname: str, qdisc: Qdisc) -> Iterator[Finding]:
+def _look(case: Case, ifname: str, qdisc: RootQdisc) -> Iterator[Finding]:
     rate_bits = case.shown.rate_bits
     if qdisc.rate_bits is not None and qdisc.rate_bits < rate_bits:
         yield Finding(

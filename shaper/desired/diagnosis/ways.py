@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shaper.desired.diagnosis.facts import Case, Packet, Route, Way
+from shaper.desired.diagnosis.facts import Case, Packet, TableRoute, Way
 from shaper.desired.diagnosis.questions import Question, leading_rule, questions
 from shaper.desired.findings import Finding, Severity
 from shaper.network import MAIN_TABLE, IpNetwork, Rule, RuleAction
@@ -156,7 +156,7 @@ def _more_specific(case: Case) -> Iterator[Finding]:
                 yield _longer(case, route, other.destination, case.master, Severity.WARNING)
 
 
-def _is_inside(other: Route, route: Route) -> bool:
+def _is_inside(other: TableRoute, route: TableRoute) -> bool:
     own, its = route.destination, other.destination
     is_same_kind = own.version == its.version and other.table == route.table
     return (
@@ -169,7 +169,7 @@ def _is_inside(other: Route, route: Route) -> bool:
 
 
 def _longer(
-    case: Case, route: Route, destination: IpNetwork, device: int | None, severity: Severity
+    case: Case, route: TableRoute, destination: IpNetwork, device: int | None, severity: Severity
 ) -> Finding:
     other = case.machine.name(device)
     return Finding(
@@ -277,7 +277,7 @@ def _other_family(case: Case) -> Iterator[Finding]:
             )
 
 
-def _is_general(route: Route) -> bool:
+def _is_general(route: TableRoute) -> bool:
     return route.destination.prefixlen <= _MOST_GENERAL_BITS
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 PARTS_A_TICK = 1024
 
 
-class Packet(NamedTuple):
+class OraclePacket(NamedTuple):
     """What the oracle knows of a packet."""
 
     name: int
@@ -32,7 +32,7 @@ class CodelQueue:
     target: int  # jiffies
     interval: int  # jiffies
     maxpacket: int
-    packets: list[Packet] = field(default_factory=list)
+    packets: list[OraclePacket] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     marked: list[int] = field(default_factory=list)
     first_above_time: int = 0
@@ -50,13 +50,13 @@ class CodelQueue:
         is_spared: bool = False,
     ) -> None:
         """5.4: put a packet at the tail with its time."""
-        self.packets.append(Packet(name, size, can_be_marked, now * PARTS_A_TICK, is_spared))
+        self.packets.append(OraclePacket(name, size, can_be_marked, now * PARTS_A_TICK, is_spared))
 
     def bytes(self) -> int:
         """Return the bytes that wait."""
         return sum(packet.size for packet in self.packets)
 
-    def deque(self, jiffy: int) -> Packet | None:
+    def deque(self, jiffy: int) -> OraclePacket | None:
         """5.5: take the next packet that is not dropped."""
         now = jiffy * PARTS_A_TICK
         packet, ok_to_drop = self._dodequeue(now)
@@ -92,7 +92,7 @@ class CodelQueue:
             self.lastcount = self.count
         return packet
 
-    def _dodequeue(self, now: int) -> tuple[Packet | None, bool]:
+    def _dodequeue(self, now: int) -> tuple[OraclePacket | None, bool]:
         """5.6: take a packet and say whether it may be dropped. No time is 0 here but `never`."""
         if not self.packets:
             self.first_above_time = 0

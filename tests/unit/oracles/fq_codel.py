@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.unit.oracles.codel import CodelQueue, Packet
+from tests.unit.oracles.codel import CodelQueue, OraclePacket
 
 LARGEST_DATAGRAM = 69_000  # bytes on the wire, in fragments
 
@@ -55,7 +55,7 @@ class Scheduler:
             fattest = max(self.queues.values(), key=CodelQueue.bytes)
             self.overflowed.append(fattest.packets.pop(0).name)
 
-    def dequeue(self, now: int) -> Packet | None:
+    def dequeue(self, now: int) -> OraclePacket | None:
         """4.2: the first queue of the new list, then of the old, that has credit and a packet."""
         while self.new or self.old:
             is_new = bool(self.new)

@@ -16,7 +16,7 @@ CE = 3
 _HEADERS = struct.Struct("!10x12xHBBHHHBBHIIHHII4x4x")
 
 
-class Sent(NamedTuple):
+class SentFrame(NamedTuple):
     """What is written on a frame."""
 
     flow: int
@@ -43,11 +43,11 @@ def make_frame(
     return Frame(data, wire_bytes, packets)
 
 
-def read_frame(frame: Frame) -> Sent:
+def read_frame(frame: Frame) -> SentFrame:
     """Return what is written on a frame."""
     fields = _HEADERS.unpack_from(frame.data)
     flow = (fields[9] - 0xC0000201) << 16 | fields[11]
-    return Sent(flow, fields[13], fields[14], fields[2] & CE == CE)
+    return SentFrame(flow, fields[13], fields[14], fields[2] & CE == CE)
 
 
 def _words(address: int) -> int:

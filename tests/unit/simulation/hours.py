@@ -34,7 +34,7 @@ _RESTARTS = 0.05
 
 
 @dataclass(frozen=True)
-class Traffic:
+class HourTraffic:
     """What comes for some time: frames of a size at a multiple of the rate, or nothing.
 
     Attributes:
@@ -131,7 +131,7 @@ class World:
         self.path.configure(settings, self.now_ns)
         self._run()
 
-    def happen(self, traffic: Traffic) -> None:
+    def happen(self, traffic: HourTraffic) -> None:
         """Let traffic come for its time."""
         end_ns = self.now_ns + int(traffic.seconds * SECOND)
         for at_ns, frames in self._arrivals(traffic, end_ns):
@@ -154,7 +154,7 @@ class World:
     def _note(self, change: Change) -> None:
         self.told.append(((self.now_ns - START_NS) / SECOND, change))
 
-    def _arrivals(self, traffic: Traffic, end_ns: int) -> Iterator[tuple[int, list[bytes]]]:
+    def _arrivals(self, traffic: HourTraffic, end_ns: int) -> Iterator[tuple[int, list[bytes]]]:
         if not traffic.load:
             return
         rate_bits = self._device.spec.options.mean_bits
@@ -204,7 +204,7 @@ def live(world: World, seconds: float) -> None:
     end_ns = world.now_ns + int(seconds * SECOND)
     chance = world.chance
     while world.now_ns < end_ns:
-        traffic = Traffic(
+        traffic = HourTraffic(
             seconds=chance.choice((0.3, 1, 3, 10, 30)),
             load=chance.choice((0, 0, 0.1, 0.5, 0.95, 1, 1.05, 2)),
             frame_bytes=chance.choice((60, 60, 200, 700, 1514, 1514, 1514)),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from shaper.desired.plan import make_settings
 from shaper.model import Options, Settings
 from tests.unit.gates import SteppedGate
-from tests.unit.simulation.frames import Sent, read_frame
+from tests.unit.simulation.frames import SentFrame, read_frame
 from tests.unit.simulation.sources import Source
 
 MTU = 1500
@@ -49,7 +49,7 @@ def simulate(
     What a simulation before this one had on its way is lost, as by a cable pulled.
     """
     by_flow = {source.flow: source for source in sources}
-    acknowledgements: defaultdict[int, list[Sent]] = defaultdict(list)
+    acknowledgements: defaultdict[int, list[SentFrame]] = defaultdict(list)
     arrivals = []
     for now in range(first, jiffies):
         for sent in acknowledgements.pop(now, []):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from shaper.packet.frame import Frame
-from tests.unit.simulation.frames import Sent, make_frame
+from tests.unit.simulation.frames import SentFrame, make_frame
 
 FRAME_BYTES = 1514
 _TIMEOUT_ROUND_TRIPS = 20  # far beyond any queue that is worth a simulation
@@ -25,7 +25,7 @@ class Source(Protocol):
         """Return what is sent in this jiffy."""
         ...
 
-    def acknowledge(self, sent: Sent, now: int) -> None:
+    def acknowledge(self, sent: SentFrame, now: int) -> None:
         """Learn that a frame has arrived, as the round trip is over."""
         ...
 
@@ -66,7 +66,7 @@ class Tcp:
             self._next += 1
         return frames
 
-    def acknowledge(self, sent: Sent, now: int) -> None:
+    def acknowledge(self, sent: SentFrame, now: int) -> None:
         """Open the window, or halve it once a round trip."""
         is_congested = sent.is_marked or sent.sequence > self._expected
         self._expected = sent.sequence + 1
@@ -107,5 +107,5 @@ class Unresponsive:
             for sequence in range(first, self._next)
         ]
 
-    def acknowledge(self, sent: Sent, now: int) -> None:
+    def acknowledge(self, sent: SentFrame, now: int) -> None:
         """Do not care."""

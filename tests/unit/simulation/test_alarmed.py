@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shaper.model import Options, Queue
-from tests.unit.simulation.hours import SECOND, START_NS, Traffic, World, late_ns, live, named
+from tests.unit.simulation.hours import SECOND, START_NS, HourTraffic, World, late_ns, live, named
 
 MINUTE = 60
 
@@ -51,12 +51,12 @@ def test_a_starved_forwarder_is_told_and_so_is_its_end(
     """Woken late by up to so much, more than the bucket has; then as it should be."""
     world = World(named(name), 3, lambda chance: chance.randrange(late_ms * 1_000_000))
     while not world.told:
-        world.happen(Traffic(1, 1.5))
+        world.happen(HourTraffic(1, 1.5))
         assert world.now_ns - START_NS <= (within_s + late_ms / 1000) * SECOND
     began_ns = world.now_ns
     world.late = late_ns
     while len(world.told) == 1:
-        world.happen(Traffic(1, 1.5))
+        world.happen(HourTraffic(1, 1.5))
         assert world.now_ns - began_ns <= (within_s + late_ms / 1000) * SECOND
     assert world.raised == ["slow"]
 
@@ -66,7 +66,7 @@ def test_a_rate_that_is_changed_is_none() -> None:
     world = World(named("64k"), seed=4)
     chance = random.Random(4)
     for _ in range(200):
-        world.happen(Traffic(chance.uniform(0.1, 6), 1.3, flows=5))
+        world.happen(HourTraffic(chance.uniform(0.1, 6), 1.3, flows=5))
         world.change(replace(named("64k"), rate_bits=chance.choice([9600, 64_000, 200_000])))
     assert world.told == []
 
@@ -75,10 +75,10 @@ def test_another_queue_or_forwarder_is_none() -> None:
     """What is dropped in order is no fault."""
     world = World(named("64k"), seed=5)
     for number in range(100):
-        world.happen(Traffic(3, 1.3, flows=5))
+        world.happen(HourTraffic(3, 1.3, flows=5))
         queue = list(Queue)[number % len(Queue)]
         world.change(Options(rate_bits=64_000, queue=queue))
-        world.happen(Traffic(3, 1.3, flows=5))
+        world.happen(HourTraffic(3, 1.3, flows=5))
         world.restart()
     assert world.told == []
     assert (world.now_ns - START_NS) // SECOND == 600
