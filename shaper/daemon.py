@@ -159,6 +159,7 @@ def _print_unit() -> None:
 def main() -> None:
     """Run the command; the entry point. A mistake in its options is one sentence too."""
     ignore_harmless()
+    _open_streams()
     try:
         shaperd(prog_name="shaperd", standalone_mode=False)
     except click.ClickException as mistake:
@@ -172,6 +173,20 @@ def main() -> None:
         _fail(InvalidValue(f"the output cannot be written: {unwritten.strerror}"), _USAGE_STATUS)
     finally:
         _settle_output()
+
+
+def _open_streams() -> None:
+    """Have standard streams where they are closed, here and in forwarders.
+
+    Else the first sockets would be theirs, and what is written to a log would go into them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - while the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _settle_output() -> None:

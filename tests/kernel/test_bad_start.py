@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from bench.lab.daemon import Shaperd
+from bench.lab.daemon import Shaperd, children
 from bench.lab.namespaces import Namespace, python
 from bench.lab.topology import MASTER, Pair
+from bench.lab.wait import wait_until
+from shapecfg.client import Client
 from tests.kernel.sentences import assert_refused
 from tests.kernel.steps import SHAPER, Listener, Stream, exists, now_ns, shape, wait_state
 
@@ -137,3 +140,20 @@ def test_a_state_that_cannot_be_used_is_kept_aside(pair: Pair, tmp_path: Path, t
         assert "Traceback" not in daemon.log()
     saved = json.loads((state / "state.json").read_text(encoding="utf-8"))
     assert saved["shapers"][0]["master"] == MASTER
+
+
+def test_a_daemon_needs_no_standard_streams(pair: Pair, tmp_path: Path) -> None:
+    """Whatever starts it may have closed them: no socket of ours has their numbers."""
+    path = tmp_path / "own"
+    command = shlex.join(
+        python("shaper.daemon", "--socket", str(path), "--state-dir", str(tmp_path / "state"))
+    )
+    process = pair.host.popen(["bash", "-c", f"exec {command} <&- >&- 2>&-"])
+    wait_until(path.exists, "its socket")
+    Client(str(path)).attach(SHAPER, MASTER)
+    wait_until(lambda: children(process.pid), "a forwarder")
+    for pid in (process.pid, *children(process.pid)):
+        opened = [Path(f"/proc/{pid}/fd/{number}").readlink() for number in range(3)]
+        assert opened == [Path("/dev/null")] * 3
+    process.terminate()
+    assert process.wait(10) == 0
