@@ -3,7 +3,8 @@
 A unit that is started again has a new group. The directory it is in tells of that at once
 (inotify); once a second they are looked for all the same, as a directory that is not there yet
 cannot tell. Users may own directories that are looked through, so looking has a share of the time:
-after a look there is none for 50 times as long as it took.
+after a look there is none for 50 times as long as it took. What is found changes shapers, which
+costs more: four times a second, or eight in a row.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from shaper.model import Capture, Group, Spec
 # Chosen.
 _LOOK_SECONDS = 1.0
 _LOOKS_SHARE = 50
+_MOST_CHANGES = 8  # in a row: a unit that is started anew is two
+_CHANGE_SECONDS = 0.25
 
 
 class Groups:
@@ -32,6 +35,7 @@ class Groups:
         self._watch: cgroup.Watch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rests_until = 0.0
+        self._paid_at = 0.0  # when looks that found something are paid for, each a quarter second
 
     def find(self, ifindex: int, spec: Spec) -> Group | None:
         """Return the group that a shaper is for, and follow it from now on; None if there is none.
@@ -84,12 +88,17 @@ class Groups:
         if self._watch is not None:
             self._watch.clear()
             loop.add_reader(self._watch, self._look_soon)
+        has_changed = False
         for ifindex, (name, before) in list(self._followed.items()):
             if cgroup.find(name) != before:
+                has_changed = True
                 self._on_change(ifindex)
             if self._watch is not None:
                 self._watch.add(name)
-        self._rests_until = loop.time() + _LOOKS_SHARE * (loop.time() - began)
+        now = loop.time()
+        self._paid_at = max(self._paid_at, began) + _CHANGE_SECONDS * has_changed
+        debt_until = self._paid_at - _MOST_CHANGES * _CHANGE_SECONDS
+        self._rests_until = max(now + _LOOKS_SHARE * (now - began), debt_until)
         if self._followed:
             self._look_at(max(began + _LOOK_SECONDS, self._rests_until))
 
