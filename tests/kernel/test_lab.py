@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab import law
+from bench.lab.calls import Calls
 from bench.lab.capture import FrameCapture, Recording, record
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, LossError
@@ -30,6 +31,7 @@ from bench.lab.topology import (
 )
 from bench.lab.traffic import Flow, Load, Received, Sender, Sent, Sink
 from bench.lab.wait import wait_until
+from shaper.forwarder.seccomp import numbers
 
 PORT = 9000
 
@@ -252,3 +254,20 @@ def test_a_lab_killed_outright_leaves_nothing() -> None:
         os.kill(lab.pid, signal.SIGKILL)
     wait_until(lambda: inode not in namespaces_in_use(), "the namespace to be unused")
     assert not Path(f"/proc/{child}/cwd").exists()
+
+
+def test_each_system_call_is_counted_under_its_name() -> None:
+    """What a process calls is told by the call, and the rest in one number."""
+    known = numbers(os.uname().machine)
+    try:
+        calls = Calls(os.getpid(), {name: known[name] for name in ("getpid", "sendmmsg")})
+    except LabError as error:
+        pytest.skip(str(error))
+    with calls:
+        before = calls.counts()
+        for _ in range(100):
+            os.getpid()
+        after = calls.counts()
+    assert after["getpid"] - before["getpid"] == 100
+    assert after["sendmmsg"] == before["sendmmsg"]
+    assert after["other"] > before["other"], "reading the counters is calls, too"
