@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from random import Random
 
 from shaper.discipline.chance import Chance, DelayProcess, Fate, generator, make_loss
 from shaper.line import FRAME_OVERHEAD_BYTES, LineOptions
@@ -29,6 +30,45 @@ from shaper.packet.segment import split
 
 # What is decided for each frame, by a sequence of its own: fields of `LineOptions`.
 _DECISIONS = ("delay", "loss", "duplicate", "corrupt", "reorder")
+
+
+class _Decisions:
+    """What is decided for each frame, each by a sequence of its own."""
+
+    delay: DelayProcess
+    doubles: Chance
+    damages: Chance
+    bits: Random
+    _overtakes: Chance
+
+    def __init__(self) -> None:
+        self.loses: Fate | None = None
+        self._since_reordered = 0
+
+    def begin(self, options: LineOptions, keys: Iterable[str]) -> None:
+        """Begin some of the sequences."""
+        for key in keys:
+            random = generator(options, key)
+            match key:
+                case "delay":
+                    self.delay = DelayProcess(options.delay, random)
+                case "loss":
+                    self.loses = make_loss(options.loss, random) if options.loss else None
+                case "duplicate":
+                    self.doubles = Chance(options.duplicate, random)
+                case "corrupt":
+                    self.damages = Chance(options.corrupt, random)
+                    self.bits = generator(options, "bit")
+                case _:
+                    self._overtakes = Chance(options.reorder, random)
+
+    def is_overtaking(self, gap: int) -> bool:
+        """Whether the next frame overtakes: every `gap`-th may, with its probability."""
+        self._since_reordered += 1
+        if self._since_reordered < gap or not self._overtakes():
+            return False
+        self._since_reordered = 0
+        return True
 
 
 class Line:
@@ -41,24 +81,22 @@ class Line:
     Attributes:
         backlog_bytes: wire bytes under way.
         backlog_packets: wire frames under way.
-        lost: wire frames lost as the link was told to.
-        overflown: wire frames dropped because too much was under way.
-        duplicated: wire frames that were doubled.
-        corrupted: wire frames that were damaged.
-        reordered: wire frames that overtook others.
+        dropped: wire frames lost as the link was told to (`loss`), and because too much was under
+            way (`line`).
+        altered: wire frames that were doubled or damaged, or overtook others.
     """
 
     def __init__(self, options: LineOptions, limit: int) -> None:
         self.backlog_bytes = self.backlog_packets = 0
-        self.lost = self.overflown = self.duplicated = self.corrupted = self.reordered = 0
+        self.dropped = {"loss": 0, "line": 0}
+        self.altered = {"duplicated": 0, "corrupted": 0, "reordered": 0}
         self._under_way: deque[tuple[int, Frame]] = deque()
         self._held_bytes = 0
         self._latest_ns = 0  # when the last of them leaves
-        self._since_reordered = 0
         self._limit_bytes = limit
         self._options = options
-        self._loses: Fate | None = None
-        self._begin(options, _DECISIONS)
+        self._decisions = _Decisions()
+        self._decisions.begin(options, _DECISIONS)
 
     def configure(self, options: LineOptions, limit: int) -> None:
         """Change what happens to frames that enter from now on.
@@ -69,7 +107,7 @@ class Line:
         self._limit_bytes = limit
         before, self._options = self._options, options
         is_anew = options.seed != before.seed
-        self._begin(
+        self._decisions.begin(
             options,
             [
                 key
@@ -78,28 +116,11 @@ class Line:
             ],
         )
 
-    def _begin(self, options: LineOptions, keys: Iterable[str]) -> None:
-        """Begin the sequences of some decisions."""
-        for key in keys:
-            random = generator(options, key)
-            match key:
-                case "delay":
-                    self._delay = DelayProcess(options.delay, random)
-                case "loss":
-                    self._loses = make_loss(options.loss, random) if options.loss else None
-                case "duplicate":
-                    self._doubles = Chance(options.duplicate, random)
-                case "corrupt":
-                    self._damages = Chance(options.corrupt, random)
-                    self._bits = generator(options, "bit")
-                case _:
-                    self._overtakes = Chance(options.reorder, random)
-
     def enter(self, frames: Iterable[Frame], now_ns: int) -> list[Frame]:
         """Take in frames that leave the bucket; return those that overtake all others now."""
         if not self._options.is_by_frame:
             for frame in frames:
-                self._hold(frame, now_ns + self._delay.next_ns())
+                self._hold(frame, now_ns + self._decisions.delay.next_ns())
             return []
         ahead: list[Frame] = []
         for frame in frames:
@@ -128,38 +149,30 @@ class Line:
 
     def _meet(self, frame: Frame, now_ns: int, ahead: list[Frame]) -> None:
         """Let one wire frame meet what the link has for it."""
-        if self._loses is not None and self._loses():
-            self.lost += frame.packets
+        options, decisions = self._options, self._decisions
+        if decisions.loses is not None and decisions.loses():
+            self.dropped["loss"] += frame.packets
             return
-        options = self._options
-        if options.corrupt and self._damages():
-            self.corrupted += 1
-            damaged = flip_bit(frame.data, self._bits.getrandbits(32))
+        if options.corrupt and decisions.damages():
+            self.altered["corrupted"] += 1
+            damaged = flip_bit(frame.data, decisions.bits.getrandbits(32))
             frame = Frame(damaged, frame.wire_bytes, frame.packets)
         copies = 1
-        if options.duplicate and self._doubles():
-            self.duplicated += 1
+        if options.duplicate and decisions.doubles():
+            self.altered["duplicated"] += 1
             copies = 2
-        if options.reorder and self._is_overtaking():
-            self.reordered += 1
+        if options.reorder and decisions.is_overtaking(options.reorder_gap):
+            self.altered["reordered"] += 1
             ahead += [frame] * copies
             return
-        leaves_ns = now_ns + self._delay.next_ns()
+        leaves_ns = now_ns + decisions.delay.next_ns()
         for _ in range(copies):
             self._hold(frame, leaves_ns)
-
-    def _is_overtaking(self) -> bool:
-        """Whether the next frame overtakes: every `reorder_gap`-th may, with its probability."""
-        self._since_reordered += 1
-        if self._since_reordered < self._options.reorder_gap or not self._overtakes():
-            return False
-        self._since_reordered = 0
-        return True
 
     def _hold(self, frame: Frame, leaves_ns: int) -> None:
         held_bytes = self._held_bytes + FRAME_OVERHEAD_BYTES + len(frame.data)
         if held_bytes > self._limit_bytes:
-            self.overflown += frame.packets
+            self.dropped["line"] += frame.packets
             return
         # A frame never leaves before one that entered earlier.
         self._latest_ns = leaves_ns if not self._under_way else max(leaves_ns, self._latest_ns)

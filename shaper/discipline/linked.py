@@ -56,8 +56,7 @@ class Linked:
     @property
     def dropped(self) -> dict[str, int]:
         """Wire frames lost, by reason."""
-        line = self._line
-        lost = {"loss": line.lost, "line": line.overflown}
+        lost = dict(self._line.dropped)
         for counts in (self._dropped, self.inner.dropped):
             for reason, packets in counts.items():
                 lost[reason] = lost.get(reason, 0) + packets
@@ -66,12 +65,7 @@ class Linked:
     @property
     def altered(self) -> dict[str, int]:
         """Wire frames that are not as they were sent, by what became of them."""
-        line = self._line
-        return {
-            "duplicated": line.duplicated,
-            "corrupted": line.corrupted,
-            "reordered": line.reordered,
-        }
+        return dict(self._line.altered)
 
     @property
     def overlimits(self) -> int:

@@ -1,13 +1,7 @@
-"""Netlink: what is asked of the kernel, and what it tells of its own accord. `wire` carries both.
-
-The monitor is a plain socket because its overflow must be survivable: ENOBUFS says that events
-were lost, after which the owner asks for everything anew and carries on. (pyroute2's own receiving
-socket has to be thrown away then.)
-"""
+"""Netlink: what is asked of the kernel by `wire`, and what it tells by `event_socket`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -33,6 +27,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
+from shaper.kernel.event_socket import EventSocket
 from shaper.kernel.messages import Message, decode
 from shaper.kernel.requests import (
     address_request,
@@ -41,10 +36,10 @@ from shaper.kernel.requests import (
     neighbour_table_request,
     neighbours_request,
 )
-from shaper.kernel.wire import DATAGRAM_BYTES, DUMP, REQUEST, Wire
+from shaper.kernel.wire import DUMP, REQUEST, Wire
 from shaper.network import IpNetwork
 
-# Specified: include/uapi/linux/rtnetlink.h, netlink.h, if_addr.h, asm-generic/socket.h.
+# Specified: include/uapi/linux/rtnetlink.h, netlink.h, if_addr.h.
 _RTMGRP_LINK = 0x1
 _RTMGRP_NEIGH = 0x4
 _RTMGRP_IPV4_IFADDR = 0x10
@@ -53,7 +48,6 @@ _RTMGRP_IPV6_IFINFO = 0x800
 _GROUPS = (
     _RTMGRP_LINK | _RTMGRP_NEIGH | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR | _RTMGRP_IPV6_IFINFO
 )
-_SO_RCVBUFFORCE = 33
 _NLM_F_REPLACE = 0x100
 _NLM_F_CREATE = 0x400
 _RTN_UNICAST = 1
@@ -81,18 +75,11 @@ class Monitor:
     ) -> None:
         self._on_message = on_message
         self._on_overflow = on_overflow
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        # Without CAP_NET_ADMIN no shaper can be made either, and making one says so in words.
-        with contextlib.suppress(PermissionError):
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
-        self._socket.bind((0, _GROUPS))
-        asyncio.get_running_loop().add_reader(self._socket, self.hear)
+        self._events = EventSocket(_GROUPS, _RECEIVE_BUFFER_BYTES, self.hear)
 
     def close(self) -> None:
         """Stop listening."""
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
+        self._events.close()
 
     def hear(self) -> None:
         """Call back for what has happened by now; the event loop does so by itself, a bit later.
@@ -100,7 +87,7 @@ class Monitor:
         What a request of ours changes has happened when it is answered, but for carrier.
         """
         for _ in range(_DATAGRAMS_A_ROUND):
-            data = self._receive()
+            data = self._events.receive()
             if data is None:
                 return
             if not data:
@@ -116,20 +103,8 @@ class Monitor:
         asked for after this is newer than all of them.
         """
         for _ in range(_MOST_DATAGRAMS):
-            if self._receive() is None:
+            if self._events.receive() is None:
                 return
-
-    def _receive(self) -> bytes | None:
-        """Return a datagram, None where there is none, and nothing where some were lost."""
-        try:
-            data = self._socket.recv(DATAGRAM_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            return b""
-        return data if len(data) < DATAGRAM_BYTES else b""  # it may have been cut off
 
 
 class Netlink:

@@ -7,19 +7,15 @@ attributes are read.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
-import socket
 import struct
 import sys
 from collections.abc import Callable, Container
 
+from shaper.kernel.event_socket import EventSocket
 from shaper.kernel.messages import attributes, split
-from shaper.kernel.wire import DATAGRAM_BYTES
 from shaper.network import PROTOCOL
 
-# Specified: include/uapi/linux/rtnetlink.h, asm-generic/socket.h.
+# Specified: include/uapi/linux/rtnetlink.h.
 _RTMGRP_IPV4_IFADDR = 0x10
 _RTMGRP_IPV4_ROUTE = 0x40
 _RTMGRP_IPV4_RULE = 0x80
@@ -38,7 +34,6 @@ _RTM_NEWROUTE = 24
 _RTM_DELROUTE = 25
 _RTA_OIF = 4
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, protocol, scope, type, flags
-_SO_RCVBUFFORCE = 33
 
 # Chosen: a few thousand events; more are made up for by looking at everything.
 _RECEIVE_BUFFER_BYTES = 4 << 20
@@ -58,32 +53,20 @@ class RoutingMonitor:
     ) -> None:
         self._on_change = on_change
         self._devices = devices
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        with contextlib.suppress(PermissionError):
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
-        self._socket.bind((0, _GROUPS))
-        asyncio.get_running_loop().add_reader(self._socket, self.hear)
+        self._events = EventSocket(_GROUPS, _RECEIVE_BUFFER_BYTES, self.hear)
 
     def close(self) -> None:
         """Stop listening."""
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
+        self._events.close()
 
     def hear(self) -> None:
         """Take in what has happened; events that were lost count as one that matters."""
         matters = False
         for _ in range(_DATAGRAMS_A_ROUND):
-            try:
-                data = self._socket.recv(DATAGRAM_BYTES)
-            except BlockingIOError:
+            data = self._events.receive()
+            if data is None:
                 break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                matters = True
-                continue
-            matters = matters or self._matters(data)
+            matters = matters or not data or self._matters(data)
         if matters:
             self._on_change()
 

@@ -204,8 +204,8 @@ def test_duplicates_follow_their_originals_and_are_counted() -> None:
     line.enter([numbered(number) for number in range(FRAMES)], 0)
     arrived = [number_of(frame) for frame in line.leave(MILLISECOND)]
     assert arrived == sorted(arrived)
-    assert len(arrived) == FRAMES + line.duplicated
-    assert line.duplicated == pytest.approx(FRAMES / 10, abs=3 * sqrt(FRAMES * 0.09))
+    assert len(arrived) == FRAMES + line.altered["duplicated"]
+    assert line.altered["duplicated"] == pytest.approx(FRAMES / 10, abs=3 * sqrt(FRAMES * 0.09))
 
 
 def test_only_reorder_reorders() -> None:
@@ -227,14 +227,14 @@ def test_an_offload_frame_is_cut_before_it_meets_chance() -> None:
     arrived = line.leave(0)
     assert 0 < len(arrived) < train.packets
     assert {frame.packets for frame in arrived} == {1}
-    assert line.lost + len(arrived) == train.packets
+    assert line.dropped["loss"] + len(arrived) == train.packets
 
 
 def test_what_exceeds_the_limit_is_counted() -> None:
     """Nothing is lost in silence, and what was under way stays."""
     line = Line(LineOptions(Delay(MILLISECOND)), 10 * (64 + FRAME_OVERHEAD_BYTES))
     line.enter([numbered(number) for number in range(15)], 0)
-    assert line.overflown == 5
+    assert line.dropped["line"] == 5
     assert [number_of(frame) for frame in line.leave(MILLISECOND)] == list(range(10))
 
 
@@ -250,7 +250,7 @@ def test_the_smallest_frames_of_a_full_rate_fit_and_memory_is_bounded() -> None:
     options = LineOptions(Delay(100 * MILLISECOND))
     line = Line(options, options.limit_bytes(10**8))
     line.enter([numbered(number) for number in range(10**8 // 8 // 10 // 64)], 0)
-    assert line.overflown == 0
+    assert line.dropped["line"] == 0
     tracemalloc.start()
     for number in range(20_000):
         line.enter([numbered(number)], 0)
