@@ -63,6 +63,7 @@ def obstacle(paths: Iterable[Path] | None = None) -> str | None:
         if any(path.is_relative_to(home) for home in HOMES):
             return (
                 f"the service cannot reach {path}: its unit hides home directories. Install "
-                "outside of them, with pipx: PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin"
+                "outside of them: PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install "
+                "--python /usr/bin/python3"
             )
     return None
