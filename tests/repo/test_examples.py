@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.daemon import Shaperd
+from bench.lab.errors import MissingError
 from bench.lab.namespaces import ROOT, Namespace
 from bench.lab.topology import Pair, lay_cable, make_pair, make_router
 from tests.kernel.conftest import obstacle
@@ -40,7 +41,9 @@ def make_bridge() -> Iterator[Pair]:
         host.ip("link set veth0 master docker0")
         container.ip("address add 172.17.0.2/16 dev eth0", "route add default via 172.17.0.1")
         for rule in DOCKER_RULES.splitlines():
-            host.run(["iptables", *rule.split()])
+            done = host.run(["iptables", *rule.split()], check=False)
+            if done.returncode:
+                raise MissingError(f"this kernel has no {rule}: {done.stderr.strip()}")
         yield Pair(host, container)
 
 
@@ -100,7 +103,11 @@ def test_example_works(scenario: Scenario, commands: str) -> None:
     missing = [each for each in sorted(needed) if shutil.which(each, path=commands) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    with stage(scenario.lab) as (host, daemon):
+    with contextlib.ExitStack() as stack:
+        try:
+            host, daemon = stack.enter_context(stage(scenario.lab))
+        except MissingError as error:
+            pytest.skip(str(error))
         environment = {"PATH": commands, "SHAPER_SOCKET": str(daemon.socket)}
         for block in scenario.blocks:
             run(block, host, environment)
