@@ -35,8 +35,15 @@ build() {
     mkdir "$work/source"
     (cd "$checkout" && cp -R pyproject.toml README.md LICENSE shaper shapecfg "$work/source")
     "$python" -m venv "$work/env"
-    "$work/env/bin/pip" install --quiet --no-compile "$work/source[metrics]"
+    PIP_RETRIES=${PIP_RETRIES:-1} "$work/env/bin/pip" install --quiet --no-compile \
+        "$work/source[metrics]" || tell_what_is_missing
     "$work/env/bin/pip" uninstall --quiet --yes setuptools pip 2>/dev/null
+}
+
+tell_what_is_missing() {
+    echo "the libraries could not be fetched: a package index has to be in reach (PIP_INDEX_URL), or" >&2
+    echo "wheels in a directory (PIP_NO_INDEX=1 PIP_FIND_LINKS=...). The Debian package needs neither." >&2
+    exit 1
 }
 
 # Make the environment one that was always at $home. -I: a root shell's PYTHONPATH does not count.

@@ -160,3 +160,11 @@ def test_directory_of_another_program_is_left_alone(tmp_path: Path, wheels: Path
         done = try_make(target, wheels, tmp_path)
         assert done.returncode == status, done.stderr
         assert precious.exists()
+
+
+def test_without_an_index_it_says_what_to_do(tmp_path: Path) -> None:
+    """Where nothing can be fetched, the last lines name the ways out, and nothing is installed."""
+    done = try_make("install", tmp_path / "no-wheels", tmp_path / "stage")
+    assert done.returncode != 0
+    assert "PIP_FIND_LINKS" in done.stderr.partition("could not be fetched")[2]
+    assert not (tmp_path / "stage").exists()
