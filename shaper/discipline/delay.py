@@ -41,21 +41,27 @@ class DelayHistogram:
         self._ticks_per_second = ticks_per_second
         self._seconds = [self.cells] + [[0] * _CELLS for _ in range(_WINDOW_SECONDS - 1)]
         self._passed = [0] * _CELLS  # the sum of the seconds but the current one
-        self._worst = [0] * _WINDOW_SECONDS  # what SECOND_PERCENT of each did not exceed
+        # What SECOND_PERCENT of each did not exceed; None of those in which nothing left.
+        self._worst: list[int | None] = [None] * _WINDOW_SECONDS
         self._current = 0
 
     def turn(self, now: int) -> None:
         """Begin the second that `now` lies in, and forget what is ten seconds old by it."""
         seconds = (now - self.turns_at) // self._ticks_per_second + 1
         self.turns_at += seconds * self._ticks_per_second
-        self._worst[self._current] = _percentile(self.cells, SECOND_PERCENT) or 0
-        self._passed = list(map(add, self._passed, self.cells))
-        for _ in range(min(seconds, _WINDOW_SECONDS)):
+        if seconds >= _WINDOW_SECONDS:
+            self._clear()
+            return
+        worst = self._worst[self._current] = _percentile(self.cells, SECOND_PERCENT)
+        if worst is not None:
+            self._passed = list(map(add, self._passed, self.cells))
+        for _ in range(seconds):
             self._current = (self._current + 1) % _WINDOW_SECONDS
             self.cells = self._seconds[self._current]
-            self._passed = list(map(sub, self._passed, self.cells))
-            self.cells[:] = [0] * _CELLS
-            self._worst[self._current] = 0
+            if self._worst[self._current] is not None:
+                self._passed = list(map(sub, self._passed, self.cells))
+                self.cells[:] = [0] * _CELLS
+                self._worst[self._current] = None
 
     def percentile(self, percent: int, *, now: int) -> int | None:
         """Return the sojourn that `percent` of the frames did not exceed; None if none left."""
@@ -68,7 +74,15 @@ class DelayHistogram:
 
         As of the last call of `percentile`; 0 if none left.
         """
-        return max(*self._worst, _percentile(self.cells, SECOND_PERCENT) or 0)
+        current = _percentile(self.cells, SECOND_PERCENT)
+        return max(each or 0 for each in (*self._worst, current))
+
+    def _clear(self) -> None:
+        """Forget everything."""
+        for cells in self._seconds:
+            cells[:] = [0] * _CELLS
+        self._passed = [0] * _CELLS
+        self._worst = [None] * _WINDOW_SECONDS
 
 
 def index(sojourn: int) -> int:
