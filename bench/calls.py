@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench import workload
-from bench.lab.calls import Calls, wake_ups
+from bench.lab.calls import CountedCalls, wake_ups
 from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import ROOT
 from bench.lab.privilege import prepare
@@ -52,7 +52,7 @@ def measure(
     shaper.shape(lane, rate_bits)
     sent = shaperd.show(lane.shaper)["stats"]["sent_packets"]
     slept = wake_ups(pid)
-    with Calls(pid, {name: known[name] for name in NAMES if name in known}) as calls:
+    with CountedCalls(pid, {name: known[name] for name in NAMES if name in known}) as calls:
         Trial(pair, [Job(lane, shaper, rate_bits, traffic)], SECONDS).run()
         counted = calls.counts()
     frames = max(1, shaperd.show(lane.shaper)["stats"]["sent_packets"] - sent)

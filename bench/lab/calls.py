@@ -33,7 +33,7 @@ POINT = "events/raw_syscalls/sys_enter/id"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Calls:
+class CountedCalls:
     """How often a process makes certain system calls; a context manager that ends the counting.
 
     Args:

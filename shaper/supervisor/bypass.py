@@ -111,10 +111,10 @@ class Bypasses:
             self._look_at(ifindex, self._way(ifindex), now_ns)
         for ifindex in standing - self._ways.keys():
             self._way(ifindex)
-        for _ in range(len(self._queue)):
+        for number in range(len(self._queue)):
             way = self._ways.get(self._queue[0])
             is_recent = way is not None and now_ns - way.looked_ns < _LOOK_NS
-            if is_recent or time.monotonic_ns() > until_ns:
+            if is_recent or (number and time.monotonic_ns() > until_ns):
                 return  # those behind it have been looked at later
             ifindex = self._queue.popleft()
             if way is None:

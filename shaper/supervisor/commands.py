@@ -25,7 +25,6 @@ from shaper.errors import (
     NotAttached,
 )
 from shaper.kernel.cgroup import check as check_group
-from shaper.kernel.sysctl import Sysctls
 from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
@@ -218,7 +217,7 @@ class Commands:
 
     def _warnings(self, specs: Iterable[Spec]) -> list[str]:
         """Return what is found of shapers, each sentence once."""
-        settings = Sysctls()
+        settings = self._supervisor.kernel.sysctls()
         devices = map(self._supervisor.devices.get, (spec.ifname for spec in specs))
         findings = [
             str(finding)

@@ -10,13 +10,13 @@ import contextlib
 import logging
 import math
 import socket
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 from shaper.channel import messages
 from shaper.desired.plan import ALIAS_PREFIX, ETHERNET_HEADER_BYTES, Plan
 from shaper.errors import KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
-from shaper.kernel.ethtool import set_speed
 from shaper.kernel.neighbours import NO_IPV6, Neighbours
 from shaper.kernel.netlink import Netlink
 from shaper.kernel.sysctl import set_ipv6_mtu
@@ -65,6 +65,7 @@ class Device:
         netlink: Netlink,
         neighbours: Neighbours,
         sockets: MasterSockets,
+        set_speed: Callable[[str, int | None], None],
         intake: CapturedTraffic,
     ) -> None:
         self.spec = spec
@@ -88,6 +89,7 @@ class Device:
         self._netlink = netlink
         self._neighbours = neighbours
         self._sockets = sockets
+        self._set_speed = set_speed
         self._path = PathHandle(slot)
         self._had_carrier = False
         self._was_up = False
@@ -300,7 +302,7 @@ class Device:
 
     def _show_speed(self, speed_mbit: int | None) -> None:
         try:
-            set_speed(self.spec.ifname, speed_mbit)
+            self._set_speed(self.spec.ifname, speed_mbit)
         except OSError as error:
             _log.warning("%s: cannot show its speed: %s", self.spec.ifname, error.strerror)
 

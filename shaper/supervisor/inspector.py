@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from shaper.desired.findings import Facts, Finding, Receiving, examine
 from shaper.events import Event, Kind, tell
 from shaper.kernel.addresses import Addresses
-from shaper.kernel.firewall import reverse_path_rules
+from shaper.kernel.edge import Kernel
 from shaper.kernel.links import Links
 from shaper.kernel.sysctl import Sysctls
 from shaper.model import Capture, Link
@@ -32,6 +32,7 @@ class Inspector:
         links: all network devices.
         addresses: their addresses.
         far_end_behind: returns the far end of a tunnel below a master that its shaper leads to.
+        kernel: what settings and firewall rules are read from.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Inspector:
         links: Links,
         addresses: Addresses,
         far_end_behind: Callable[[Device, Link | None], IpAddress | None],
+        kernel: Kernel,
     ) -> None:
         self._links = links
+        self._kernel = kernel
         self._far_end_behind = far_end_behind
         self._addresses = addresses
         self._shared: dict[int, frozenset[str]] = {}  # addresses that a master had as well
@@ -56,7 +59,7 @@ class Inspector:
             device: the shaper.
             settings: of /proc/sys, to be shared by several looks at the same time.
         """
-        facts = self._facts(device, settings or Sysctls(), self._reverse_path_rules())
+        facts = self._facts(device, settings or self._kernel.sysctls(), self._reverse_path_rules())
         return examine(facts) if facts is not None else []
 
     def follow(self, devices: Iterable[Device], indices: set[int]) -> None:
@@ -84,7 +87,7 @@ class Inspector:
             self._tell(device)
 
     def _tell(self, device: Device) -> None:
-        facts = self._facts(device, Sysctls(), ())
+        facts = self._facts(device, self._kernel.sysctls(), ())
         found = {each.id: each for each in examine(facts)} if facts is not None else {}
         known = self._told.setdefault(device.ifindex, set())
         for finding in found.values():
@@ -141,7 +144,7 @@ class Inspector:
     def _reverse_path_rules(self) -> tuple[str, ...]:
         now = time.monotonic()
         if now >= self._rules_until:
-            self._rules = reverse_path_rules()
+            self._rules = self._kernel.reverse_path_rules()
             took = time.monotonic() - now
             self._rules_until = now + max(_RULES_SECONDS, _RULES_SHARE * took)
         return self._rules

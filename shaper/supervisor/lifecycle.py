@@ -12,6 +12,8 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from shaper import __version__
@@ -21,13 +23,13 @@ from shaper.desired.continuing import begun, drawn
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.events import Event, Kind, tell
+from shaper.kernel.edge import LINUX, Kernel
 from shaper.kernel.glance import Glance
-from shaper.kernel.netlink import Netlink
 from shaper.supervisor import signals
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.keepsakes import Keepsakes
-from shaper.supervisor.network import kept
+from shaper.supervisor.network import NetworkKeeper, kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 from shaper.supervisor.observer import Observer
 from shaper.supervisor.pool import Pool
@@ -47,6 +49,8 @@ _LAST_WORDS_SECONDS = 0.02  # for the refusals of calls that came too late
 
 _log = logging.getLogger("shaperd")
 
+Keep = Callable[[Supervisor], AbstractAsyncContextManager[NetworkKeeper]]
+
 
 class Daemon:
     """One run of shaperd.
@@ -54,9 +58,19 @@ class Daemon:
     Args:
         command_line: its options.
         config: the configuration it starts with.
+        kernel: what it asks of the kernel.
+        keep: keeps declared routes.
     """
 
-    def __init__(self, command_line: CommandLine, config: Config) -> None:
+    def __init__(
+        self,
+        command_line: CommandLine,
+        config: Config,
+        kernel: Kernel = LINUX,
+        keep: Keep = kept,
+    ) -> None:
+        self._kernel = kernel
+        self._keep = keep
         self._command_line = command_line
         self._config = config
         self._notifier = Notifier(os.environ)
@@ -70,10 +84,10 @@ class Daemon:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
         store = Store(self._command_line.state_directory)
-        async with Netlink() as netlink:
+        async with self._kernel.netlink() as netlink:
             keepsakes = Keepsakes.open(self._notifier, os.environ)
             self._pool = Pool(self._config.forwarders, keepsakes)
-            supervisor = Supervisor(store, self._pool, netlink, keepsakes)
+            supervisor = Supervisor(store, self._pool, netlink, keepsakes, self._kernel)
             commands = Commands(supervisor, self._config.hz)
             commands.profiles = self._config.profiles
             service = Service(
@@ -84,7 +98,7 @@ class Daemon:
             patience = asyncio.get_running_loop().create_task(self._ask_for_patience())
             try:
                 await self._start(supervisor, store)
-                async with kept(supervisor) as keeper:
+                async with self._keep(supervisor) as keeper:
                     commands.inventory = keeper.inventory
                     keeper.start()
                     service.accept()

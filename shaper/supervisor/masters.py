@@ -57,6 +57,16 @@ class Masters:
             device.master_since = asyncio.get_running_loop().time()
         return link
 
+    def concerned(self, indices: set[int]) -> list[Device]:
+        """Return the shapers that changed, or whose masters did, or that wait for one."""
+        return [
+            device
+            for device in self._devices.values()
+            if device.ifindex in indices
+            or device.master_index in indices
+            or (device.master_index is None and self.find(device) is not None)
+        ]
+
     def obstacle(self, device: Device, master: Link) -> str | None:
         """Return why no frame may go to a master although it is there; None if one may."""
         if master.ifindex == device.ifindex:

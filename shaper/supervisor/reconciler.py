@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 
 from shaper.desired.plan import make_plan
 from shaper.desired.store import Store
 from shaper.errors import Busy, ShaperError
-from shaper.kernel.capture import Captor
+from shaper.kernel.edge import LINUX, Kernel
 from shaper.kernel.netlink import Netlink
 from shaper.model import Spec, State
 from shaper.supervisor import ownership
@@ -51,6 +50,7 @@ class Supervisor:
         pool: the forwarders.
         netlink: an open connection to the kernel.
         keepsakes: what outlives a restart.
+        kernel: what else is asked of the kernel.
 
     Attributes:
         devices: every shaper that has a device here, by its name.
@@ -63,15 +63,20 @@ class Supervisor:
     """
 
     def __init__(
-        self, store: Store, pool: Pool, netlink: Netlink, keepsakes: Keepsakes = NOTHING_KEPT
+        self,
+        store: Store,
+        pool: Pool,
+        netlink: Netlink,
+        keepsakes: Keepsakes = NOTHING_KEPT,
+        kernel: Kernel = LINUX,
     ) -> None:
-        self.netlink = netlink
+        self.netlink, self.kernel = netlink, kernel
         self.is_kept = keepsakes.is_kept
-        self._taps = Taps(keepsakes)
-        self._sockets = MasterSockets()
+        self._taps = Taps(keepsakes, kernel)
+        self._sockets = MasterSockets(kernel.packet_socket, kernel.is_bound_to)
         self.store = store
         self._pool = pool
-        self._watcher = Watcher(netlink, self._links_changed)
+        self._watcher = Watcher(netlink, self._links_changed, kernel)
         self.links = self._watcher.links
         self.devices: dict[str, Device] = {}
         self.absent = Absentees(self)
@@ -79,14 +84,14 @@ class Supervisor:
         self._tunnel_ways = TunnelWays()
         self.masters = Masters(self.links, self._by_index, self._tunnel_ways)
         self.inspector = Inspector(
-            self.links, self._watcher.addresses, self.masters.far_end_behind
+            self.links, self._watcher.addresses, self.masters.far_end_behind, kernel
         )
         self._retries = Retries(self.reconcile, self._watcher.mark)
         self._successions = Successions(self, pool, self._watcher.mark)
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = lambda: None
         self._has_started = False
-        self.captor = Captor(keepsakes if keepsakes.is_kept else None)
+        self.captor = kernel.captor(keepsakes if keepsakes.is_kept else None)
         self._groups = Groups(self._watcher.mark)
         self.retaking = Retaking(lambda: self.devices, self._watcher.mark)
         self._is_stopping = False
@@ -203,9 +208,9 @@ class Supervisor:
         except BaseException:
             self._pool.free_slot(slot)
             raise
-        ifindex = socket.if_nametoindex(spec.ifname)
+        ifindex = self.kernel.index_of(spec.ifname)
         intake = CapturedTraffic(self.captor, self.netlink, ifindex)
-        near = self._watcher.neighbours, self._sockets
+        near = self._watcher.neighbours, self._sockets, self.kernel.set_speed
         device = Device(spec, tap, ifindex, slot, self.netlink, *near, intake)
         device.was_adopted, device.was_kept = is_there, was_kept
         if not was_kept:
@@ -284,21 +289,11 @@ class Supervisor:
         async with self.lock:
             gone = self._by_index.keys() & indices - self.links.by_index.keys()
             await together(self._retries.attempt(self._by_index[each]) for each in gone)
-            concerned = self._concerned(indices)
+            concerned = self.masters.concerned(indices)
             self._follow_names(concerned)
             await together(self._retries.attempt(device) for device in concerned)
             self.inspector.follow(self.devices.values(), indices)
             await self.absent.take_up()
-
-    def _concerned(self, indices: set[int]) -> list[Device]:
-        """Return the shapers that changed, or whose masters did, or that wait for one."""
-        return [
-            device
-            for device in self.devices.values()
-            if device.ifindex in indices
-            or device.master_index in indices
-            or (device.master_index is None and self.masters.find(device) is not None)
-        ]
 
     def _follow_names(self, concerned: Iterable[Device]) -> None:
         """Take over what an administrator changed with `ip link`: names and txqueuelen."""

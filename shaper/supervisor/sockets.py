@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused
-from shaper.kernel.packet_socket import is_bound_to, open_packet_socket
 from shaper.model import Framing
 
 # Chosen. Threads that wait at the same time share a grace period: 1000 closes take 0.2 s.
@@ -43,9 +42,7 @@ class MasterSockets:
         is_bound_to: whether a socket leads to the device of an index.
     """
 
-    def __init__(
-        self, opener: Opener = open_packet_socket, is_bound_to: Check = is_bound_to
-    ) -> None:
+    def __init__(self, opener: Opener, is_bound_to: Check) -> None:
         self._opener = opener
         self._is_bound_to = is_bound_to
         self._shared: dict[Hashable, _Shared] = {}

@@ -7,6 +7,7 @@ import logging
 import os
 
 from shaper.errors import Busy, ShaperError
+from shaper.kernel.edge import Kernel
 from shaper.kernel.tap import Tap, name_of
 from shaper.supervisor.keepsakes import Keepsakes
 
@@ -21,9 +22,11 @@ class Taps:
 
     Args:
         keepsakes: what it keeps.
+        kernel: where TAPs are made.
     """
 
-    def __init__(self, keepsakes: Keepsakes) -> None:
+    def __init__(self, keepsakes: Keepsakes, kernel: Kernel) -> None:
+        self._kernel = kernel
         self._keepsakes = keepsakes
         self._kept: dict[str, int] = {}
 
@@ -57,10 +60,10 @@ class Taps:
         """
         kept = self._kept.pop(ifname, None)
         if kept is not None:
-            tap = Tap(ifname, kept)
+            tap = self._kernel.tap(ifname, kept)
             tap.persist(is_on=False)
             return tap, True
-        return await open_tap(ifname, release), False
+        return await open_tap(self._kernel, ifname, release), False
 
     def keep(self, tap: Tap, ifindex: int) -> None:
         """Have a new TAP kept; it is persistent only where it could not be."""
@@ -79,13 +82,13 @@ def _name_or_none(descriptor: int) -> str | None:
         return None
 
 
-async def open_tap(ifname: str, release: float) -> Tap:
+async def open_tap(kernel: Kernel, ifname: str, release: float) -> Tap:
     """Make or adopt a TAP; one that is held is tried again until `release`."""
     loop = asyncio.get_running_loop()
     is_told = False
     while True:
         try:
-            return Tap(ifname)
+            return kernel.tap(ifname)
         except Busy:
             if loop.time() >= release:
                 raise

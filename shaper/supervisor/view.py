@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from shaper.control.interface import ShaperObject
 from shaper.desired.findings import Finding, Severity
 from shaper.errors import NoSuchShaper
-from shaper.kernel import counters
-from shaper.kernel.sysctl import Sysctls
 from shaper.model import State
 from shaper.supervisor.absent import Absent
 from shaper.supervisor.device import Device
@@ -64,8 +62,8 @@ class ShaperView:
 
     def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
         """Return counters, states and settings of shapers; no question to the kernel each."""
-        drops = counters.tx_dropped()
-        settings = Sysctls()
+        drops = self._supervisor.kernel.tx_dropped()
+        settings = self._supervisor.kernel.sysctls()
         shown = []
         unsaved = _unsaved_findings(self._supervisor.store.obstacle())
         for device in devices:

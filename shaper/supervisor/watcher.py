@@ -21,6 +21,7 @@ from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.addresses import Addresses, is_link_local, parse_address
+from shaper.kernel.edge import LINUX, Kernel
 from shaper.kernel.links import Links, parse_link
 from shaper.kernel.messages import Message
 from shaper.kernel.neighbours import Neighbours
@@ -47,17 +48,19 @@ class Watcher:
         netlink: where requests go.
         on_changed: awaited with the indices of devices that changed or vanished, or whose
             addresses did.
+        kernel: where events come from.
 
     Attributes:
         put_right: how much a look at everything found to be otherwise than believed.
     """
 
-    def __init__(self, netlink: Netlink, on_changed: Changed) -> None:
+    def __init__(self, netlink: Netlink, on_changed: Changed, kernel: Kernel = LINUX) -> None:
         self.links = Links()
         self.addresses = Addresses()
         self.neighbours = Neighbours(netlink, self.links)
         self.put_right = 0
         self._netlink = netlink
+        self._listen = kernel.monitor
         self._on_changed = on_changed
         self._dirty: set[int] = set()
         self._unclear: set[int] = set()  # devices whose last event does not tell everything
@@ -72,7 +75,7 @@ class Watcher:
 
     async def start(self) -> None:
         """Listen, and take the first full dump."""
-        self._monitor = Monitor(self._take, self._overflow)
+        self._monitor = self._listen(self._take, self._overflow)
         await self._dump()
         self._schedule_check()
         self._task = asyncio.get_running_loop().create_task(self._work())

@@ -208,6 +208,9 @@ class MemoryNetlink(Netlink):
         """Stand in for ethtool.set_speed."""
         self.speeds[ifname] = speed_mbit
 
+    def close(self) -> None:
+        """Be there for the next connection."""
+
     async def links(self) -> list[Message]:
         """Return every device as it was when this was asked."""
         messages = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab import law
-from bench.lab.calls import Calls
+from bench.lab.calls import CountedCalls
 from bench.lab.capture import FrameCapture, Recording, record
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, LossError
@@ -260,7 +260,7 @@ def test_each_system_call_is_counted_under_its_name() -> None:
     """What a process calls is told by the call, and the rest in one number."""
     known = numbers(os.uname().machine)
     try:
-        calls = Calls(os.getpid(), {name: known[name] for name in ("getpid", "sendmmsg")})
+        calls = CountedCalls(os.getpid(), {name: known[name] for name in ("getpid", "sendmmsg")})
     except LabError as error:
         pytest.skip(str(error))
     with calls:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from shaper.desired.plan import make_plan
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
@@ -28,14 +26,13 @@ def rate(rate_bits: int, limit_packets: int | None = None) -> Spec:
 class DeviceRig:
     """One device, its TAP and its forwarder, on a kernel in memory."""
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.kernel = MemoryNetlink()
         self.kernel.devices[ETH1.ifindex] = ETH1
         self.neighbours = Neighbours(self.kernel, Links())
         self.forwarder = MemoryForwarder()
         self.sockets = MasterSockets(self.kernel.packet_socket, lambda _, __: True)
         self.captor = MemoryCaptor()
-        patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
 
     async def make(
         self, spec: Spec = SPEC, master: Link | None = ETH1, *, was_adopted: bool = False
@@ -54,9 +51,8 @@ class DeviceRig:
     def device_of(self, tap: MemoryTap, spec: Spec = SPEC) -> Device:
         """Return the device of a TAP."""
         intake = CapturedTraffic(self.captor, self.kernel, tap.ifindex)
-        return Device(
-            spec, tap, tap.ifindex, 0, self.kernel, self.neighbours, self.sockets, intake
-        )
+        near = self.neighbours, self.sockets, self.kernel.set_speed
+        return Device(spec, tap, tap.ifindex, 0, self.kernel, *near, intake)
 
     @property
     def own(self) -> Link:

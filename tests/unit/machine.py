@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -16,15 +16,12 @@ from shaper.channel.board import Board
 from shaper.channel.messages import Event, Order
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
-from shaper.kernel.sysctl import Sysctls
 from shaper.model import Link, Options, Queue, Spec
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.sockets import MasterSockets
-from shaper.testing.captor import MemoryCaptor
+from shaper.testing.edge import MemoryKernel
 from shaper.testing.kernel import MemoryNetlink
-from shaper.testing.tap import MemoryTap
 
 ETH1 = Link(
     ifindex=2,
@@ -38,24 +35,6 @@ ETH1 = Link(
     txqueuelen=1000,
 )
 SPEC = Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
-
-
-class MemorySettings(Sysctls):
-    """Sysctls as a kernel has them that drops nothing.
-
-    Attributes:
-        ipv4_values: what is otherwise, by name; for all devices.
-    """
-
-    ipv4_values: ClassVar[dict[str, int]] = {}
-
-    def ipv4(self, ifname: str, name: str) -> int:
-        """Return 0, or what is otherwise."""
-        return self.ipv4_values.get(name, 0)
-
-    def ipv6_mtu(self, ifname: str) -> int | None:
-        """Return that there is no IPv6."""
-        return None
 
 
 class MemoryForwarder:
@@ -124,6 +103,7 @@ class Machine:
 
     Attributes:
         kernel: what netlink, TAPs and packet sockets lead to.
+        edge: what else is asked of the kernel.
         forwarders: those started so far; the last one is alive.
         captor: what takes traffic by device.
         taps: those made so far, by name.
@@ -135,27 +115,19 @@ class Machine:
         self.kernel = MemoryNetlink()
         self.kernel.devices[ETH1.ifindex] = ETH1
         self.forwarders: list[MemoryForwarder] = []
-        self.taps: dict[str, MemoryTap] = {}
         self.next_refusals: dict[str, list[ShaperError]] = {}
         self.state_directory = state_directory
-        patch.setattr("shaper.supervisor.reconciler.MasterSockets", self._sockets)
-        self.captor = MemoryCaptor()
-        patch.setattr("shaper.supervisor.reconciler.Captor", lambda *_: self.captor)
+        self.edge = MemoryKernel(self.kernel)
+        self.edge.dropped = {"shaper0": 7}
+        self.captor, self.taps = self.edge.captor_in_use, self.edge.taps
         self.again()
-        patch.setattr("shaper.supervisor.watcher.Monitor", self.kernel.monitor)
         patch.setattr("shaper.supervisor.pool.Forwarder", self._forwarder)
-        patch.setattr("shaper.supervisor.taps.Tap", self.tap)
-        patch.setattr("socket.if_nametoindex", self.kernel.index_of)
-        patch.setattr("shaper.supervisor.device.set_speed", self.kernel.set_speed)
-        patch.setattr("shaper.supervisor.inspector.Sysctls", MemorySettings)
-        patch.setattr("shaper.supervisor.commands.Sysctls", MemorySettings)
-        patch.setattr("shaper.supervisor.view.Sysctls", MemorySettings)
-        patch.setattr("shaper.supervisor.inspector.reverse_path_rules", tuple)
-        patch.setattr("shaper.supervisor.view.counters.tx_dropped", lambda: {"shaper0": 7})
 
     def again(self) -> Machine:
         """Put a new daemon, which has not started, in the place of the last one."""
-        self.supervisor = Supervisor(Store(self.state_directory), Pool(1), self.kernel)
+        self.supervisor = Supervisor(
+            Store(self.state_directory), Pool(1), self.kernel, kernel=self.edge
+        )
         self.commands = Commands(self.supervisor, 0)
         return self
 
@@ -167,11 +139,6 @@ class Machine:
             yield self.commands
         finally:
             await self.supervisor.abandon()
-
-    def tap(self, ifname: str) -> MemoryTap:
-        """Make a TAP, or adopt it."""
-        self.taps[ifname] = MemoryTap(ifname, self.kernel)
-        return self.taps[ifname]
 
     def spec(self, ifname: str = "shaper0") -> Spec:
         """Return what a shaper is to be."""
@@ -190,9 +157,6 @@ class Machine:
     def change_link(self, ifindex: int, **changes: Any) -> None:
         """Change a device as an administrator would."""
         self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
-
-    def _sockets(self) -> MasterSockets:
-        return MasterSockets(self.kernel.packet_socket, self.kernel.is_bound_to)
 
     def _forwarder(self, *arguments: Any) -> MemoryForwarder:
         self.forwarders.append(MemoryForwarder(*arguments))

@@ -13,7 +13,7 @@ from shaper.errors import (
 )
 from shaper.model import Options, Queue, Spec, State
 from tests.unit.instantly import instantly, settle
-from tests.unit.machine import ETH1, SPEC, Machine, MemorySettings
+from tests.unit.machine import ETH1, SPEC, Machine
 from tests.unit.test_commands import DETACHED, LOOPBACK, REFUSAL
 
 
@@ -97,11 +97,9 @@ async def test_a_configuration_that_is_refused_is_taken_back_whole(
 
 
 @instantly
-async def test_a_configuration_is_warned_about_once_a_master(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_configuration_is_warned_about_once_a_master(machine: Machine) -> None:
     """Two shapers on a master that filters strictly are one warning."""
-    monkeypatch.setattr(MemorySettings, "ipv4_values", {"rp_filter": 1})
+    machine.edge.ipv4_values["rp_filter"] = 1
     async with machine.running(SPEC) as commands:
         specs = [SPEC, replace(SPEC, ifname="shaper1"), Spec("shaper2")]
         (warning,) = await commands.apply(specs)

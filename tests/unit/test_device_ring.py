@@ -19,9 +19,9 @@ REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceRig]:
+def rig() -> Iterator[DeviceRig]:
     """Return a kernel on which no device is made yet."""
-    rig = DeviceRig(monkeypatch)
+    rig = DeviceRig()
     yield rig
     rig.sockets.close()
 

@@ -20,9 +20,9 @@ CGROUP = replace(SPEC, capture=Capture.CGROUP, cgroup="a")
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceRig]:
+def rig() -> Iterator[DeviceRig]:
     """Return a kernel on which no device is made yet."""
-    rig = DeviceRig(monkeypatch)
+    rig = DeviceRig()
     yield rig
     rig.sockets.close()
 

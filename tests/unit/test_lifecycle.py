@@ -18,9 +18,8 @@ from shaper.errors import Busy
 from shaper.model import Options, Queue, Spec
 from shaper.network import Network
 from shaper.supervisor.lifecycle import Daemon
-from shaper.testing.tap import MemoryTap
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import Machine, MemorySettings
+from tests.unit.machine import Machine
 
 GOOD = "[device.shaper0]\nmaster = 'eth1'\nspeed = '64kbit'\nqueue = 'fifo'\n"
 
@@ -41,7 +40,9 @@ class Life:
         state = self.machine.state_directory
         command_line = CommandLine(self._socket, state, self.config, True, None, None, None)
         task = asyncio.get_running_loop().create_task(
-            Daemon(command_line, command_line.config()).run()
+            Daemon(
+                command_line, command_line.config(), self.machine.edge, lambda _: _unkept()
+            ).run()
         )
         await until(self._socket.exists)
         await settle()
@@ -83,10 +84,6 @@ async def _unkept() -> AsyncIterator[IdleKeeper]:
 @pytest.fixture
 def life(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """Return a daemon that does not run yet, with a service manager that listens."""
-    monkeypatch.setattr(
-        "shaper.supervisor.lifecycle.Netlink", lambda: contextlib.nullcontext(machine.kernel)
-    )
-    monkeypatch.setattr("shaper.supervisor.lifecycle.kept", lambda _: _unkept())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
@@ -115,10 +112,10 @@ async def test_the_service_manager_is_told_how_many_pass_traffic(life: Life) -> 
 
 @instantly
 async def test_a_reload_is_told_and_warned_of(
-    life: Life, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    life: Life, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was understood of a speed, and what the master would do, is in the log."""
-    monkeypatch.setattr(MemorySettings, "ipv4_values", {"rp_filter": 1})
+    life.machine.edge.ipv4_values["rp_filter"] = 1
     async with life.running():
         life.told()
         await reload(life, GOOD.replace("64kbit", "10mbps"))
@@ -166,21 +163,18 @@ async def test_a_reload_waits_for_the_start(life: Life) -> None:
 
 
 @instantly
-async def test_what_was_saved_may_still_be_held(
-    life: Life, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_was_saved_may_still_be_held(life: Life) -> None:
     """The TAPs of the state file are waited for: nobody but a dying forwarder can hold them."""
     async with life.running():
         pass
     loop = asyncio.get_running_loop()
     released_at = loop.time() + 3
 
-    def tap(ifname: str) -> MemoryTap:
-        if loop.time() < released_at:
-            raise Busy(f"{ifname} is held by another process")
-        return life.machine.tap(ifname)
+    def refusal(ifname: str) -> Busy | None:
+        is_held = loop.time() < released_at
+        return Busy(f"{ifname} is held by another process") if is_held else None
 
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", tap)
+    life.machine.edge.holders = refusal
     life.told()
     async with life.running():
         assert life.told() == []

@@ -10,7 +10,6 @@ import pytest
 
 from shaper.errors import Busy
 from shaper.model import State
-from shaper.testing.tap import MemoryTap
 from tests.unit.instantly import instantly, until
 from tests.unit.machine import SPEC, Machine
 from tests.unit.test_reconciler import OTHER, up
@@ -41,26 +40,23 @@ async def test_a_crash_leaves_the_devices(machine: Machine) -> None:
     assert machine.saved() == [SPEC]
 
 
-def letting_go(machine: Machine, ifname: str, at_seconds: float) -> Callable[[str], MemoryTap]:
-    """Return a class Tap for which somebody holds a TAP until then."""
+def held_until(seconds: dict[str, float]) -> Callable[[str], Busy | None]:
+    """Return for `MemoryKernel.holders` that a process holds TAPs until then, by name."""
     loop = asyncio.get_running_loop()
 
-    def tap(name: str) -> MemoryTap:
-        if name == ifname and loop.time() < at_seconds:
-            raise Busy(f"{name} is held by another process")
-        return machine.tap(name)
+    def refusal(name: str) -> Busy | None:
+        is_held = loop.time() < seconds.get(name, 0)
+        return Busy(f"{name} is held by another process") if is_held else None
 
-    return tap
+    return refusal
 
 
 @instantly
-async def test_a_dying_forwarder_is_waited_for(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dying_forwarder_is_waited_for(machine: Machine) -> None:
     """A TAP that the last forwarder has not closed yet is adopted once it has."""
     async with machine.running(SPEC):
         index = machine.kernel.index_of("shaper0")
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper0", 12.6))
+    machine.edge.holders = held_until({"shaper0": 12.6})
     supervisor = machine.again().supervisor
     await supervisor.start([SPEC], inherited=["shaper0"])
     assert 12.6 <= asyncio.get_running_loop().time() < 13
@@ -69,15 +65,9 @@ async def test_a_dying_forwarder_is_waited_for(
 
 
 @instantly
-async def test_the_wait_for_all_of_them_is_bounded(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_wait_for_all_of_them_is_bounded(machine: Machine) -> None:
     """Seconds spent on one are not there for the next, and the start then fails."""
-
-    def tap(name: str) -> MemoryTap:
-        return letting_go(machine, name, {"shaper0": 20, "shaper1": 40}[name])(name)
-
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", tap)
+    machine.edge.holders = held_until({"shaper0": 20, "shaper1": 40})
     with pytest.raises(Busy, match="shaper1 is held"):
         await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0", "shaper1"])
     assert asyncio.get_running_loop().time() < 31
@@ -85,11 +75,9 @@ async def test_the_wait_for_all_of_them_is_bounded(
 
 
 @instantly
-async def test_whom_another_daemon_holds_is_not_waited_for(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_whom_another_daemon_holds_is_not_waited_for(machine: Machine) -> None:
     """A device that no state of ours names is not one that we left behind."""
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper1", 1))
+    machine.edge.holders = held_until({"shaper1": 1})
     with pytest.raises(Busy, match="shaper1 is held"):
         await machine.supervisor.start([SPEC, OTHER], inherited=["shaper0"])
     assert asyncio.get_running_loop().time() == 0
@@ -97,15 +85,13 @@ async def test_whom_another_daemon_holds_is_not_waited_for(
 
 
 @instantly
-async def test_a_start_that_fails_leaves_nothing_new(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_start_that_fails_leaves_nothing_new(machine: Machine) -> None:
     """A device nobody can have routes over goes again; an adopted one stays, and so the state."""
     async with machine.running(SPEC):
         pass
     saved = machine.saved()
     supervisor = machine.again().supervisor
-    monkeypatch.setattr("shaper.supervisor.taps.Tap", letting_go(machine, "shaper2", 1))
+    machine.edge.holders = held_until({"shaper2": 1})
     with pytest.raises(Busy, match="shaper2"):
         await supervisor.start([SPEC, OTHER, replace(SPEC, ifname="shaper2")])
     await supervisor.abandon()

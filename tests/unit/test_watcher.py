@@ -14,6 +14,7 @@ import pytest
 from shaper.errors import KernelRefused
 from shaper.kernel.links import parse_link
 from shaper.supervisor.watcher import Watcher
+from shaper.testing.edge import MemoryKernel
 from shaper.testing.kernel import MemoryNetlink
 from shaper.testing.messages import MemoryMessage, address_message, link_message
 from tests.unit.instantly import instantly, settle, until
@@ -31,7 +32,7 @@ class WatcherRig:
         self.kernel.devices = {2: ETH1}
         self.reported: list[set[int]] = []
         self.failures: list[Exception] = []  # of the next reports
-        self.watcher = Watcher(self.kernel, self._changed)
+        self.watcher = Watcher(self.kernel, self._changed, MemoryKernel(self.kernel))
 
     async def _changed(self, indices: set[int]) -> None:
         if self.failures:
@@ -49,11 +50,9 @@ class WatcherRig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> WatcherRig:
+def rig() -> WatcherRig:
     """Return a watcher that has not started."""
-    rig = WatcherRig()
-    monkeypatch.setattr("shaper.supervisor.watcher.Monitor", rig.kernel.monitor)
-    return rig
+    return WatcherRig()
 
 
 @pytest.mark.parametrize("link", [ETH1, replace(ETH2, is_noarp=True, lower=2, upper=7)])

@@ -1,0 +1,122 @@
+"""The edge towards the kernel: what a daemon needs of it, beside the requests of `netlink`.
+
+`LINUX` is the kernel that runs; the one for tests is in `shaper.testing.edge`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from shaper.kernel import counters, ethtool, firewall, packet_socket
+from shaper.kernel.capture import Captor
+from shaper.kernel.holding import DescriptorKeeper
+from shaper.kernel.messages import Message
+from shaper.kernel.netlink import Monitor, Netlink
+from shaper.kernel.sysctl import Sysctls
+from shaper.kernel.tap import Tap
+from shaper.model import Framing
+
+
+class Kernel(Protocol):
+    """A kernel. Every method may raise errors.ShaperError."""
+
+    def netlink(self) -> Netlink:
+        """Open a connection for requests; it is an asynchronous context manager."""
+        ...
+
+    def monitor(
+        self, on_message: Callable[[Message], None], on_overflow: Callable[[], None]
+    ) -> Monitor:
+        """Listen to events of links, neighbours and addresses."""
+        ...
+
+    def tap(self, ifname: str, descriptor: int | None = None) -> Tap:
+        """Make a TAP or adopt it; with a descriptor it is the one that this leads to."""
+        ...
+
+    def index_of(self, ifname: str) -> int:
+        """Return the index of a device. Raises OSError where there is none."""
+        ...
+
+    def packet_socket(self, ifname: str, framing: Framing, ifindex: int) -> socket.socket:
+        """Open a socket that sends through a master."""
+        ...
+
+    def is_bound_to(self, sock: socket.socket, ifindex: int) -> bool:
+        """Whether a socket leads to the device of an index."""
+        ...
+
+    def captor(self, keeper: DescriptorKeeper | None) -> Captor:
+        """Return what takes traffic by device; `keeper` holds its programs over a restart."""
+        ...
+
+    def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
+        """Have `ethtool` show a speed. Raises OSError."""
+        ...
+
+    def sysctls(self) -> Sysctls:
+        """Return the sysctls of devices as they are from now on."""
+        ...
+
+    def reverse_path_rules(self) -> tuple[str, ...]:
+        """Return where firewall rules look up the way back."""
+        ...
+
+    def tx_dropped(self) -> dict[str, int]:
+        """Return how many frames each device has dropped when sending, by name."""
+        ...
+
+
+class Linux(Kernel):
+    """The kernel that runs this process, in its network namespace."""
+
+    def netlink(self) -> Netlink:
+        """Open a connection for requests."""
+        return Netlink()
+
+    def monitor(
+        self, on_message: Callable[[Message], None], on_overflow: Callable[[], None]
+    ) -> Monitor:
+        """Listen to events of links, neighbours and addresses."""
+        return Monitor(on_message, on_overflow)
+
+    def tap(self, ifname: str, descriptor: int | None = None) -> Tap:
+        """Make a TAP or adopt it."""
+        return Tap(ifname, descriptor)
+
+    def index_of(self, ifname: str) -> int:
+        """Return the index of a device."""
+        return socket.if_nametoindex(ifname)
+
+    def packet_socket(self, ifname: str, framing: Framing, ifindex: int) -> socket.socket:
+        """Open a packet socket."""
+        return packet_socket.open_packet_socket(ifname, framing, ifindex)
+
+    def is_bound_to(self, sock: socket.socket, ifindex: int) -> bool:
+        """Whether a packet socket leads to the device of an index."""
+        return packet_socket.is_bound_to(sock, ifindex)
+
+    def captor(self, keeper: DescriptorKeeper | None) -> Captor:
+        """Return what takes traffic by device."""
+        return Captor(keeper)
+
+    def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
+        """Have `ethtool` show a speed."""
+        ethtool.set_speed(ifname, speed_mbit)
+
+    def sysctls(self) -> Sysctls:
+        """Return the sysctls of devices."""
+        return Sysctls()
+
+    def reverse_path_rules(self) -> tuple[str, ...]:
+        """Return where firewall rules look up the way back."""
+        return firewall.reverse_path_rules()
+
+    def tx_dropped(self) -> dict[str, int]:
+        """Return how many frames each device has dropped when sending."""
+        return counters.tx_dropped()
+
+
+LINUX = Linux()
