@@ -6,7 +6,9 @@ running, so this module does without postponed annotations.
 """
 
 import json
-from typing import Any, TypedDict, get_args, get_origin, is_typeddict
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NoReturn, TypedDict, get_args, get_origin, is_typeddict
 
 
 class ReplyError(ValueError):
@@ -191,20 +193,62 @@ def fitted(value: object, wanted: Any) -> Any:
     Of an object the keys of the type are kept, in their order; an absent one is null, as
     varlink allows.
     """
+    return _fitter(wanted)(value)
+
+
+@cache
+def _fitter(wanted: Any) -> Callable[[object], Any]:
+    """Return what fits values to a type; made once a type, as a thousand shapers have many."""
     for kind in (list[AlarmRecord], list[Found]):  # an older daemon tells of none
         if wanted == kind | None:
-            return [] if value is None else fitted(value, kind)
+            return _list_fitter(_fitter(kind))
     for optional in (dict[str, int], FollowedTrace):
         if wanted == optional | None:
-            return None if value is None else fitted(value, optional)
-    if is_typeddict(wanted) and isinstance(value, dict):
-        types = wanted.__annotations__.items()
-        return {key: fitted(value.get(key), kind) for key, kind in types}
-    if get_origin(wanted) is list and isinstance(value, list):
-        return [fitted(element, *get_args(wanted)) for element in value]
-    if get_origin(wanted) is dict and isinstance(value, dict):
-        _, kind = get_args(wanted)
-        return {key: fitted(element, kind) for key, element in value.items()}
-    if wanted in (bool, int, str, int | None, str | None) and isinstance(value, wanted):
+            return _optional_fitter(_fitter(optional))
+    if is_typeddict(wanted):
+        return _object_fitter(wanted)
+    if get_origin(wanted) in (list, dict):
+        return _container_fitter(wanted)
+
+    def fit_plain(value: object) -> object:
+        if not isinstance(value, wanted):
+            _refuse(value, wanted)
         return value
+
+    return fit_plain
+
+
+def _list_fitter(fit: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: [] if value is None else fit(value)
+
+
+def _optional_fitter(fit: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else fit(value)
+
+
+def _object_fitter(wanted: Any) -> Callable[[object], Any]:
+    fits = [(key, _fitter(kind)) for key, kind in wanted.__annotations__.items()]
+
+    def fit_object(value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            _refuse(value, wanted)
+        return {key: fit(value.get(key)) for key, fit in fits}
+
+    return fit_object
+
+
+def _container_fitter(wanted: Any) -> Callable[[object], Any]:
+    container, fit = get_origin(wanted), _fitter(get_args(wanted)[-1])
+
+    def fit_container(value: object) -> Any:
+        if isinstance(value, dict) and container is dict:
+            return {key: fit(element) for key, element in value.items()}
+        if isinstance(value, list) and container is list:
+            return [fit(element) for element in value]
+        _refuse(value, wanted)
+
+    return fit_container
+
+
+def _refuse(value: object, wanted: Any) -> NoReturn:
     raise ReplyError(f"{value!r} is not {wanted}")
