@@ -38,6 +38,13 @@ def children(pid: int) -> list[int]:
     return sorted(each for each in everyone if _parent(each) == pid)
 
 
+def _stands_by(pid: int) -> bool:
+    """Whether a forwarder waits until it is needed; its command line says so."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0standby\0")
+    return False
+
+
 class Shaperd:
     """A daemon with a socket and a state of its own; a context manager.
 
@@ -117,8 +124,12 @@ class Shaperd:
         return self.process.pid
 
     def forwarder_pids(self) -> list[int]:
-        """Return the process ids of the forwarders: the supervisor's children."""
-        return children(self.pid)
+        """Return the process ids of the forwarders: children of the supervisor that serve."""
+        return [pid for pid in children(self.pid) if not _stands_by(pid)]
+
+    def standby_pids(self) -> list[int]:
+        """Return the process ids of forwarders that stand by for the death of another."""
+        return [pid for pid in children(self.pid) if _stands_by(pid)]
 
     def log(self) -> str:
         """Return everything the daemon has written so far."""

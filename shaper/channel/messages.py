@@ -107,6 +107,11 @@ class Ping:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """Stand by no longer: shapers follow."""
+
+
+@dataclass(frozen=True)
 class Done:
     """The answer to an order: it was carried out, or it failed for the reason given."""
 
@@ -129,13 +134,13 @@ class LoopFound:
     slot: int
 
 
-Order = Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping
+Order = Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping | Serve
 Event = ReadFailed | LoopFound
 Report = Done | Event
 
 _ORDERS: dict[str, type[Order]] = {
     kind.__name__: kind
-    for kind in (Begin, Open, Configure, Bind, Unbind, Absorb, Flush, Close, Ping)
+    for kind in (Begin, Open, Configure, Bind, Unbind, Absorb, Flush, Close, Ping, Serve)
 }
 
 

@@ -1,4 +1,4 @@
-"""Start a forwarder: `python -m shaper.forwarder DESCRIPTOR`, the supervisor's doing."""
+"""Start a forwarder: `python -m shaper.forwarder DESCRIPTOR [standby]`, the supervisor's doing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import sys
 from types import TracebackType
 
-from shaper.forwarder import sandbox
+from shaper.forwarder import sandbox, title
 from shaper.forwarder.loop import Loop
 
 
@@ -22,6 +22,7 @@ def main() -> None:
     os.dup2(0, 1)  # /dev/null: nothing is to be said here
     _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors))
+    serving = title.serving()
     sandbox.ask_for_the_processor()
     sandbox.sharpen_timers()
     _tell(sandbox.drop_privileges())
@@ -31,7 +32,7 @@ def main() -> None:
     gc.disable()
     status = 0
     try:
-        Loop(end, on_board=lambda: _tell(sandbox.confine(end.fileno()))).run()
+        Loop(end, lambda: _tell(sandbox.confine(end.fileno())), serving).run()
     except BaseException as error:  # Python's own report would open files, which ends the process
         _tell(f"{_place(error.__traceback__)}: {error!r}")
         status = 1

@@ -35,6 +35,7 @@ from shaper.channel.messages import (
     Ping,
     ReadFailed,
     ReceivedOrder,
+    Serve,
     Unbind,
 )
 from shaper.forwarder.absence import Absence
@@ -74,11 +75,18 @@ class Loop:
     Args:
         end: the forwarder's end of the channel.
         on_board: called when the board is there, and all that will ever be opened is open.
+        on_serve: called when it stands by no longer.
     """
 
-    def __init__(self, end: socket.socket, on_board: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        end: socket.socket,
+        on_board: Callable[[], None] = lambda: None,
+        on_serve: Callable[[], None] = lambda: None,
+    ) -> None:
         self._end = end
         self._on_board = on_board
+        self._on_serve = on_serve
         self._board: Board | None = None
         self._pulse = memoryview(bytearray(WORD_BYTES)).cast("Q")  # until the board is there
         self.paths: dict[int, Path] = {}  # by slot; changed here only
@@ -251,6 +259,8 @@ class Loop:
         match order:
             case Ping():
                 return
+            case Serve():
+                self._on_serve()
             case Begin(pulse):
                 assert descriptor is not None
                 self._board = Board(descriptor)

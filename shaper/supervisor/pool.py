@@ -1,7 +1,7 @@
 """The forwarders of one daemon: a shaper belongs to one of them, by its slot.
 
-One that dies is replaced, whatever it takes: a start that fails, for want of descriptors or of
-memory, is tried again until it succeeds.
+One that dies is replaced by the one that stands by, or else by one that is started, whatever it
+takes: a start that fails, for want of descriptors or of memory, is tried again until it succeeds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 from shaper.channel.board import Board
@@ -22,6 +23,7 @@ from shaper.events import Event, Kind, tell
 from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.predecessors import Predecessors
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.standby import Standby
 
 # Chosen.
 MAX_SHAPERS = 4096  # a megabyte of board
@@ -34,6 +36,19 @@ _log = logging.getLogger(__name__)
 
 Replaced = Callable[[int, Forwarder], Awaitable[None]]
 Reported = Callable[[Report], None]
+
+
+@dataclass
+class Place:
+    """Where a forwarder is.
+
+    Attributes:
+        pulse: the row of its pulse.
+        position: among those that serve; None: it stands by.
+    """
+
+    pulse: int
+    position: int | None = None
 
 
 class Pool:
@@ -49,10 +64,13 @@ class Pool:
 
     def __init__(self, size: int, keepsakes: Keepsakes = NOTHING_KEPT) -> None:
         self.predecessors = Predecessors(keepsakes)
-        self.board = Board.create(MAX_SHAPERS + size)
+        self.board = Board.create(MAX_SHAPERS + size + 1)
         self.size = size
         self._forwarders: list[Forwarder] = []
+        self._standby = Standby(lambda: self._spawn(None))
         self._started_at: dict[int, float] = {}
+        self._spare: Place | None = None  # of the one that stands by
+        self._free_pulses = list(range(MAX_SHAPERS + size, MAX_SHAPERS - 1, -1))
         self._free_slots = list(range(MAX_SHAPERS - 1, -1, -1))
         self._on_replaced: Replaced | None = None
         self._on_event: Reported | None = None
@@ -67,14 +85,16 @@ class Pool:
         """
         self._on_replaced, self._on_event = on_replaced, on_event
         for position in range(self.size):
+            self._started_at[position] = time.monotonic()
             self._forwarders.append(await self._spawn(position))
+        self._standby.arrange()
 
     async def stop(self) -> None:
         """End every forwarder."""
         for task in self._tasks:
             task.cancel()
         forwarders, self._forwarders = self._forwarders, []
-        await asyncio.gather(*(forwarder.stop() for forwarder in forwarders))
+        await asyncio.gather(self._standby.stop(), *(each.stop() for each in forwarders))
 
     async def rest(self) -> None:
         """End our part; forwarders that are well go on while the manager holds their channels."""
@@ -87,6 +107,7 @@ class Pool:
                 await forwarder.stop()
             else:
                 forwarder.leave()
+        await self._standby.stop()
 
     def take_slot(self) -> int:
         """Return a cleared slot. Raises KernelRefused when there is none."""
@@ -112,7 +133,7 @@ class Pool:
 
     def is_forwarder(self, pid: int) -> bool:
         """Whether a process is a forwarder, or was started by one: each has its own session."""
-        pids = {forwarder.pid for forwarder in self._forwarders}
+        pids = {forwarder.pid for forwarder in self._forwarders} | self._standby.pids()
         return pid in pids or _session(pid) in pids
 
     def is_stalled(self, slot: int) -> bool:
@@ -120,40 +141,58 @@ class Pool:
         position = self.position_of(slot)
         return position < len(self._forwarders) and self._forwarders[position].is_silent
 
+    def has_stalled(self) -> bool:
+        """Whether any of them does not answer, or is being replaced."""
+        return any(forwarder.is_silent for forwarder in self._forwarders)
+
     async def ping(self) -> None:
         """Return once every forwarder has answered. Raises KernelRefused when one does not."""
         for forwarder in tuple(self._forwarders):
             await forwarder.tell(Ping())
 
-    async def _spawn(self, position: int) -> Forwarder:
-        self._started_at[position] = time.monotonic()
-        forwarder = Forwarder(
-            self.board,
-            MAX_SHAPERS + position,
-            partial(self._replace, position),
-            partial(self._report, position),
-        )
+    async def _spawn(self, position: int | None) -> Forwarder:
+        """Start a forwarder for a position; None: to stand by."""
+        place = Place(self._free_pulses.pop(), position)
         try:
-            await forwarder.start()
+            forwarder = Forwarder(
+                self.board,
+                place.pulse,
+                partial(self._replace, place),
+                partial(self._report, place),
+                is_standby=position is None,
+            )
+            try:
+                await forwarder.start()
+                if forwarder.is_silent:  # its last words were that it has started
+                    raise KernelRefused(f"forwarder {forwarder.pid} is gone", errno.EPIPE)
+            except BaseException:
+                await forwarder.stop()
+                raise
         except BaseException:
-            await forwarder.stop()
+            self._free_pulses.append(place.pulse)
             raise
-        self.predecessors.keep(forwarder.pid, forwarder.fileno())
+        if position is not None:
+            self.predecessors.keep(forwarder.pid, forwarder.fileno())
+        else:
+            self._spare = place
         return forwarder
 
-    def _report(self, position: int, event: Report) -> bool:
+    def _report(self, place: Place, event: Report) -> bool:
         """Pass an event on; return False if it is of a shaper of another forwarder, or of none."""
-        if not 0 <= event.slot < MAX_SHAPERS or self.position_of(event.slot) != position:
+        if not 0 <= event.slot < MAX_SHAPERS or self.position_of(event.slot) != place.position:
             return False
         if self._on_event is not None:
             self._on_event(event)
         return True
 
-    def _replace(self, position: int, dead: Forwarder) -> None:
-        if dead not in self._forwarders:
+    def _replace(self, place: Place, dead: Forwarder) -> None:
+        if self._standby.forget(dead):
+            self._free_pulses.append(place.pulse)
+        if dead not in self._forwarders or place.position is None:
             return
+        self._free_pulses.append(place.pulse)
         self.predecessors.forget(dead.pid)
-        task = asyncio.get_running_loop().create_task(self._respawn(position))
+        task = asyncio.get_running_loop().create_task(self._respawn(place.position))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -170,14 +209,18 @@ class Pool:
         except Exception:  # whatever it is, it must not be the end of this forwarder's shapers
             _log.exception("handing shapers over to forwarder %d", forwarder.pid)
         tell(Event(Kind.FORWARDER_REPLACED), "forwarder %d is in its place", forwarder.pid)
+        self._standby.arrange()
 
     async def _spawn_at_last(self, position: int) -> Forwarder:
-        """Start a forwarder, however often that fails before."""
+        """Have the one that stands by, or start one, however often that fails before."""
         pause, told_at = _PAUSE_SECONDS, -_TELL_SECONDS
         if time.monotonic() - self._started_at[position] < _SHORT_LIFE_SECONDS:
             await asyncio.sleep(pause)
+        if (ready := await self._enlist(position)) is not None:
+            return ready
         while True:
             try:
+                self._started_at[position] = time.monotonic()
                 return await self._spawn(position)
             except (ShaperError, OSError) as error:
                 if time.monotonic() - told_at >= _TELL_SECONDS:
@@ -187,6 +230,16 @@ class Pool:
                 _log.exception("cannot replace a forwarder; trying again")
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+
+    async def _enlist(self, position: int) -> Forwarder | None:
+        """Return the forwarder that stood by, at its position now; None where there is none."""
+        forwarder = await self._standby.take()
+        if forwarder is not None and self._spare is not None:
+            self._spare.position, self._spare = position, None
+            self._started_at[position] = time.monotonic()
+            forwarder.serve()
+            self.predecessors.keep(forwarder.pid, forwarder.fileno())
+        return forwarder
 
 
 def _session(pid: int) -> int | None:

@@ -32,10 +32,12 @@ from shaper.supervisor.judge import Judge
 
 # Chosen.
 _LOOK_SECONDS = 0.4
+_STANDBY_LOOK_SECONDS = 5.0
 _LEAVE_SECONDS = 0.2  # between the end of the channel and of the process
 _STOP_SECONDS = 2.0
 _POLL_SECONDS = 0.01
 _REPORTS_A_ROUND = 64
+_STANDBY = "standby"  # shown by ps(1), until it serves (`forwarder.title`)
 _EVENTS_A_LOOK = 10_000  # more than twice the shapers there can be
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Forwarder:
         pulse: the row of its pulse there.
         on_death: called once the process is gone without having been asked to go.
         on_event: called with each event; False if it makes no sense.
+        is_standby: it is to wait until it is needed.
 
     Attributes:
         is_silent: it has not answered for a while.
@@ -60,8 +63,11 @@ class Forwarder:
         pulse: int,
         on_death: Callable[[Forwarder], None],
         on_event: Callable[[messages.Event], bool],
+        *,
+        is_standby: bool = False,
     ) -> None:
         self.is_silent = False
+        self._is_standby = is_standby
         self._board = board
         self._pulse = pulse
         self._on_death = on_death
@@ -76,7 +82,7 @@ class Forwarder:
         self._end, theirs = _pair()
         try:
             with theirs:
-                self._process = _spawn(theirs.fileno())
+                self._process = _spawn(theirs.fileno(), is_standby=is_standby)
         except BaseException:
             self._end.close()
             raise
@@ -98,6 +104,14 @@ class Forwarder:
         """Hand the board over and wait until the process is up, however long that takes."""
         await self.tell(messages.Begin(self._pulse), self._board.descriptor)
         self._judge.has_begun = True
+
+    def serve(self) -> None:
+        """Let it stand by no longer: it is looked at more often from now on."""
+        self._is_standby = False
+        with contextlib.suppress(OSError):  # it is gone, which is told otherwise
+            self._post(messages.Serve())
+        self._watching.cancel()
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def tell(self, order: messages.Order, descriptor: int | None = None) -> None:
         """Send an order and wait until it has been carried out.
@@ -191,7 +205,8 @@ class Forwarder:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            may_wait = self._is_standby and self._judge.has_begun
+            await asyncio.sleep(_STANDBY_LOOK_SECONDS if may_wait else _LOOK_SECONDS)
             try:
                 self._look()
             except Exception:  # a look that fails must not be the last one
@@ -214,7 +229,7 @@ class Forwarder:
         if self._end.fileno() < 0:
             return
         if finding:
-            tell(Event(Kind.FORWARDER_LOST), "forwarder %d %s: replacing it", self.pid, finding)
+            self._tell_loss(finding)
             self._process.kill()
         self._release()
         self._reaping = asyncio.get_running_loop().create_task(self._reap(is_told=bool(finding)))
@@ -226,12 +241,13 @@ class Forwarder:
             while not await self._has_ended(_STOP_SECONDS):
                 pass
         if not is_told:
-            tell(
-                Event(Kind.FORWARDER_LOST),
-                "forwarder %d died (%s): starting another",
-                self.pid,
-                how_it_ended(self._process.returncode),
-            )
+            self._tell_loss(f"died ({how_it_ended(self._process.returncode)})")
+
+    def _tell_loss(self, finding: str) -> None:
+        if self._is_standby:  # no shaper misses it
+            _log.warning("forwarder %d, which stood by, %s: replacing it", self.pid, finding)
+        else:
+            tell(Event(Kind.FORWARDER_LOST), "forwarder %d %s: replacing it", self.pid, finding)
 
     async def _has_ended(self, seconds: float) -> bool:
         """Wait for the process; return whether it ended in time."""
@@ -274,10 +290,11 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def _spawn(channel_descriptor: int) -> subprocess.Popen[bytes]:
+def _spawn(channel_descriptor: int, *, is_standby: bool) -> subprocess.Popen[bytes]:
     """Start a process that inherits its end of the channel, and no other descriptor of ours."""
     # -P: nothing is imported from the directory the daemon happens to have been started in.
     command = [sys.executable, "-P", "-m", "shaper.forwarder", str(channel_descriptor)]
+    command += [_STANDBY] if is_standby else []
     try:
         return subprocess.Popen(
             command,

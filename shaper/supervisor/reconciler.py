@@ -320,6 +320,10 @@ class Supervisor:
         """Whether its forwarder does not answer, or is being replaced."""
         return self._pool.is_stalled(device.slot)
 
+    def has_stalled(self) -> bool:
+        """Whether any forwarder does not answer, or is being replaced."""
+        return self._pool.has_stalled()
+
     def counters(self, device: Device) -> dict[str, int]:
         """Return what its forwarder has counted for a shaper."""
         return self._pool.board.read(device.slot)

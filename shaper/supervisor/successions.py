@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shaper.channel import messages
+from shaper.channel.board import FIELDS
 from shaper.errors import ShaperError
 from shaper.supervisor.device import Device
 from shaper.supervisor.inspector import Inspector
@@ -15,6 +16,11 @@ from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.read_faults import ReadFaults
 from shaper.supervisor.together import together
+
+# Chosen: enough to keep both processes busy, and few enough for the first to be done soon.
+_AT_ONCE = 8
+
+_SENT_PACKETS = FIELDS.index("sent_packets")
 
 
 class Keeper(Protocol):
@@ -45,13 +51,20 @@ class Successions:
         self._faults = ReadFaults()
 
     async def replaced(self, position: int, forwarder: Forwarder) -> None:
-        """Hand the devices of a forwarder that died to its successor."""
+        """Hand the devices of a forwarder that died to its successor, those in use first."""
         async with self._keeper.lock:
-            await together(
-                self._hand_over(device, forwarder)
-                for device in tuple(self._keeper.devices.values())
+            bereaved = [
+                device
+                for device in self._keeper.devices.values()
                 if self._pool.position_of(device.slot) == position
-            )
+            ]
+            bereaved.sort(key=self._is_unused)
+            work = (self._hand_over(device, forwarder) for device in bereaved)
+            await together(work, _AT_ONCE)
+
+    def _is_unused(self, device: Device) -> bool:
+        """Whether nothing has ever left by a shaper."""
+        return not self._pool.board.row(device.slot)[_SENT_PACKETS]
 
     async def _hand_over(self, device: Device, forwarder: Forwarder) -> None:
         try:

@@ -10,9 +10,12 @@ from typing import Any
 _AT_ONCE = 64
 
 
-async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all of it, begun in this order; then raise the first error, if there was one."""
-    places = asyncio.Semaphore(_AT_ONCE)
+async def together(work: Iterable[Coroutine[Any, Any, None]], at_once: int = _AT_ONCE) -> None:
+    """Do all of it, begun in this order; then raise the first error, if there was one.
+
+    The fewer pieces at once, the sooner the first is done.
+    """
+    places = asyncio.Semaphore(at_once)
 
     async def do(piece: Coroutine[Any, Any, None]) -> None:
         async with places:

@@ -210,3 +210,26 @@ def test_stop_after_a_crash_leaves_nothing(
     assert shaperd.process is not None
     assert shaperd.process.wait(10) == 0
     assert not exists(pair.host)
+
+
+def test_a_forwarder_stands_by(pair: Pair, shaperd: Shaperd) -> None:
+    """It is as confined as any other, holds nothing of a shaper, and takes over when one dies.
+
+    Then it is one like any other, also by its command line, and the next one stands by.
+    """
+    shape(shaperd, pair, "10mbit")
+    with Listener(pair.peer) as listener, Stream(pair.host):
+        wait_until(lambda: len(shaperd.standby_pids()) == 1, "one that stands by")
+        (ready,) = shaperd.standby_pids()
+        wait_until(lambda: "Seccomp:\t2" in Path(f"/proc/{ready}/status").read_text(), "a filter")
+        held = {os.readlink(each) for each in Path(f"/proc/{ready}/fd").iterdir()}
+        assert "/dev/net/tun" not in held
+        listener.wait_after(now_ns())
+        killed, killed_ns = kill_forwarder(shaperd)
+        assert stall_ms(listener, killed_ns) <= STALL_MS
+        assert shaperd.forwarder_pids() == [ready]
+        wait_until(lambda: len(shaperd.standby_pids()) == 1, "another one")
+    assert shaperd.standby_pids() != [killed]
+    assert f"forwarder {ready} is in its place" in shaperd.log()
+    shaperd.close()
+    assert not is_running(ready)

@@ -113,8 +113,9 @@ def shaping(machine: InstalledMachine) -> Iterator[InstalledMachine]:
 
 
 def forwarders(machine: InstalledMachine) -> list[str]:
-    """Return the process ids of all forwarders in the machine."""
-    return machine.container.try_run("pgrep", "-f", "shaper.forwarder").stdout.split()
+    """Return the process ids of all forwarders in the machine, but for those that stand by."""
+    serving = "shaper.forwarder [0-9]+ *$"
+    return machine.container.try_run("pgrep", "-f", serving).stdout.split()
 
 
 WAYS = {

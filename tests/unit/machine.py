@@ -52,19 +52,29 @@ class MemoryForwarder:
         pulse: int = 0,
         on_death: Callable[[MemoryForwarder], None] | None = None,
         on_event: Callable[[Event], bool] | None = None,
+        *,
+        is_standby: bool = False,
+        on_serve: Callable[[MemoryForwarder], None] = lambda _: None,
     ) -> None:
         self.board = board
         self.pulse = pulse
         self.on_event = on_event
         self.is_silent = False
+        self.is_standby = is_standby
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
         self.stopped = False
         self.pid = 1
         self._on_death = on_death
+        self._on_serve = on_serve
 
     async def start(self) -> None:
         """Be there at once."""
+
+    def serve(self) -> None:
+        """Stand by no longer."""
+        self.is_standby = False
+        self._on_serve(self)
 
     async def tell(self, order: Order, descriptor: int | None = None) -> None:
         """Remember an order, or refuse it."""
@@ -104,7 +114,7 @@ class Machine:
     Attributes:
         kernel: what netlink, TAPs and packet sockets lead to.
         edge: what else is asked of the kernel.
-        forwarders: those started so far; the last one is alive.
+        forwarders: those that have served so far; the last one is alive.
         captor: what takes traffic by device.
         taps: those made so far, by name.
         next_refusals: what forwarders started from now on refuse, by verb.
@@ -158,7 +168,11 @@ class Machine:
         """Change a device as an administrator would."""
         self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
 
-    def _forwarder(self, *arguments: Any) -> MemoryForwarder:
-        self.forwarders.append(MemoryForwarder(*arguments))
-        self.forwarders[-1].refusals.update(self.next_refusals)
-        return self.forwarders[-1]
+    def _forwarder(self, *arguments: Any, is_standby: bool) -> MemoryForwarder:
+        forwarder = MemoryForwarder(
+            *arguments, is_standby=is_standby, on_serve=self.forwarders.append
+        )
+        forwarder.refusals.update(self.next_refusals)
+        if not is_standby:
+            self.forwarders.append(forwarder)
+        return forwarder

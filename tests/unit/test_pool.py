@@ -25,6 +25,7 @@ class PoolRig:
         started: every forwarder so far, in the order of their starts.
         replaced: what was told of replacements.
         failures: what the next starts fail with.
+        stillborn: how many of the next are gone when they have started.
         events: what was told of shapers.
     """
 
@@ -33,15 +34,22 @@ class PoolRig:
         self.started: list[MemoryForwarder] = []
         self.replaced: list[tuple[int, MemoryForwarder]] = []
         self.failures: list[Exception] = []
+        self.stillborn = 0
         self.events: list[Event] = []
         self.failures_of_replacing: list[Exception] = []
 
-    def make(self, *arguments: Any) -> MemoryForwarder:
+    def make(self, *arguments: Any, is_standby: bool) -> MemoryForwarder:
         """Stand in for the class Forwarder."""
         if self.failures:
             raise self.failures.pop(0)
-        self.started.append(MemoryForwarder(*arguments))
+        self.started.append(MemoryForwarder(*arguments, is_standby=is_standby))
+        self.started[-1].is_silent = self.stillborn > 0
+        self.stillborn -= 1
         return self.started[-1]
+
+    def standbys(self) -> list[MemoryForwarder]:
+        """Return those that stand by, or did when they ended."""
+        return [each for each in self.started if each.is_standby]
 
     async def start(self) -> Pool:
         """Start both."""
@@ -147,9 +155,9 @@ async def test_a_hand_over_that_fails_starts_no_third(rig: PoolRig) -> None:
     rig.failures_of_replacing = [ValueError("a defect")]
     await asyncio.sleep(2)
     rig.started[0].die()
-    await until(lambda: len(rig.started) == 3)
     await asyncio.sleep(30)
-    assert len(rig.started) == 3
+    assert len(rig.replaced) == 1
+    assert len(rig.started) - len(rig.standbys()) == 3
 
 
 @instantly
@@ -205,3 +213,113 @@ async def test_all_are_pinged(rig: PoolRig) -> None:
     rig.started[1].refusals["ping"] = [REFUSAL]
     with pytest.raises(KernelRefused):
         await pool.ping()
+
+
+@instantly
+async def test_one_stands_by_and_takes_over_at_once(rig: PoolRig) -> None:
+    """It has the place of the dead one, its events are those of its shapers, another follows."""
+    pool = await rig.start()
+    await asyncio.sleep(5)
+    (ready,) = rig.standbys()
+    assert ready.on_event is not None
+    assert not ready.on_event(ReadFailed(1, errno.EIO))
+    rig.started[1].die()
+    await settle()
+    assert rig.replaced == [(1, ready)]
+    assert pool.forwarder_of(1) is ready
+    assert ready.on_event(ReadFailed(1, errno.EIO))
+    assert not ready.on_event(ReadFailed(0, errno.EIO))
+    await asyncio.sleep(5)
+    (another,) = rig.standbys()
+    assert another is not ready
+    ready.die()
+    await settle()
+    assert rig.replaced[1:] == [(1, another)]
+
+
+@instantly
+async def test_no_two_forwarders_share_a_pulse(rig: PoolRig) -> None:
+    """However many have died, standing by or serving."""
+    await rig.start()
+    for number in range(12):
+        await asyncio.sleep(5)
+        alive = [each for each in rig.started if not each.stopped]
+        assert len({each.pulse for each in alive}) == len(alive) == 3
+        dead = rig.standbys()[0] if number % 2 else next(e for e in alive if not e.is_standby)
+        dead.die()
+        dead.stopped = True
+
+
+@instantly
+async def test_what_stands_by_is_one_of_ours_and_ends_with_the_pool(rig: PoolRig) -> None:
+    """It has no rights at the control socket; over a restart it is not kept."""
+    for end in (Pool.stop, Pool.rest):
+        pool = await rig.start()
+        await asyncio.sleep(5)
+        (ready,) = rig.standbys()
+        ready.pid = 4711
+        assert pool.is_forwarder(4711)
+        await end(pool)
+        assert ready.stopped
+        assert not pool.is_forwarder(4711)
+        await asyncio.sleep(5)
+        assert rig.standbys() == [ready]
+        rig.pool, rig.started = Pool(2), []
+
+
+@instantly
+async def test_a_silent_one_that_stands_by_is_passed_over(rig: PoolRig) -> None:
+    """A start takes longer, and is sure."""
+    pool = await rig.start()
+    await asyncio.sleep(5)
+    (hung,) = rig.standbys()
+    hung.is_silent = True
+    rig.started[0].die()
+    await settle()
+    assert pool.forwarder_of(0) not in (hung, rig.started[0])
+    hung.die()
+    await asyncio.sleep(5)
+    assert len(rig.standbys()) == 2
+
+
+@instantly
+async def test_one_that_cannot_be_started_to_stand_by_is_missed_by_nothing(
+    rig: PoolRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again, more and more rarely, and the shapers are served meanwhile."""
+    await rig.start()
+    rig.failures = [OSError(errno.EMFILE, "Too many open files"), ValueError("a defect")]
+    await asyncio.sleep(30)
+    assert not rig.failures
+    assert len(rig.standbys()) == 1
+    assert caplog.text.count("no forwarder stands by") == 2
+
+
+@instantly
+async def test_the_last_word_of_a_forwarder_may_be_that_it_has_started(rig: PoolRig) -> None:
+    """One that is gone by then is followed by another."""
+    pool = await rig.start()
+    rig.stillborn = 3
+    rig.started[0].die()
+    await until(lambda: rig.replaced)
+    assert not pool.is_stalled(0)
+    assert rig.stillborn < 0
+
+
+@instantly
+async def test_one_that_is_being_started_is_waited_for(
+    rig: PoolRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To start another beside it would take longer."""
+
+    async def slowly(_: MemoryForwarder) -> None:
+        await asyncio.sleep(0.2)
+
+    pool = await rig.start()
+    monkeypatch.setattr(MemoryForwarder, "start", slowly)
+    await asyncio.sleep(1.1)
+    (ready,) = rig.standbys()
+    rig.started[0].die()
+    await until(lambda: rig.replaced)
+    assert pool.forwarder_of(0) is ready
+    assert len(rig.started) == 3

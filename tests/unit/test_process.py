@@ -14,7 +14,7 @@ import pytest
 
 from shaper.channel import messages
 from shaper.channel.board import Board
-from shaper.channel.messages import Begin, Close, Done, Flush, Ping, ReadFailed
+from shaper.channel.messages import Begin, Close, Done, Flush, Ping, ReadFailed, Serve
 from shaper.errors import KernelRefused
 from shaper.supervisor import process as process_module
 from shaper.supervisor import procfs
@@ -95,9 +95,11 @@ class ProcessRig:
         self.events: list[messages.Event] = []
         self.accepts_events = True
         self.processes: list[MemoryProcess] = []
+        self.standbys: list[bool] = []
 
-    def spawn(self, descriptor: int) -> MemoryProcess:
+    def spawn(self, descriptor: int, *, is_standby: bool) -> MemoryProcess:
         """Stand in for the start of a process."""
+        self.standbys.append(is_standby)
         self.processes.append(MemoryProcess(descriptor))
         return self.processes[-1]
 
@@ -106,14 +108,16 @@ class ProcessRig:
         assert pid == MemoryProcess.pid
         return self.processes[-1].usage
 
-    def make(self) -> Forwarder:
+    def make(self, *, is_standby: bool = False) -> Forwarder:
         """Make one that has not begun."""
-        return Forwarder(self.board, 1, self.deaths.append, self._take)
+        return Forwarder(self.board, 1, self.deaths.append, self._take, is_standby=is_standby)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[tuple[Forwarder, MemoryProcess]]:
+    async def running(
+        self, *, is_standby: bool = False
+    ) -> AsyncIterator[tuple[Forwarder, MemoryProcess]]:
         """Start one, and stop it in the end."""
-        forwarder = self.make()
+        forwarder = self.make(is_standby=is_standby)
         try:
             await forwarder.start()
             yield forwarder, self.processes[-1]
@@ -333,3 +337,22 @@ async def test_one_that_cannot_be_killed_is_left_behind(
         await forwarder.stop()
         assert "4711 cannot be killed" in caplog.text
         process.returncode = 0
+
+
+@instantly
+async def test_one_that_stands_by_is_looked_at_rarely(
+    rig: ProcessRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And like any other from when it serves; that it is lost is no event while it does not."""
+    async with rig.running(is_standby=True) as (forwarder, process):
+        await asyncio.sleep(60)
+        assert len(process.heard) < 15
+        forwarder.serve()
+        await asyncio.sleep(4)
+        assert Serve() in process.orders()
+        assert len(process.heard) > 20
+    assert rig.standbys == [True]
+    async with rig.running(is_standby=True) as (_, process):
+        process.die()
+        await until(lambda: "which stood by, died" in caplog.text)
+        assert not [each for each in caplog.records if each.name == "shaper.events"]
