@@ -7,7 +7,7 @@ marked or forwarded packets only never led there by itself, so it is no reason f
 
 A look costs some 20 microseconds a destination, and a list of routes much more where tables are
 large, so both have a share of the time: `_LOOKS_NS` a second, and one list for 500 times as long
-as it took.
+as it took, 5000 times where the shaper sends nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _LOOK_NS = 1_500_000_000  # between two looks at one shaper that is not under su
 _LOOKS_NS = 500_000
 _LEARN_NS = 5_000_000_000  # between two lists of the routes of one shaper
 _LISTS_SHARE = 500
+_IDLE_LISTS_SHARE = 5000  # of shapers that send nothing
 _MOST_TARGETS = 4  # of a shaper; a look is at all of them
 # Some address that is neither local nor private, for a default route: RFC 5737, RFC 3849.
 _ANYWHERE4, _ANYWHERE6 = ip_address("198.51.100.1"), ip_address("2001:db8::1")
@@ -61,6 +62,9 @@ class Bypasses:
         netlink: what is asked for routes.
         name_of: returns the name of a device.
         shapers: the indices of all shapers; what leaves by one of them is shaped.
+
+    Attributes:
+        suspects: shapers whose destinations do not lead through them.
     """
 
     def __init__(
@@ -76,12 +80,12 @@ class Bypasses:
         self._shapers = shapers
         self._ways: dict[int, KnownWay] = {}
         self._queue: deque[int] = deque()  # indices of shapers, the next one first
-        self._suspects: set[int] = set()
+        self.suspects: set[int] = set()
         self._lists_at_ns = 0  # when routes may be listed again
 
     def of(self, ifindex: int) -> str:
         """Return how traffic passes a shaper by; empty where it does not."""
-        if ifindex not in self._suspects:
+        if ifindex not in self.suspects:
             return ""
         way = self._ways.get(ifindex)
         return way.bypass if way is not None else ""
@@ -94,20 +98,25 @@ class Bypasses:
     def forget(self, ifindex: int) -> None:
         """Forget a shaper that is gone, or that takes nothing by route any more."""
         self._ways.pop(ifindex, None)
-        self._suspects.discard(ifindex)
+        self.suspects.discard(ifindex)
+
+    def keep(self, routed: set[int]) -> None:
+        """Forget all shapers but these."""
+        for ifindex in self._ways.keys() - routed:
+            self.forget(ifindex)
 
     def sent(self, ifindex: int, now_ns: int) -> None:
         """Note that a shaper has sent: nothing passes by, and it has routes."""
         way = self._way(ifindex)
         way.clear()
-        self._suspects.discard(ifindex)
+        self.suspects.discard(ifindex)
         self._learn(ifindex, way, now_ns)
 
     def look(self, still: Collection[int], now_ns: int) -> None:
         """Look at shapers whose counts stand still, those under suspicion first."""
         until_ns = time.monotonic_ns() + _LOOKS_NS
         standing = set(still)
-        for ifindex in self._suspects & standing:
+        for ifindex in self.suspects & standing:
             self._look_at(ifindex, self._way(ifindex), now_ns)
         for ifindex in standing - self._ways.keys():
             self._way(ifindex)
@@ -120,7 +129,7 @@ class Bypasses:
             if way is None:
                 continue
             self._queue.append(ifindex)
-            if ifindex in standing and ifindex not in self._suspects:
+            if ifindex in standing and ifindex not in self.suspects:
                 self._look_at(ifindex, way, now_ns)
             way.looked_ns = now_ns
 
@@ -133,9 +142,9 @@ class Bypasses:
         return way
 
     def _look_at(self, ifindex: int, way: KnownWay, now_ns: int) -> None:
-        self._suspects.discard(ifindex)
+        self.suspects.discard(ifindex)
         if not way.targets or way.suspect is None:
-            self._learn(ifindex, way, now_ns)
+            self._learn(ifindex, way, now_ns, _IDLE_LISTS_SHARE)
         if not way.targets:
             return
         found = self._elsewhere(ifindex, way)
@@ -145,7 +154,7 @@ class Bypasses:
         target, leaving = found
         sent = self._glance.sent_packets(leaving) or 0
         before, way.suspect = way.suspect, (leaving, sent)
-        self._suspects.add(ifindex)
+        self.suspects.add(ifindex)
         if way.bypass:
             return
         if before is not None and before[0] == leaving and sent > before[1]:
@@ -160,7 +169,7 @@ class Bypasses:
                 return target, leaving
         return None
 
-    def _learn(self, ifindex: int, way: KnownWay, now_ns: int) -> None:
+    def _learn(self, ifindex: int, way: KnownWay, now_ns: int, share: int = _LISTS_SHARE) -> None:
         """Remember destinations that lead through a shaper; keep the old where there are none."""
         is_fresh = way.learned_ns is not None and now_ns - way.learned_ns < _LEARN_NS
         if is_fresh or now_ns < self._lists_at_ns:
@@ -171,7 +180,7 @@ class Bypasses:
             networks = self._netlink.networks_through(ifindex)
         except ShaperError:
             return
-        self._lists_at_ns = now_ns + _LISTS_SHARE * (time.monotonic_ns() - began_ns)
+        self._lists_at_ns = now_ns + share * (time.monotonic_ns() - began_ns)
         if not networks:
             return
         kept = [each for each in way.targets if any(_holds(some, each) for some in networks)]

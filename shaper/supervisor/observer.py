@@ -1,8 +1,8 @@
 """Looks at every shaper once a second: what it achieved lately, and whether it is in alarm.
 
 The rows of the board are compared as bytes. One that is as it was a second ago, of a shaper that
-is in no alarm, is not looked at any further once it has been quiet for `_AWAKE_NS`: a thousand
-idle shapers cost one comparison.
+is in no alarm, is not looked at any further once it has been quiet for `_AWAKE_NS`: of a thousand
+idle shapers the board is compared as a whole, and no row is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
@@ -104,7 +104,9 @@ class Observer:
         self._bypasses = bypasses
         self._on_change = on_change or tell
         self._tracks: dict[int, Track] = {}
-        self._rows: dict[int, bytes] = {}
+        self._devices: tuple[Device, ...] = ()
+        self._by_index: dict[int, Device] = {}
+        self._awake: set[int] = set()  # those that are observed although nothing changes
         self._board = b""
         self._looked_ns = 0
 
@@ -124,28 +126,39 @@ class Observer:
     def look(self, now_ns: int) -> None:
         """Take in how all shapers are now."""
         devices = tuple(self._supervisor.devices.values())
-        self._forget_others(devices)
-        board = self._read_rows(max((each.slot for each in devices), default=-1) + 1)
-        is_same, self._board = board == self._board, board
-        still = []
-        for device in devices:
-            row = self._rows.get(device.ifindex, b"")
-            if not is_same or not row:
-                at = device.slot * _ROW_BYTES
-                now = board[at : at + _ROW_BYTES]
-                is_changed, self._rows[device.ifindex] = now != row, now
-            else:
-                is_changed = False
-            if _may_be_passed_by(device):
-                still += [] if is_changed else [device.ifindex]
-                if is_changed and self._bypasses is not None:
-                    self._bypasses.sent(device.ifindex, now_ns)
-            elif self._bypasses is not None:
-                self._bypasses.forget(device.ifindex)
-            self._observe(device, now_ns, is_changed=is_changed)
+        if devices != self._devices:
+            self._devices = devices
+            self._by_index = {device.ifindex: device for device in devices}
+            self._forget_others()
+        changed = self._changed()
+        concerned = changed | self._awake
+        if self._supervisor.has_stalled():
+            concerned |= self._by_index.keys()
+        routed = set()
         if self._bypasses is not None:
-            self._bypasses.look(still, now_ns)
+            routed = {each.ifindex for each in devices if _may_be_passed_by(each)}
+            self._bypasses.keep(routed)
+            for ifindex in changed & routed:
+                self._bypasses.sent(ifindex, now_ns)
+            concerned |= self._bypasses.suspects
+        for ifindex in concerned:
+            self._observe(self._by_index[ifindex], now_ns, is_changed=ifindex in changed)
+        if self._bypasses is not None:
+            self._bypasses.look(routed - changed, now_ns)
         self._looked_ns = now_ns
+
+    def _changed(self) -> set[int]:
+        """Return the shapers whose rows are not what they were, and those that are new."""
+        changed = self._by_index.keys() - self._tracks.keys()
+        board = self._read_rows(max((each.slot for each in self._devices), default=-1) + 1)
+        before, self._board = self._board, board
+        if board == before:
+            return changed
+        for device in self._devices:
+            row = slice(device.slot * _ROW_BYTES, (device.slot + 1) * _ROW_BYTES)
+            if board[row] != before[row]:
+                changed.add(device.ifindex)
+        return changed
 
     def _observe(self, device: Device, now_ns: int, *, is_changed: bool) -> None:
         track = self._tracks.get(device.ifindex)
@@ -154,7 +167,9 @@ class Observer:
         has_news = is_changed or is_stalled or bool(bypass)
         may_sleep = track is not None and now_ns >= track.awake_until_ns
         if may_sleep and not has_news and not (track and track.alarms.raised):
+            self._awake.discard(device.ifindex)
             return
+        self._awake.add(device.ifindex)
         counters = self._supervisor.counters(device)
         if track is None:
             track = self._tracks[device.ifindex] = _begin(device, counters, now_ns)
@@ -188,15 +203,10 @@ class Observer:
             track.raised_at.pop(change.alarm, None)
         self._on_change(device, change)
 
-    def _forget_others(self, devices: Iterable[Device]) -> None:
-        if len(self._tracks) + len(self._rows) == 0:
-            return
-        known = {device.ifindex for device in devices}
-        for gone in self._tracks.keys() - known:
+    def _forget_others(self) -> None:
+        for gone in self._tracks.keys() - self._by_index.keys():
             del self._tracks[gone]
-            self._rows.pop(gone, None)
-            if self._bypasses is not None:
-                self._bypasses.forget(gone)
+            self._awake.discard(gone)
 
     def truth(self, device: Device, counters: dict[str, int]) -> Truth:
         """Return what is told of a shaper beside its counters, which are given."""
@@ -220,11 +230,10 @@ class Observer:
 
     def alarmed(self) -> list[str]:
         """Return the names of the shapers that are in alarm."""
-        devices = self._supervisor.devices.values()
         return [
             device.spec.ifname
-            for device in devices
-            if (track := self._tracks.get(device.ifindex)) is not None and track.alarms.raised
+            for device in map(self._by_index.__getitem__, sorted(self._awake))
+            if self._tracks[device.ifindex].alarms.raised
         ]
 
 

@@ -99,7 +99,9 @@ def summary(supervisor: Supervisor) -> str:
     """Return how many shapers there are, and how many of them pass traffic."""
     devices = supervisor.devices.values()
     planned = [each for each in devices if each.plan and each.plan.state is State.ACTIVE]
-    active = sum(not supervisor.is_stalled(each) for each in planned)
+    active = len(planned)
+    if supervisor.has_stalled():
+        active = sum(not supervisor.is_stalled(each) for each in planned)
     number = len(devices) + len(supervisor.absent)
     return f"{number} shaper{'' if number == 1 else 's'}, {active} active"
 
