@@ -16,7 +16,6 @@ from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.channel.messages import Begin, Close, Done, Flush, Ping, ReadFailed, Serve
 from shaper.errors import KernelRefused
-from shaper.supervisor import process as process_module
 from shaper.supervisor import procfs
 from shaper.supervisor.process import Forwarder
 from tests.unit.instantly import instantly, until
@@ -309,22 +308,6 @@ async def test_stopping_is_no_death(
         await forwarder.stop()
         assert process.signals == signals
         assert rig.deaths == []
-
-
-@pytest.mark.parametrize(
-    ("status", "sentence"),
-    [
-        (1, "exit status 1"),
-        (-signal.SIGKILL, "signal SIGKILL"),
-        (
-            -signal.SIGSYS,
-            "signal SIGSYS: a system call that its filter does not allow, see the kernel's log",
-        ),
-    ],
-)
-def test_the_log_tells_how_a_forwarder_died(status: int, sentence: str) -> None:
-    """An exit status, a signal by its name, and what it means that the filter ended it."""
-    assert process_module.how_it_ended(status) == sentence
 
 
 @instantly
