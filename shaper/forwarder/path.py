@@ -75,6 +75,7 @@ class Path:
         self._fast_path = FastPath(self._intake, self._outlet)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
+        self._due = _FRAMES  # and what is told of the last seconds, at a time
         self._shed_bytes = 0  # how much more than fits may be read, as that much was sent
 
     @property
@@ -103,9 +104,13 @@ class Path:
         outlet = self._outlet
         self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)
         due_ns = self._tally.due_ns
-        if due_ns is not None and wants.deadline_ns is None:
+        if due_ns is None or wants.deadline_ns is not None:
+            return wants
+        if wants is not _FRAMES:
             return Wants(due_ns, wants.wants_frames, wants.wants_room)
-        return wants
+        if self._due.deadline_ns != due_ns:  # else it is as after the frame before
+            self._due = Wants(due_ns, wants_frames=True)
+        return self._due
 
     def unblock(self) -> None:
         """Note that the master's socket is writable."""
