@@ -27,7 +27,7 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused, ShaperError
@@ -73,16 +73,21 @@ class _Delegation:
     wanted: set[Address] = field(default_factory=set)
 
 
+Send = Callable[[str, bytes, str, str], None]
+
+
 class Neighbours:
     """Delegates the neighbour entries of shapers to their masters.
 
     Args:
         netlink: where requests go.
         links: the devices, for what a master is a port of.
+        send: solicits an address on a device.
     """
 
-    def __init__(self, netlink: Netlink, links: Links) -> None:
+    def __init__(self, netlink: Netlink, links: Links, send: Send = solicit) -> None:
         self._netlink = netlink
+        self._send = send
         self._links = links
         self._delegations: dict[int, _Delegation] = {}  # by the shaper's index
         self._told_at: dict[int, float] = {}
@@ -219,7 +224,7 @@ class Neighbours:
         """Ask in the kernel's place, which asks from a link-local address or not at all."""
         for link in map(parse_link, await self._netlink.link(master_index)):
             try:
-                solicit(link.ifname, link.address, source, destination)
+                self._send(link.ifname, link.address, source, destination)
             except OSError as error:
                 _log.debug("cannot solicit %s on %s: %s", destination, link.ifname, error)
 

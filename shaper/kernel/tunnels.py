@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import islice
@@ -20,7 +20,7 @@ from pyroute2.netlink.rtnl import RTM_GETLINK
 from shaper.errors import ShaperError
 from shaper.kernel import generic
 from shaper.kernel.glance import Glance
-from shaper.kernel.messages import attributes
+from shaper.kernel.messages import Message, attributes
 from shaper.kernel.netlink import ask
 from shaper.kernel.requests import link_request
 from shaper.kernel.wire import REQUEST, Wire
@@ -81,10 +81,26 @@ class FarEnd:
     device: int = 0
 
 
-def far_ends(link: Link) -> list[FarEnd]:
-    """Return the far ends of a tunnel, as far as the kernel tells; never an error."""
+Look = Callable[[Link], Message]
+Dump = Callable[[str, int, int, bytes], list[dict[int, bytes]]]
+
+
+def _look(link: Link) -> Message:
+    with contextlib.closing(Wire()) as wire:
+        (message,) = ask(wire, "look", RTM_GETLINK, REQUEST, link_request(link.ifindex))
+    return message
+
+
+def far_ends(link: Link, look: Look = _look, dump: Dump = generic.dump) -> list[FarEnd]:
+    """Return the far ends of a tunnel, as far as the kernel tells; never an error.
+
+    Args:
+        link: the tunnel.
+        look: asks for what rtnetlink tells of a device.
+        dump: asks a generic family.
+    """
     with contextlib.suppress(OSError, ShaperError, struct.error):
-        found = _peers(link) if link.kind == "wireguard" else _remotes(link)
+        found = _peers(link, dump) if link.kind == "wireguard" else _remotes(link, look)
         return list(islice(dict.fromkeys(found), _MOST_FAR_ENDS))
     return []
 
@@ -99,22 +115,20 @@ def ways(link: Link) -> list[tuple[IpAddress, int]]:
         return [(each.address, device) for each, device in told if device]
 
 
-def _remotes(link: Link) -> Iterator[FarEnd]:
+def _remotes(link: Link, look: Look) -> Iterator[FarEnd]:
     shape = _SHAPES.get(link.kind)
     if shape is None:
         return
-    with contextlib.closing(Wire()) as wire:
-        (message,) = ask(wire, "look", RTM_GETLINK, REQUEST, link_request(link.ifindex))
-    told = dict(_inside(message.get_attr("IFLA_INFO_DATA") or b""))
+    told = dict(_inside(look(link).get_attr("IFLA_INFO_DATA") or b""))
     for kind in shape.remotes:
         address = _address(told.get(kind, b""))
         if address is not None:
             yield FarEnd(address, _number(told.get(shape.mark)), _number(told.get(shape.link)))
 
 
-def _peers(link: Link) -> Iterator[FarEnd]:
+def _peers(link: Link, dump: Dump) -> Iterator[FarEnd]:
     index = struct.pack("=I", link.ifindex)
-    device = generic.dump("wireguard", _WG_CMD_GET_DEVICE, _WGDEVICE_A_IFINDEX, index)
+    device = dump("wireguard", _WG_CMD_GET_DEVICE, _WGDEVICE_A_IFINDEX, index)
     mark = max((_number(each.get(_WGDEVICE_A_FWMARK)) for each in device), default=0)
     for told in device:
         for _, peer in _inside(told.get(_WGDEVICE_A_PEERS, b"")):

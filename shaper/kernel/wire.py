@@ -15,6 +15,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 
 from shaper.kernel.messages import NLMSG_HEADER, Message, decode_one, split_with_flags
 
@@ -40,11 +41,26 @@ _ANSWER_SECONDS = 5  # it is there at once, or something is wrong
 _ATTEMPTS = 20  # at a dump that is interrupted
 
 
-class Wire:
-    """A rtnetlink socket for requests."""
+def open_socket() -> socket.socket:
+    """Open a socket for requests to rtnetlink."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+    # Strict checking lets the kernel filter a dump, so that a large routing table is not read.
+    opened.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+    opened.settimeout(_ANSWER_SECONDS)
+    return opened
 
-    def __init__(self) -> None:
-        self._socket = _open()
+
+class Wire:
+    """A rtnetlink socket for requests.
+
+    Args:
+        opener: opens the socket, and another one after a failure.
+    """
+
+    def __init__(self, opener: Callable[[], socket.socket] = open_socket) -> None:
+        self._open = opener
+        self._socket = opener()
         self._serial = 0
         self._size = DATAGRAM_BYTES
 
@@ -106,16 +122,7 @@ class Wire:
 
     def _reopen(self) -> None:
         self._socket.close()
-        self._socket = _open()
-
-
-def _open() -> socket.socket:
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-    # Strict checking lets the kernel filter a dump, so that a large routing table is not read.
-    opened.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
-    opened.settimeout(_ANSWER_SECONDS)
-    return opened
+        self._socket = self._open()
 
 
 def _raise_error(data: bytes, start: int) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from pyroute2.netlink.rtnl import RTM_NEWLINK
 
-from shaper.kernel import generic, tunnels
 from shaper.kernel.messages import IFINFOMSG, LinkMessage
 from shaper.kernel.tunnels import FarEnd, far_ends
 from shaper.model import Link
@@ -53,39 +52,32 @@ KINDS: list[tuple[str, bytes, list[FarEnd]]] = [
 
 
 @pytest.mark.parametrize(("kind", "data", "expected"), KINDS)
-def test_far_ends_of_kernel_tunnels(
-    monkeypatch: pytest.MonkeyPatch, kind: str, data: bytes, expected: list[FarEnd]
-) -> None:
+def test_far_ends_of_kernel_tunnels(kind: str, data: bytes, expected: list[FarEnd]) -> None:
     """Address, mark and device of each kind are where the kernel puts them."""
     body = bytes(IFINFOMSG.size) + attribute(LINKINFO, attribute(DATA, data))
     message = LinkMessage(RTM_NEWLINK, body, 0, len(body))
-    monkeypatch.setattr(tunnels, "ask", lambda *_: [message])
-    assert far_ends(replace(TUNNEL, kind=kind)) == expected
+    assert far_ends(replace(TUNNEL, kind=kind), look=lambda _: message) == expected
 
 
-def test_far_ends_of_wireguard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_ends_of_wireguard() -> None:
     """Endpoints of all peers, of both families, with the device's mark; the rest has none."""
     four = struct.pack("=H", socket.AF_INET) + b"\xca\x6c" + FOUR.packed + bytes(8)
     six = struct.pack("=H", socket.AF_INET6) + b"\xca\x6c" + bytes(4) + SIX.packed + bytes(4)
     peers = [attribute(4, four), attribute(1, bytes(32)), attribute(4, six), attribute(4, b"")]
     first = {7: struct.pack("=I", 51820), 8: b"".join(attribute(0, each) for each in peers[:2])}
     rest = {8: b"".join(attribute(0, each) for each in peers[2:])}
-    monkeypatch.setattr(generic, "dump", lambda *_: [first, rest])
-    found = far_ends(replace(TUNNEL, kind="wireguard"))
+    found = far_ends(replace(TUNNEL, kind="wireguard"), dump=lambda *_: [first, rest])
     assert found == [FarEnd(FOUR, 51820), FarEnd(SIX, 51820)]
 
 
 @pytest.mark.parametrize("answer", [OSError(1, "no"), struct.error("short")])
-def test_what_the_kernel_does_not_tell_is_no_error(
-    monkeypatch: pytest.MonkeyPatch, answer: Exception
-) -> None:
+def test_what_the_kernel_does_not_tell_is_no_error(answer: Exception) -> None:
     """A loop is then found by its frames."""
 
     def refuse(*_: object) -> list[dict[int, bytes]]:
         raise answer
 
-    monkeypatch.setattr(generic, "dump", refuse)
-    assert far_ends(replace(TUNNEL, kind="wireguard")) == []
+    assert far_ends(replace(TUNNEL, kind="wireguard"), dump=refuse) == []
 
 
 class LinkTable:

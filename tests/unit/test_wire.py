@@ -35,15 +35,9 @@ class AnsweringKernel:
         self.is_closed = False
         self.interrupted = 0  # answers, from now on, during which the table changes
 
-    def __call__(self, *kind: int) -> AnsweringKernel:
-        """Stand in for the class socket."""
+    def open(self) -> AnsweringKernel:
+        """Return a socket, which is itself."""
         return self
-
-    def setsockopt(self, level: int, name: int, value: int) -> None:
-        """Take any option."""
-
-    def settimeout(self, seconds: float) -> None:
-        """Take any time."""
 
     def close(self) -> None:
         """Note it."""
@@ -68,11 +62,9 @@ class AnsweringKernel:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> AnsweringKernel:
-    """Return what every socket leads to."""
-    kernel = AnsweringKernel()
-    monkeypatch.setattr("shaper.kernel.wire.socket.socket", kernel)
-    return kernel
+def kernel() -> AnsweringKernel:
+    """Return what a socket leads to."""
+    return AnsweringKernel()
 
 
 def message(kind: int, payload: bytes, serial: int = 0) -> bytes:
@@ -100,7 +92,7 @@ def number(value: int) -> bytes:
 def test_a_request_is_sent_whole(kernel: AnsweringKernel) -> None:
     """It has the type, the flags and a serial number of its own."""
     kernel.answers = [[(ACKNOWLEDGED, number(0))]] * 2
-    wire = Wire()
+    wire = Wire(kernel.open)
     for serial in (1, 2):
         assert wire.ask(RTM_GETLINK, DUMP, ifinfmsg()) == []
         assert struct.unpack_from("=IHHI", kernel.sent) == (32, RTM_GETLINK, DUMP, serial)
@@ -115,7 +107,11 @@ def test_an_answer_is_read_to_its_end(kernel: AnsweringKernel) -> None:
         [(RTM_NEWLINK, device(3))],
         [(DONE, number(0))],
     ]
-    assert [each["index"] for each in Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())] == [1, 2, 3]
+    assert [each["index"] for each in Wire(kernel.open).ask(RTM_GETLINK, DUMP, ifinfmsg())] == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_the_answer_to_another_request_is_passed_over(kernel: AnsweringKernel) -> None:
@@ -123,7 +119,7 @@ def test_the_answer_to_another_request_is_passed_over(kernel: AnsweringKernel) -
     late = [(RTM_NEWLINK, device(1)), (ACKNOWLEDGED, number(-errno.EPERM))]
     kernel.answers = [late, [(RTM_NEWLINK, device(2)), (ACKNOWLEDGED, number(0))]]
     kernel.serial_steps = [-1, 0]
-    assert [each["index"] for each in Wire().ask(RTM_GETLINK, 5, ifinfmsg())] == [2]
+    assert [each["index"] for each in Wire(kernel.open).ask(RTM_GETLINK, 5, ifinfmsg())] == [2]
 
 
 @pytest.mark.parametrize("kind", [ACKNOWLEDGED, DONE])
@@ -131,14 +127,14 @@ def test_a_refusal_has_its_number(kernel: AnsweringKernel, kind: int) -> None:
     """At once, or at the end of a dump that went wrong."""
     kernel.answers = [[(RTM_NEWLINK, device(1)), (kind, number(-errno.ENODEV))]]
     with pytest.raises(OSError, match="No such device") as refused:
-        Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+        Wire(kernel.open).ask(RTM_GETLINK, DUMP, ifinfmsg())
     assert refused.value.errno == errno.ENODEV
 
 
 def test_no_answer_is_an_error(kernel: AnsweringKernel) -> None:
     """The daemon waits for the kernel no longer than it must."""
     with pytest.raises(TimeoutError):
-        Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+        Wire(kernel.open).ask(RTM_GETLINK, DUMP, ifinfmsg())
 
 
 ATTRIBUTES = [
@@ -205,7 +201,7 @@ def test_a_dump_of_a_table_that_changed_is_asked_for_again(kernel: AnsweringKern
     """NLM_F_DUMP_INTR says that entries may be missing: the answer to take is a later one."""
     kernel.answers = [devices(1), devices(1), devices(1, 2)]
     kernel.interrupted = 2
-    found = Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+    found = Wire(kernel.open).ask(RTM_GETLINK, DUMP, ifinfmsg())
     assert [each["index"] for each in found] == [1, 2]
 
 
@@ -214,7 +210,7 @@ def test_a_table_that_never_rests_is_refused(kernel: AnsweringKernel) -> None:
     kernel.answers = [devices(1)] * 100
     kernel.interrupted = 100
     with pytest.raises(BlockingIOError) as raised:
-        Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+        Wire(kernel.open).ask(RTM_GETLINK, DUMP, ifinfmsg())
     assert raised.value.errno == errno.EAGAIN
 
 
@@ -222,13 +218,13 @@ def test_an_answer_that_was_cut_off_is_asked_for_with_more_room(kernel: Answerin
     """A device with many virtual functions takes more than a datagram of the usual size."""
     large = payload(ifinfmsg(), index=1) + struct.pack("=HH", 60_000, 20) + bytes(59_996)
     kernel.answers = [[(RTM_NEWLINK, large), (RTM_NEWLINK, large), (DONE, bytes(4))]] * 2
-    found = Wire().ask(RTM_GETLINK, DUMP, ifinfmsg())
+    found = Wire(kernel.open).ask(RTM_GETLINK, DUMP, ifinfmsg())
     assert [each["index"] for each in found] == [1, 1]
 
 
 def test_half_an_answer_is_not_left_on_the_socket(kernel: AnsweringKernel) -> None:
     """After a failure to receive, the socket is another one."""
-    wire = Wire()
+    wire = Wire(kernel.open)
     with pytest.raises(TimeoutError):
         wire.ask(RTM_GETLINK, DUMP, ifinfmsg())
     assert kernel.is_closed
