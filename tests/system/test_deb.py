@@ -136,6 +136,12 @@ def test_it_is_as_debian_wants_it(package: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_nothing_is_recommended(package: Path) -> None:
+    """Apt would fetch what is, and without a network install nothing at all."""
+    argv = ["dpkg-deb", "--field", str(package), "Recommends"]
+    assert subprocess.run(argv, check=True, capture_output=True).stdout == b""
+
+
 def test_one_package_is_enough(debian: InstalledMachine) -> None:
     """It installs without a network, starts the service, and traffic is shaped."""
     debian.container.run("apt-get", "install", "--yes", "--quiet", PACKAGE)
