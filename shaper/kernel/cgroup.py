@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from shaper.errors import InvalidValue, KernelRefused
@@ -41,13 +41,13 @@ def mount_point() -> Path:
     )
 
 
-def check(text: str) -> str:
+def check(text: str, mounted: Callable[[], Path] = mount_point) -> str:
     """Return the name of a group or unit, as it is kept.
 
     Raises InvalidValue for what can be no group: a file, the root of all groups, or a path that
     leads out of them; KernelRefused where there are none at all.
     """
-    root = mount_point()
+    root = mounted()
     parts = _parts(text, root)
     if not parts:
         raise InvalidValue(
@@ -64,10 +64,10 @@ def check(text: str) -> str:
     return "/".join(parts)
 
 
-def find(text: str) -> Group | None:
+def find(text: str, mounted: Callable[[], Path] = mount_point) -> Group | None:
     """Return the group of a path or unit; None while there is none."""
     try:
-        root = mount_point()
+        root = mounted()
     except KernelRefused:
         return None
     for path in _candidates(text, root):
@@ -83,7 +83,8 @@ def find(text: str) -> Group | None:
 class Watch:
     """Becomes readable when a group of one of the watched names may have come or gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounted: Callable[[], Path] = mount_point) -> None:
+        self._mounted = mounted
         self._descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
@@ -93,10 +94,10 @@ class Watch:
     def add(self, text: str) -> None:
         """Watch the directory in which a group is, or the nearest above it that there is."""
         try:
-            root = mount_point()
+            root = self._mounted()
         except KernelRefused:
             return
-        found = find(text)
+        found = find(text, self._mounted)
         path = Path(found.path) if found is not None else next(_candidates(text, root))
         for directory in path.parents:
             watched = _libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _WATCHED)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from shaper.kernel import cgroup
 from shaper.model import Capture, Group, Spec
@@ -27,9 +28,18 @@ class Groups:
 
     Args:
         on_change: is told the index of a shaper when its group is another one, or gone.
+        mounted: returns where the groups are.
+        find: looks for a group there.
     """
 
-    def __init__(self, on_change: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[int], None],
+        mounted: Callable[[], Path] = cgroup.mount_point,
+        find: Callable[[str, Callable[[], Path]], Group | None] = cgroup.find,
+    ) -> None:
+        self._mounted = mounted
+        self._find = find
         self._on_change = on_change
         self._followed: dict[int, tuple[str, Group | None]] = {}  # by shaper
         self._watch: cgroup.Watch | None = None
@@ -46,7 +56,7 @@ class Groups:
             self.forget(ifindex)
             return None
         self._follow(spec.cgroup)
-        group = cgroup.find(spec.cgroup)
+        group = self._find(spec.cgroup, self._mounted)
         self._followed[ifindex] = spec.cgroup, group
         return group
 
@@ -69,7 +79,7 @@ class Groups:
     def _follow(self, name: str) -> None:
         loop = asyncio.get_running_loop()
         if self._watch is None:
-            self._watch = cgroup.Watch()
+            self._watch = cgroup.Watch(self._mounted)
             loop.add_reader(self._watch, self._look_soon)
         if self._timer is None:
             self._timer = loop.call_later(_LOOK_SECONDS, self._look)
@@ -90,7 +100,7 @@ class Groups:
             loop.add_reader(self._watch, self._look_soon)
         has_changed = False
         for ifindex, (name, before) in list(self._followed.items()):
-            if cgroup.find(name) != before:
+            if self._find(name, self._mounted) != before:
                 has_changed = True
                 self._on_change(ifindex)
             if self._watch is not None:

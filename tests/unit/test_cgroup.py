@@ -11,9 +11,8 @@ from shaper.kernel import cgroup
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path) -> Path:
     """Return a directory in the place of the mount."""
-    monkeypatch.setattr(cgroup, "mount_point", lambda: tmp_path)
     return tmp_path
 
 
@@ -31,13 +30,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_a_group_is_found_where_it_is(root: Path, text: str, place: str) -> None:
     """None while there is none; a new one of that name is another one."""
-    assert cgroup.find(text) is None
+    assert cgroup.find(text, lambda: root) is None
     (root / place).mkdir(parents=True)
-    found = cgroup.find(text)
+    found = cgroup.find(text, lambda: root)
     assert found is not None
     assert found.path == str(root / place)
     assert found.inode == (root / place).stat().st_ino
-    assert cgroup.check(text) == text.strip("/")
+    assert cgroup.check(text, lambda: root) == text.strip("/")
 
 
 @pytest.mark.parametrize("text", ["/", "", "../x", "a/../../x", "a\nb", "x" * 256, "procs"])
@@ -45,18 +44,18 @@ def test_what_can_be_no_group_is_refused(root: Path, text: str) -> None:
     """All of them, one outside, a name that none can have, a file."""
     (root / "procs").write_text("")
     with pytest.raises(InvalidValue, match="cgroup"):
-        cgroup.check(text)
+        cgroup.check(text, lambda: root)
 
 
 def test_a_file_elsewhere_is_refused(root: Path) -> None:
     """A path that is written in full and leads to something, but not below the mount."""
     with pytest.raises(InvalidValue, match="is no directory of"):
-        cgroup.check("/etc/passwd")
+        cgroup.check("/etc/passwd", lambda: root)
 
 
 def test_the_directory_tells_of_a_group(root: Path) -> None:
     """When it is made, and when it is removed."""
-    watch = cgroup.Watch()
+    watch = cgroup.Watch(lambda: root)
     try:
         watch.add("a")
         for change in (Path.mkdir, Path.rmdir):

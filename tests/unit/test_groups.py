@@ -6,9 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from shaper.kernel import cgroup
 from shaper.model import Capture, Group, Spec
 from shaper.supervisor.groups import Groups
 from tests.unit.instantly import instantly
@@ -17,28 +14,22 @@ SPEC = Spec("shaper0", "eth1", capture=Capture.CGROUP, cgroup="backup.service")
 LOOK_SECONDS = 0.02
 
 
-@pytest.fixture
-def looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return when groups were looked for; each time takes a while."""
-    done: list[float] = []
+class SlowLooks(list[float]):
+    """When groups were looked for; each look takes a while and finds none."""
 
-    def find(_: str) -> Group | None:
+    def find(self, _: str, __: object) -> Group | None:
+        """Look for a group."""
         loop: Any = asyncio.get_running_loop()
-        done.append(loop.time())
+        self.append(loop.time())
         loop.stand_still(LOOK_SECONDS)
         return None
 
-    monkeypatch.setattr(cgroup, "mount_point", lambda: tmp_path)
-    monkeypatch.setattr(cgroup, "find", find)
-    return done
-
 
 @instantly
-async def test_events_of_others_do_not_keep_the_daemon_busy(
-    tmp_path: Path, looks: list[float]
-) -> None:
+async def test_events_of_others_do_not_keep_the_daemon_busy(tmp_path: Path) -> None:
     """A user makes and removes groups where the daemon watches, without end: it looks in turn."""
-    groups = Groups(lambda _: None)
+    looks = SlowLooks()
+    groups = Groups(lambda _: None, lambda: tmp_path, looks.find)
     groups.find(7, SPEC)
     looks.clear()
     end = asyncio.get_running_loop().time() + 10
@@ -51,14 +42,11 @@ async def test_events_of_others_do_not_keep_the_daemon_busy(
 
 
 @instantly
-async def test_a_change_is_told_at_once_and_the_second_one_soon(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_a_change_is_told_at_once_and_the_second_one_soon(tmp_path: Path) -> None:
     """Looking takes next to nothing where there is little to look through."""
-    monkeypatch.setattr(cgroup, "mount_point", lambda: tmp_path)
     (tmp_path / "system.slice").mkdir()
     told: list[int] = []
-    groups = Groups(lambda ifindex: told.append(ifindex))
+    groups = Groups(lambda ifindex: told.append(ifindex), lambda: tmp_path)
     groups.find(7, SPEC)
     (tmp_path / "system.slice" / "backup.service").mkdir()
     await asyncio.sleep(0.01)
@@ -73,16 +61,18 @@ async def test_a_change_is_told_at_once_and_the_second_one_soon(
 
 
 @instantly
-async def test_a_group_that_comes_and_goes_changes_a_shaper_seldom(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_a_group_that_comes_and_goes_changes_a_shaper_seldom(tmp_path: Path) -> None:
     """Its owner may make and remove it without end: each change is work, a line and an event."""
-    monkeypatch.setattr(cgroup, "mount_point", lambda: tmp_path)
     group = tmp_path / "system.slice" / "backup.service"
     group.parent.mkdir()
     told: list[float] = []
     loop = asyncio.get_running_loop()
-    groups = Groups(lambda ifindex: (told.append(loop.time()), groups.find(ifindex, SPEC))[0])
+
+    def changed(ifindex: int) -> None:
+        told.append(loop.time())
+        groups.find(ifindex, SPEC)
+
+    groups = Groups(changed, lambda: tmp_path)
     groups.find(7, SPEC)
     begin = loop.time()
     while loop.time() < begin + 10:
