@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 from tests.ordeal.campaign import Trial
 from tests.system.machine import PYTHON, REMOTE, InstalledMachine
@@ -21,11 +22,15 @@ AROUND_S = 0.7  # of load before the fault, and after it
 
 OWN = "10.9.9.9"  # of the machine, whatever its lease is
 
+# Both go on for the seconds they are given, or, given "-", until their input ends.
 SEND = """
-import socket, sys, time
+import select, socket, sys, time
 channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-began, sent = time.monotonic(), 0
-while (now := time.monotonic() - began) < float(sys.argv[2]):
+began, sent, lasts = time.monotonic(), 0, sys.argv[2]
+while True:
+    now = time.monotonic() - began
+    if select.select([0], [], [], 0)[0] if lasts == "-" else now >= float(lasts):
+        break
     while sent < now * 3400:
         try:
             channel.sendto(bytes(1400), (sys.argv[1], 9))
@@ -35,15 +40,18 @@ while (now := time.monotonic() - began) < float(sys.argv[2]):
     time.sleep(0.002)
 """
 RECEIVE = """
-import json, socket, struct, sys, time
+import json, select, socket, struct, sys, time
 channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 channel.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
 channel.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
 channel.bind(("", 9))
 channel.settimeout(0.05)
 print("ready", flush=True)
-end, seen = time.monotonic() + float(sys.argv[1]), []
-while time.monotonic() < end:
+began, lasts, seen = time.monotonic(), sys.argv[1], []
+while True:
+    now = time.monotonic() - began
+    if select.select([0], [], [], 0)[0] if lasts == "-" else now >= float(lasts):
+        break
     try:
         _, notes, _, _ = channel.recvmsg(65536, 64)
     except TimeoutError:
@@ -54,28 +62,40 @@ print(json.dumps(seen))
 """
 
 
-def sender(machine: InstalledMachine, way: str, seconds: float) -> subprocess.Popen[bytes]:
+def sender(machine: InstalledMachine, way: str, seconds: float | None) -> subprocess.Popen[bytes]:
     """Start four times the rate, in the direction and the group that are shaped."""
-    words = ["-c", SEND, OWN if way == "ingress" else REMOTE, str(seconds)]
+    words = ["-c", SEND, OWN if way == "ingress" else REMOTE, lasting(seconds)]
     if way == "ingress":
-        return machine.peer.popen([sys.executable, *words])
-    unit = ["systemd-run", "--quiet", "--wait", "--collect", "--unit=burst"]
+        return machine.peer.popen([sys.executable, *words], stdin=subprocess.PIPE)
+    unit = ["systemd-run", "--quiet", "--wait", "--collect", "--pipe", "--unit=burst"]
     prefix = unit if way == "cgroup" else []
-    return subprocess.Popen(machine.container.argv(*prefix, PYTHON, *words))
+    argv = machine.container.argv(*prefix, PYTHON, *words)
+    return subprocess.Popen(argv, stdin=subprocess.PIPE)
 
 
-def receiver(machine: InstalledMachine, way: str, seconds: float) -> subprocess.Popen[str]:
+def receiver(machine: InstalledMachine, way: str, seconds: float | None) -> subprocess.Popen[str]:
     """Start to listen where the load arrives, and return when it is listened."""
-    words = ["-c", RECEIVE, str(seconds)]
+    words = ["-c", RECEIVE, lasting(seconds)]
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     if way == "ingress":
         argv = machine.container.argv(PYTHON, *words)
-        started = subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="utf-8")
+        started = subprocess.Popen(argv, **ends, encoding="utf-8")
     else:
-        argv = [sys.executable, *words]
-        started = machine.peer.popen(argv, stdout=subprocess.PIPE, encoding="utf-8")
+        started = machine.peer.popen([sys.executable, *words], **ends, encoding="utf-8")
     assert started.stdout is not None
     started.stdout.readline()
     return started
+
+
+def lasting(seconds: float | None) -> str:
+    """Return how a program is told how long it goes on: until it is ended, for None."""
+    return "-" if seconds is None else str(seconds)
+
+
+def end(started: subprocess.Popen[Any]) -> None:
+    """End a program that goes on until its input ends."""
+    assert started.stdin is not None
+    started.stdin.close()
 
 
 def heard(started: subprocess.Popen[str]) -> list[float]:
@@ -90,13 +110,20 @@ def arrivals(
     make_fault: Callable[[InstalledMachine], None],
     seconds: float,
 ) -> list[float]:
-    """Return when datagrams arrived, before, during and after a fault, until the load ended."""
-    with receiver(machine, way, seconds) as listening:
-        with sender(machine, way, seconds - AROUND_S / 2) as load:
+    """Return when datagrams arrived, before, during and after a fault, until the load ended.
+
+    The load lasts as long as the fault does, and `seconds` at least.
+    """
+    with receiver(machine, way, None) as listening:
+        with sender(machine, way, None) as load:
+            until = time.monotonic() + seconds - AROUND_S
             time.sleep(AROUND_S)
             make_fault(machine)
-            load.wait()
+            time.sleep(max(AROUND_S, until - time.monotonic()))
             ended = time.time()  # the clock of the stamps
+            end(load)
+            load.wait()
+        end(listening)
         times = heard(listening)
         return sorted([*times, max(ended - LAST_WORDS_S, times[-1] if times else 0)])
 
