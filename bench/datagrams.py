@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.lab.filters import INSTRUCTION, RETURN, attach
-from bench.lab.flow import Sent
+from bench.lab.flow import Flow, Sent
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND
 from bench.lab.namespaces import Namespace
 from bench.lab.task import Ready
@@ -18,9 +18,8 @@ from shaper.forwarder.sendmmsg import Headers
 
 Target = tuple[str, int]  # address and port
 
-# Specified by asm-generic/socket.h and by the headers of Ethernet, IPv4 and UDP.
+# Specified by asm-generic/socket.h.
 SO_SNDBUFFORCE = 32
-HEADER_BYTES = 14 + 20 + 8
 
 # Chosen.
 BATCH = 64  # datagrams a system call
@@ -32,11 +31,12 @@ class Volley:
     """A connected socket, and one payload ready to be sent many times in one system call."""
 
     def __init__(self, target: Target, frame_bytes: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        flow = Flow("udp", *target)
+        self._socket = flow.socket()
         with contextlib.suppress(PermissionError):
             self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
         self._socket.connect(target)
-        self._payload = ctypes.create_string_buffer(frame_bytes - HEADER_BYTES)
+        self._payload = ctypes.create_string_buffer(flow.payload_bytes(frame_bytes))
         self._headers = Headers(BATCH)
         for at in range(BATCH):
             self._headers.addresses[at] = ctypes.addressof(self._payload)
@@ -121,7 +121,7 @@ class Pit:
 
     def __init__(self, namespace: Namespace, target: Target) -> None:
         with namespace.enter():
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._socket = Flow("udp", *target).socket()
         attach(self._socket, INSTRUCTION.pack(RETURN, 0, 0, 0))
         self._socket.bind(target)
 
