@@ -18,9 +18,9 @@ from bench.lab.namespaces import ROOT
 from bench.lab.privilege import prepare
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay, make_stage
-from bench.measure import Job, Trial
+from bench.measure import Job, MeasurementTrial
 from bench.rows import GBIT, MBIT
-from bench.shapers import Daemon
+from bench.shapers import OwnShaper
 from bench.terminal import table
 from bench.workload import UNLIMITED_BITS, Traffic, spell_rate
 from shaper.forwarder.seccomp import numbers
@@ -46,14 +46,14 @@ def measure(
     pair: Pair, shaperd: Shaperd, lane: Lane, rate_bits: int, traffic: Traffic
 ) -> dict[str, Any]:
     """Send for a while; return a row of the table."""
-    shaper = Daemon(pair.host, shaperd)
+    shaper = OwnShaper(pair.host, shaperd)
     (pid,) = shaperd.forwarder_pids()
     known = numbers(os.uname().machine)
     shaper.shape(lane, rate_bits)
     sent = shaperd.show(lane.shaper)["stats"]["sent_packets"]
     slept = wake_ups(pid)
     with CountedCalls(pid, {name: known[name] for name in NAMES if name in known}) as calls:
-        Trial(pair, [Job(lane, shaper, rate_bits, traffic)], SECONDS).run()
+        MeasurementTrial(pair, [Job(lane, shaper, rate_bits, traffic)], SECONDS).run()
         counted = calls.counts()
     frames = max(1, shaperd.show(lane.shaper)["stats"]["sent_packets"] - sent)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import pytest
@@ -30,6 +31,12 @@ CODE = {".py", ".sh"}
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:root|home|work|Users)/[\w.]")
 PICTURES = {".png", ".svg"}
 
+BENCHMARKS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "bench").rglob("*.py"))
+    if not path.stem.startswith("__")
+]
+
 FILES = [str(path.relative_to(ROOT)) for path in project_files()]
 
 
@@ -57,3 +64,14 @@ def test_no_path_of_one_machine(name: str) -> None:
 def test_a_path_of_one_machine_is_seen(text: str) -> None:
     """The pattern finds what it is there for."""
     assert MACHINE_PATH.search(text)
+
+
+@pytest.mark.parametrize("module", BENCHMARKS)
+def test_each_module_of_the_benchmark_finds_what_it_imports(module: str) -> None:
+    """Some are run by hand only, so nothing else would tell that a name is another now."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        pytest.skip("needs matplotlib, of the extra `bench`")
