@@ -99,6 +99,7 @@ class World:
         supervisor = SimpleNamespace(
             devices={7: self._device},
             is_stalled=lambda _: False,
+            has_stalled=lambda: False,
             counters=lambda _: self._board.read(0),
         )
         self._observer = Observer(
