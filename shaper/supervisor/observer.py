@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
@@ -107,6 +107,7 @@ class Observer:
         self._devices: tuple[Device, ...] = ()
         self._by_index: dict[int, Device] = {}
         self._awake: set[int] = set()  # those that are observed although nothing changes
+        self._rows = 0  # of the board that are in use
         self._board = b""
         self._looked_ns = 0
 
@@ -129,6 +130,7 @@ class Observer:
         if devices != self._devices:
             self._devices = devices
             self._by_index = {device.ifindex: device for device in devices}
+            self._rows = max((device.slot for device in devices), default=-1) + 1
             self._forget_others()
         changed = self._changed()
         concerned = changed | self._awake
@@ -136,7 +138,7 @@ class Observer:
             concerned |= self._by_index.keys()
         routed = set()
         if self._bypasses is not None:
-            routed = {each.ifindex for each in devices if _may_be_passed_by(each)}
+            routed = _may_be_passed_by(devices)
             self._bypasses.keep(routed)
             for ifindex in changed & routed:
                 self._bypasses.sent(ifindex, now_ns)
@@ -150,7 +152,7 @@ class Observer:
     def _changed(self) -> set[int]:
         """Return the shapers whose rows are not what they were, and those that are new."""
         changed = self._by_index.keys() - self._tracks.keys()
-        board = self._read_rows(max((each.slot for each in self._devices), default=-1) + 1)
+        board = self._read_rows(self._rows)
         before, self._board = self._board, board
         if board == before:
             return changed
@@ -278,8 +280,16 @@ def _is_active(device: Device) -> bool:
     return device.plan is not None and device.plan.state is State.ACTIVE
 
 
-def _may_be_passed_by(device: Device) -> bool:
-    return device.spec.capture is Capture.ROUTE and _is_active(device)
+def _may_be_passed_by(devices: Iterable[Device]) -> set[int]:
+    """Return those that take what is routed to them, and pass it on."""
+    route, active = Capture.ROUTE, State.ACTIVE  # looked up once, not for each of a thousand
+    return {
+        device.ifindex
+        for device in devices
+        if (plan := device.plan) is not None
+        and plan.state is active
+        and device.spec.capture is route
+    }
 
 
 def _judged_rate(options: Options) -> int:
