@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -100,11 +100,23 @@ def _checked(result: int) -> int:
 
 
 def _point() -> int:
-    """Return the number of the trace point, for which its file system may have to be mounted."""
-    if not (TRACING / POINT).exists():
-        with contextlib.suppress(OSError):
-            subprocess.run(["mount", "-t", "tracefs", "none", TRACING], check=False)
-    return int((TRACING / POINT).read_text(encoding="ascii"))
+    """Return the number of the trace point."""
+    with _tracefs():
+        return int((TRACING / POINT).read_text(encoding="ascii"))
+
+
+@contextlib.contextmanager
+def _tracefs() -> Iterator[None]:
+    """Have the file system of trace points mounted, if need be only for as long."""
+    if (TRACING / POINT).exists():
+        yield
+        return
+    mounted = subprocess.run(["mount", "-t", "tracefs", "none", TRACING], check=False)
+    try:
+        yield
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", TRACING], check=False)
 
 
 def _read(descriptor: int) -> int:
