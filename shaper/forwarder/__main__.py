@@ -22,6 +22,7 @@ def main() -> None:
     os.dup2(0, 1)  # /dev/null: nothing is to be said here
     _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors))
+    title.set_name()
     serving = title.serving()
     sandbox.ask_for_the_processor()
     sandbox.sharpen_timers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -123,6 +124,7 @@ WAYS = {
     "kill": ["systemctl", "kill", "--kill-who=main", "--signal=KILL", "shaper"],
     "reload": ["systemctl", "reload", "shaper"],
 }
+LEFT_OVER = re.compile("left-over process|remains running")  # systemd's words
 KEPT = ("ifindex", "link", "options")  # of what is shown
 
 
@@ -174,7 +176,10 @@ def test_a_stop_removes_the_device(shaping: InstalledMachine) -> None:
 
 @pytest.mark.parametrize("way", ["restart", "kill"])
 def test_one_forwarder_is_left_after(shaping: InstalledMachine, way: str) -> None:
-    """That of the daemon before goes on meanwhile, and ends when its successor is there."""
+    """That of the daemon before goes on meanwhile, and ends when its successor is there.
+
+    The service manager has no warning of it.
+    """
     before = forwarders(shaping)
     assert len(before) == 1
     shaping.container.run(*WAYS[way])
@@ -183,6 +188,8 @@ def test_one_forwarder_is_left_after(shaping: InstalledMachine, way: str) -> Non
     )
     wait_until(shaping.is_passing, "shaper0 to be active", 10)
     assert shaping.container.run("systemctl", "is-active", "shaper") == "active\n"
+    told = shaping.container.run("journalctl", "--no-pager", "--boot")
+    assert [line for line in told.splitlines() if LEFT_OVER.search(line)] == []
 
 
 def test_an_installation_tells_that_the_old_program_runs(shaping: InstalledMachine) -> None:
