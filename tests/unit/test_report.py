@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+from asyncvarlink.conversion import VarlinkType
 
 from shaper.channel.board import DROP_REASONS, FIELDS
 from shaper.control.interface import ShaperObject
 from shaper.desired.findings import Finding, Severity
 from shaper.desired.plan import make_plan
 from shaper.model import Options, Queue, Spec, State
-from shaper.supervisor.report import may_lack_route, report, route_warning
+from shaper.supervisor.absent import Absent
+from shaper.supervisor.report import may_lack_route, report, report_absent, route_warning
 from tests.unit.machine import ETH1, SPEC
 
 OWN = replace(ETH1, ifindex=3, ifname="shaper0", mtu=1400, operstate="LOWERLAYERDOWN")
@@ -102,3 +105,13 @@ def test_a_missing_route_matters_to_what_could_pass_traffic(
     what["state"] = state
     assert may_lack_route(what) == (state is State.ACTIVE and sent_packets == 0)
     assert "dev shaper0" in route_warning("shaper0")
+
+
+@pytest.mark.parametrize("queue", Queue)
+def test_what_is_shown_is_what_its_type_says(queue: Queue) -> None:
+    """As plain values, with a line or without: of a thousand shapers the first is looked at."""
+    options = replace(SPEC.options, queue=queue)
+    absent = report_absent(Absent(SPEC, State.AWAY, "shaper0 is away"))
+    for told in (shown(replace(SPEC, options=options), busy_ns=10**9), absent):
+        converted = VarlinkType.from_type_annotation(ShaperObject).tojson(told)
+        assert json.loads(json.dumps(told)) == converted
