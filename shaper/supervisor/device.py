@@ -22,7 +22,7 @@ from shaper.kernel.netlink import Netlink
 from shaper.kernel.sysctl import set_ipv6_mtu
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Capture, Framing, Link, Queue, Spec
-from shaper.supervisor.capture import CapturedTraffic
+from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.path_handle import PathHandle
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.sockets import MasterSockets

@@ -20,7 +20,7 @@ from shaper.kernel.netlink import Netlink
 from shaper.model import Spec, State
 from shaper.supervisor import ownership
 from shaper.supervisor.absent import Absent, Absentees, tell_removed
-from shaper.supervisor.capture import CapturedTraffic
+from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
 from shaper.supervisor.inspector import Inspector

@@ -8,7 +8,7 @@ from shaper.desired.plan import make_plan
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
-from shaper.supervisor.capture import CapturedTraffic
+from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.device import Device
 from shaper.supervisor.sockets import MasterSockets
 from shaper.testing.captor import MemoryCaptor
