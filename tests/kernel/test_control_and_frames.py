@@ -21,18 +21,18 @@ MOST_OF_THEM = 90  # of 100 frames
 SIEGE_S = 1.5
 
 
-def act(shaperd: Shaperd, pair: Pair, is_over: Event) -> int:
+def act(shaperd: Shaperd, pair: Pair, is_over: Event, other: str = OTHER) -> int:
     """Create, attach, set, take up and down, detach and delete; return how often all of it."""
     client = Client(str(shaperd.socket))
     rounds = 0
     while not is_over.is_set():
-        client.add(OTHER)
-        client.attach(OTHER, MASTER)
+        client.add(other)
+        client.attach(other, MASTER)
         for rate_bits in (64_000, 1_000_000, 100_000_000):
-            client.set_speed(OTHER, rate_bits)
-        pair.host.ip(f"link set {OTHER} up", f"link set {OTHER} down", f"link set {OTHER} up")
-        client.detach(OTHER)
-        client.delete(OTHER)
+            client.set_speed(other, rate_bits)
+        pair.host.ip(f"link set {other} up", f"link set {other} down", f"link set {other} up")
+        client.detach(other)
+        client.delete(other)
         rounds += 1
     return rounds
 
