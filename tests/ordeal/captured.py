@@ -53,6 +53,8 @@ SURPLUS_PERCENT = 110
 TCP_HEADER_BYTES = 32  # with time stamps
 SEGMENT_BYTES = 1500
 
+PINGS = Flow("udp", PEER, 0)  # their frames are counted as datagrams are
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -93,18 +95,25 @@ def wire_bytes(flow: Flow, counted: tuple[int, int]) -> int:
     return payload + segments * (headers + ETHERNET_BYTES)
 
 
+def since(first: tuple[int, int], now: tuple[int, int]) -> tuple[int, int]:
+    """Return what was counted between two looks."""
+    return now[0] - first[0], now[1] - first[1]
+
+
 def looks(namespace: Namespace, flow: Flow, seconds: float) -> list[tuple[int, int]]:
     """Return times and wire bytes since the first look."""
     seen = []
     with namespace.enter():
-        first = octets(flow.version)
+        first = octets(flow.version), octets(4)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             before = time.monotonic_ns()
-            now = octets(flow.version)
+            now = octets(flow.version), octets(4)
             after = time.monotonic_ns()
-            since = now[0] - first[0], now[1] - first[1]
-            seen.append(((before + after) // 2, wire_bytes(flow, since)))
+            sent = wire_bytes(flow, since(first[0], now[0]))
+            if flow.version == 6:
+                sent += wire_bytes(PINGS, since(first[1], now[1]))
+            seen.append(((before + after) // 2, sent))
             time.sleep(LOOK_S)
     return seen
 
