@@ -18,7 +18,7 @@ from bench.lab.topology import Pair, Router, make_pair, make_router
 # Modules that measure neither time nor rate, so that their tests may run beside each other.
 TOGETHER = re.compile(
     "test_(access|alarms|bad_input|bad_start|capture_filters|capture_masters|datagrams|"
-    "declared|demo|doctor|findings|following|forwarders_say|headerless|masters|"
+    "declared|demo|doctor|findings|forwarders_say|headerless|masters|"
     "monitor|neighbours|network_keeper|prison|programs|rings|routing|save|"
     "state_writes|units_against_tc|varlink|wishes)"
 )
