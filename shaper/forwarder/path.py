@@ -75,7 +75,7 @@ class Path:
         self._fast_path = FastPath(self._intake, self._outlet)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
-        self._due = _FRAMES  # and what is told of the last seconds, at a time
+        self._due = _FRAMES  # with the time at which the tally is to be written again
         self._shed_bytes = 0  # how much more than fits may be read, as that much was sent
 
     @property
@@ -144,10 +144,7 @@ class Path:
             if self._discipline is not old:
                 self._tally.retire(old)
             self._intake.configure(settings)
-        if settings is None or before is None or settings.rate_bits != before.rate_bits:
-            self._tally.restart()
-        if _rate(settings) != _rate(before):
-            self._tally.measure(settings)
+        self._tally.measure(settings)
         self._settings = settings
         self._start_over()
 
@@ -252,8 +249,3 @@ class Path:
         imminent_ns = now_ns + _PATIENCE_JIFFIES * settings.jiffy_ns
         is_imminent = deadline_ns <= imminent_ns and not discipline.is_prompt
         return Wants(deadline_ns, wants_frames=listens and not is_imminent)
-
-
-def _rate(settings: Settings | None) -> tuple[object, ...] | None:
-    """Return the rate, and what it follows; None without one."""
-    return None if settings is None else (settings.rate_bits, settings.playback)
