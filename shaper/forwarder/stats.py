@@ -16,7 +16,6 @@ from shaper.discipline.base import Discipline
 from shaper.discipline.burst import Burst, make_burst
 from shaper.model import Settings
 from shaper.packet.frame import Frame
-from shaper.trace import Playback
 
 # Chosen. What is told of the last seconds costs more than a frame, so not every run tells it.
 _WINDOWS_NS = 250_000_000
@@ -52,7 +51,7 @@ class Tally:
         self._ecn_marks = row[ECN_MARKS]
         self._altered = dict(zip(ALTERATIONS, row[FIRST_ALTERATION:], strict=False))
         self._burst = Burst(0)
-        self._measured: tuple[int, Playback | None] = (0, None)  # the rate, and its trace
+        self._measured: Settings | None = None  # what has the rate, and its trace
         self._windows_at_ns = 0
         self._told_packets = self.sent_packets  # when the windows were last published
         self.due_ns: int | None = None
@@ -64,13 +63,14 @@ class Tally:
 
     def measure(self, settings: Settings | None) -> None:
         """Begin new sums of busy time with another rate, new bursts also with another trace."""
-        measured = (0, None) if settings is None else (settings.rate_bits, settings.playback)
-        before, self._measured = self._measured, measured
-        if not measured[0] or measured[0] != before[0]:
+        before, self._measured = self._measured, settings
+        is_other = settings is None or before is None or settings.rate_bits != before.rate_bits
+        if is_other:
             self._since_bytes = self.sent_bytes
-        if measured != before:
-            self._windows_at_ns = 0
-            self._burst = Burst(0) if settings is None else make_burst(settings)
+        if settings is None:
+            self._windows_at_ns, self._burst = 0, Burst(0)
+        elif is_other or before is None or settings.playback != before.playback:
+            self._windows_at_ns, self._burst = 0, make_burst(settings)
 
     def left_late(self, wire_bytes: int, now_ns: int) -> None:
         """Correct for the bytes of the last run, which left only at this time."""
