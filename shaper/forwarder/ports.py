@@ -1,8 +1,8 @@
 """The two edges of a path, as narrow protocols.
 
 A `FrameSource` is read and a `FrameSink` is written; both answer at once. The real ones are in
-`edges`, those for tests in `shaper.testing.edges`. Another way of moving frames is one more file
-beside `edges`.
+`edges`, those for tests in `shaper.testing.memory_ports`. Another way of moving frames is one more
+file beside `edges`.
 """
 
 from __future__ import annotations

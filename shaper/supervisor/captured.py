@@ -10,7 +10,7 @@ import socket
 from pathlib import PurePosixPath
 
 from shaper.desired.plan import Plan
-from shaper.kernel.capture import Captor, Taken, WantedCapture
+from shaper.kernel.captor import Captor, Taken, WantedCapture
 from shaper.kernel.netlink import Netlink
 from shaper.model import Capture, Framing, Group, Link
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from shaper.desired.findings import Facts, Finding, Receiving, examine
 from shaper.events import Event, Kind, tell
 from shaper.kernel.addresses import Addresses
-from shaper.kernel.edge import Kernel
 from shaper.kernel.links import Links
+from shaper.kernel.linux import Kernel
 from shaper.kernel.sysctl import Sysctls
 from shaper.model import Capture, Link
 from shaper.network import IpAddress

@@ -23,8 +23,8 @@ from shaper.desired.continuing import begun, drawn
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.events import Event, Kind, tell
-from shaper.kernel.edge import LINUX, Kernel
 from shaper.kernel.glance import Glance
+from shaper.kernel.linux import LINUX, Kernel
 from shaper.supervisor import signals
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.commands import Commands

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from shaper.desired.plan import make_plan
 from shaper.desired.store import Store
 from shaper.errors import Busy, ShaperError
-from shaper.kernel.edge import LINUX, Kernel
+from shaper.kernel.linux import LINUX, Kernel
 from shaper.kernel.netlink import Netlink
 from shaper.model import Spec, State
 from shaper.supervisor import ownership

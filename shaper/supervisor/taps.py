@@ -7,7 +7,7 @@ import logging
 import os
 
 from shaper.errors import Busy, ShaperError
-from shaper.kernel.edge import Kernel
+from shaper.kernel.linux import Kernel
 from shaper.kernel.tap import Tap, name_of
 from shaper.supervisor.keepsakes import Keepsakes
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from bench.lab.topology import MASTER, PEER, Pair
-from shaper.kernel.capture import Captor, FilterHeld, WantedCapture
+from shaper.kernel.captor import Captor, FilterHeld, WantedCapture
 from shaper.kernel.tap import Tap
 from shaper.model import Capture
 from tests.kernel.steps import SHAPER

@@ -16,7 +16,7 @@ from bench.lab.daemon import Shaperd
 from bench.lab.topology import MASTER, PEER, Pair
 from bench.lab.wait import wait_until
 from shaper.kernel.bpf import device_of
-from shaper.kernel.capture import Captor, WantedCapture
+from shaper.kernel.captor import Captor, WantedCapture
 from shaper.kernel.tap import Tap
 from shaper.model import Capture
 from tests.kernel.steps import SHAPER, show

@@ -11,9 +11,9 @@ from shaper.model import Link, Spec
 from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.device import Device
 from shaper.supervisor.sockets import MasterSockets
-from shaper.testing.captor import MemoryCaptor
-from shaper.testing.kernel import MemoryNetlink
-from shaper.testing.tap import MemoryTap
+from shaper.testing.memory_captor import MemoryCaptor
+from shaper.testing.memory_netlink import MemoryNetlink
+from shaper.testing.memory_tap import MemoryTap
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder
 
 

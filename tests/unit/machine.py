@@ -20,8 +20,8 @@ from shaper.model import Link, Options, Queue, Spec
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
-from shaper.testing.edge import MemoryKernel
-from shaper.testing.kernel import MemoryNetlink
+from shaper.testing.memory_kernel import MemoryKernel
+from shaper.testing.memory_netlink import MemoryNetlink
 
 ETH1 = Link(
     ifindex=2,

@@ -8,8 +8,8 @@ from socket import AF_INET, AF_INET6
 
 from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
-from shaper.testing.kernel import MemoryNetlink
-from shaper.testing.messages import MemoryMessage
+from shaper.testing.memory_messages import MemoryMessage
+from shaper.testing.memory_netlink import MemoryNetlink
 from tests.unit.machine import ETH1
 
 MASTER, OTHER_MASTER, SHAPER, OTHER_SHAPER = 2, 3, 4, 5

@@ -20,7 +20,7 @@ from shaper.forwarder.ports import Outcome
 from shaper.forwarder.slots import Slots
 from shaper.model import Options, Queue, Settings
 from shaper.packet.frame import measure
-from shaper.testing.edges import MemorySink, MemorySource
+from shaper.testing.memory_ports import MemorySink, MemorySource
 from tests.unit.strategies import Train, offload
 
 MTU = 1500

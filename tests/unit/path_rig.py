@@ -5,7 +5,7 @@ from __future__ import annotations
 from shaper.channel.board import Board
 from shaper.forwarder.path import NOTHING, Path
 from shaper.model import Queue, Settings
-from shaper.testing.edges import MemorySink, MemorySource
+from shaper.testing.memory_ports import MemorySink, MemorySource
 
 MS = 1_000_000
 VNET = bytes(10)

@@ -11,7 +11,7 @@ import pytest
 from shaper.errors import Busy, InvalidValue, KernelRefused, NoSuchShaper
 from shaper.kernel.tap import MARK
 from shaper.model import Options, State
-from shaper.testing.messages import tap_attribute
+from shaper.testing.memory_messages import tap_attribute
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1, SPEC, Machine
 

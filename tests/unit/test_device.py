@@ -11,7 +11,7 @@ import pytest
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.model import Link, Spec
-from shaper.testing.tap import MemoryTap
+from shaper.testing.memory_tap import MemoryTap
 from tests.unit.device_rig import DeviceRig, rate
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1, SPEC, MemoryForwarder

@@ -9,7 +9,7 @@ import pytest
 
 from shaper.desired.plan import make_plan
 from shaper.errors import NotPermitted
-from shaper.kernel.capture import WantedCapture
+from shaper.kernel.captor import WantedCapture
 from shaper.model import Capture, Group, Options
 from tests.unit.device_rig import DeviceRig
 from tests.unit.instantly import instantly

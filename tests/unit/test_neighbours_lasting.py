@@ -10,7 +10,7 @@ import pytest
 
 from shaper.errors import KernelRefused
 from shaper.network import PROTOCOL
-from shaper.testing.messages import link_message
+from shaper.testing.memory_messages import link_message
 from tests.unit.instantly import instantly
 from tests.unit.machine import ETH1
 from tests.unit.neighbours_rig import (

@@ -12,7 +12,7 @@ import pytest
 
 from shaper.errors import KernelRefused
 from shaper.kernel.neighbours import Neighbours
-from shaper.testing.messages import MemoryMessage
+from shaper.testing.memory_messages import MemoryMessage
 from tests.unit.instantly import instantly, until
 from tests.unit.machine import ETH1
 from tests.unit.neighbours_rig import (

@@ -11,7 +11,7 @@ from shaper.forwarder.path import Path
 from shaper.forwarder.ports import Outcome
 from shaper.forwarder.states import PathState
 from shaper.model import DATAGRAM_FRAMES, Queue
-from shaper.testing.edges import MemorySink, MemorySource
+from shaper.testing.memory_ports import MemorySink, MemorySource
 from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, PathRig
 
 

@@ -9,7 +9,7 @@ import pytest
 from shaper.model import Capture
 from shaper.supervisor import retaking
 from shaper.supervisor.retaking import Retaking
-from shaper.testing.captor import MemoryCaptor
+from shaper.testing.memory_captor import MemoryCaptor
 from tests.unit.instantly import instantly, until
 from tests.unit.machine import SPEC, Machine
 

@@ -14,9 +14,9 @@ import pytest
 from shaper.errors import KernelRefused
 from shaper.kernel.links import parse_link
 from shaper.supervisor.watcher import Watcher
-from shaper.testing.edge import MemoryKernel
-from shaper.testing.kernel import MemoryNetlink
-from shaper.testing.messages import MemoryMessage, address_message, link_message
+from shaper.testing.memory_kernel import MemoryKernel
+from shaper.testing.memory_messages import MemoryMessage, address_message, link_message
+from shaper.testing.memory_netlink import MemoryNetlink
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine import ETH1
 

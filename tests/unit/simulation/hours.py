@@ -20,7 +20,7 @@ from shaper.desired.trace import parse_trace
 from shaper.forwarder.path import NOTHING, Path
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.observer import Observer
-from shaper.testing.edges import MemorySink, MemorySource
+from shaper.testing.memory_ports import MemorySink, MemorySource
 from shaper.trace import Playback
 
 SECOND = 10**9

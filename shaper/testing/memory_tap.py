@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shaper.kernel.tap import Tap
-from shaper.testing.kernel import MemoryNetlink
-from shaper.testing.messages import new_tap, tap_attribute
+from shaper.testing.memory_messages import new_tap, tap_attribute
+from shaper.testing.memory_netlink import MemoryNetlink
 
 
 class MemoryTap(Tap):

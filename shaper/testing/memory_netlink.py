@@ -1,9 +1,9 @@
-"""The edges towards the kernel in memory: devices, neighbours and TAPs for tests.
+"""Netlink in memory: the devices and neighbours of a kernel that a test makes.
 
 `MemoryNetlink` behaves as the kernel does where the daemon depends on it: what is set is kept and
 told of by an event that comes later than the answer; a dump is as old as its request; below 1280
 bytes a device has no IPv6, and what was set of it is forgotten; a neighbour that is used has an
-entry. The fakes derive from the real edges, so that mypy holds them to the same signatures.
+entry. The fakes derive from what they stand in for, so mypy holds them to the same signatures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink
 from shaper.model import Framing, Link
-from shaper.testing.messages import (
+from shaper.testing.memory_messages import (
     MemoryMessage,
     address_message,
     link_message,

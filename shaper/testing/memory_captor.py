@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from shaper.errors import ShaperError
-from shaper.kernel.capture import Captor, Taken, WantedCapture
+from shaper.kernel.captor import Captor, Taken, WantedCapture
 
 
 class MemoryTaken(Taken):

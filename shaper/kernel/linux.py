@@ -1,6 +1,6 @@
-"""The edge towards the kernel: what a daemon needs of it, beside the requests of `netlink`.
+"""What a daemon needs of a kernel, beside the requests of `netlink`, and Linux as one that has it.
 
-`LINUX` is the kernel that runs; the one for tests is in `shaper.testing.edge`.
+`LINUX` is the kernel that runs; the one for tests is in `shaper.testing.memory_kernel`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shaper.kernel import counters, ethtool, firewall, packet_socket
-from shaper.kernel.capture import Captor
+from shaper.kernel.captor import Captor
 from shaper.kernel.holding import DescriptorKeeper
 from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink

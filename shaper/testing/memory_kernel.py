@@ -1,4 +1,4 @@
-"""The edge towards the kernel in memory, around a `MemoryNetlink`."""
+"""A kernel in memory: what `kernel.linux` asks of one, around a `MemoryNetlink`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import socket
 from collections.abc import Callable
 
 from shaper.errors import ShaperError
-from shaper.kernel.edge import Kernel
 from shaper.kernel.holding import DescriptorKeeper
+from shaper.kernel.linux import Kernel
 from shaper.kernel.messages import Message
 from shaper.kernel.sysctl import Sysctls
 from shaper.model import Framing
-from shaper.testing.captor import MemoryCaptor
-from shaper.testing.kernel import MemoryMonitor, MemoryNetlink
-from shaper.testing.tap import MemoryTap
+from shaper.testing.memory_captor import MemoryCaptor
+from shaper.testing.memory_netlink import MemoryMonitor, MemoryNetlink
+from shaper.testing.memory_tap import MemoryTap
 
 
 class MemorySettings(Sysctls):
