@@ -30,8 +30,8 @@ from shaper.desired.diagnosis.facts import (
     Way,
 )
 from shaper.desired.diagnosis.questions import questions
-from shaper.kernel import bpf, cgroup, ethtool, processes, ruleset, sockets, sysctl
-from shaper.kernel.firewall import reverse_path_rules
+from shaper.kernel import bound_sockets, bpf, cgroup, ethtool, firewall_rules, processes, sysctl
+from shaper.kernel.reverse_path import reverse_path_rules
 from shaper.kernel.survey import Survey
 from shaper.model import Capture, Link, State
 from shaper.network import PROTOCOL, IpAddress
@@ -116,7 +116,7 @@ class Gathering:
             rules=self._survey.rules(),
             ruleset=rules,
             reverse_path_rules=reverse_path_rules() if rules is not None else None,
-            legacy_rules=tuple(ruleset.legacy()),
+            legacy_rules=tuple(firewall_rules.legacy()),
             qdiscs=self._qdiscs(),
             slow_offloads={each: ethtool.offloads_off(names[each]) for each in concerned - ours},
             sysctls=dict(_sysctls(names[each] for each in concerned if each in names)),
@@ -140,7 +140,7 @@ class Gathering:
         yield from found
 
     def _ruleset(self) -> list[dict[str, object]] | None:
-        rules = ruleset.nftables()
+        rules = firewall_rules.nftables()
         if rules is None:
             why = "needs root" if os.geteuid() else "needs nft, package nftables"
             self.unseen.append(f"rules of the firewall ({why})")
@@ -229,7 +229,7 @@ class Gathering:
         return None
 
     def _bound(self, devices: Collection[int]) -> tuple[BoundSocket, ...]:
-        seen, is_complete = sockets.bound_sockets()
+        seen, is_complete = bound_sockets.bound_sockets()
         if not is_complete:
             self.unseen.append("some sockets (there are too many)")
         bound = [each for each in seen if each.ifindex in devices]

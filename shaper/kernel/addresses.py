@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 
-from shaper.kernel.messages import Message
+from shaper.kernel.netlink_messages import Message
 
 # Specified: include/uapi/linux/rtnetlink.h.
 _RT_SCOPE_LINK = 253

@@ -22,7 +22,7 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from shaper.errors import Busy
 from shaper.kernel.bpf import Hook
-from shaper.kernel.messages import Message
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.wire import Wire
 
 # Specified: linux/pkt_sched.h, pkt_cls.h, netlink.h, if_ether.h.

@@ -8,7 +8,13 @@ import os
 import socket
 import struct
 
-from shaper.kernel.messages import ATTRIBUTE_HEADER, NLA_ALIGNMENT, NLMSG_HEADER, attributes, split
+from shaper.kernel.netlink_messages import (
+    ATTRIBUTE_HEADER,
+    NLA_ALIGNMENT,
+    NLMSG_HEADER,
+    attributes,
+    split,
+)
 
 # Specified: include/uapi/linux/netlink.h, genetlink.h.
 _NETLINK_GENERIC = 16

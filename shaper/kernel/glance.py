@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 
-from shaper.kernel.messages import attributes, split
+from shaper.kernel.netlink_messages import attributes, split
 from shaper.network import IpAddress
 
 # Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_link.h.

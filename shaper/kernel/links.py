@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from shaper.kernel.messages import Message
+from shaper.kernel.netlink_messages import Message
 from shaper.model import AGGREGATES, Link
 
 # Specified: include/uapi/linux/if.h, if_link.h.

@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from shaper.kernel import counters, ethtool, firewall, packet_socket
+from shaper.kernel import counters, ethtool, packet_socket, reverse_path
 from shaper.kernel.captor import Captor
 from shaper.kernel.holding import DescriptorKeeper
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.sysctl import Sysctls
 from shaper.kernel.tap import Tap
 from shaper.model import Framing
@@ -112,7 +112,7 @@ class Linux(Kernel):
 
     def reverse_path_rules(self) -> tuple[str, ...]:
         """Return where firewall rules look up the way back."""
-        return firewall.reverse_path_rules()
+        return reverse_path.reverse_path_rules()
 
     def tx_dropped(self) -> dict[str, int]:
         """Return how many frames each device has dropped when sending."""

@@ -32,8 +32,8 @@ from dataclasses import dataclass, field
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.links import Links, parse_link
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Netlink
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.solicit import solicit
 from shaper.network import PROTOCOL
 

@@ -28,7 +28,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.event_socket import EventSocket
-from shaper.kernel.messages import Message, decode
+from shaper.kernel.netlink_messages import Message, decode
 from shaper.kernel.requests import (
     address_request,
     addresses_request,

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import filled
+from shaper.kernel.netlink_messages import Message
 
 # Specified: linux/pkt_sched.h.
 _TC_H_ROOT = 0xFFFFFFFF

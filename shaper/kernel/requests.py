@@ -1,7 +1,8 @@
 """Netlink requests as they are written: those that are made several times for each shaper.
 
-The counterpart of `messages`, for the same reason: pyroute2 takes 0.3 ms to encode one, which for
-a thousand shapers is a second of a start, and this a fraction of it. What is rare is pyroute2's.
+The counterpart of `netlink_messages`, for the same reason: pyroute2 takes 0.3 ms to encode one,
+which for a thousand shapers is a second of a start, and this a fraction of it. What is rare is
+pyroute2's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from shaper.kernel.messages import ATTRIBUTE_HEADER, IFADDRMSG, IFINFOMSG, NDMSG, NLA_ALIGNMENT
+from shaper.kernel.netlink_messages import (
+    ATTRIBUTE_HEADER,
+    IFADDRMSG,
+    IFINFOMSG,
+    NDMSG,
+    NLA_ALIGNMENT,
+)
 
 # Specified: include/uapi/linux/if_link.h, neighbour.h, if_addr.h.
 _NDTMSG = struct.Struct("=Bxxx")  # family

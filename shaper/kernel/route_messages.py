@@ -11,8 +11,8 @@ from typing import Any
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import filled
+from shaper.kernel.netlink_messages import Message
 from shaper.network import PROTOCOL, IpInterface, Route, RouteKind, Rule, RuleAction
 
 # Specified: include/uapi/linux/rtnetlink.h, if_addr.h, fib_rules.h.

@@ -26,8 +26,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import ask, filled
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.requests import address_request, addresses_request
 from shaper.kernel.route_messages import (
     FAMILIES,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Container
 
 from shaper.kernel.event_socket import EventSocket
-from shaper.kernel.messages import attributes, split
+from shaper.kernel.netlink_messages import attributes, split
 from shaper.network import PROTOCOL
 
 # Specified: include/uapi/linux/rtnetlink.h.

@@ -24,8 +24,8 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import ShaperError
 from shaper.kernel.links import parse_link
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import ask, filled
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.qdiscs import Qdisc, roots
 from shaper.kernel.route_messages import FAMILIES, RTPROT_KERNEL
 from shaper.kernel.routing import Routing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from shaper.kernel.messages import Message, attributes
+from shaper.kernel.netlink_messages import Message, attributes
 
 # Specified: include/uapi/linux/if_link.h, if_tun.h.
 _IFLA_INFO_KIND = 1

@@ -20,8 +20,8 @@ from pyroute2.netlink.rtnl import RTM_GETLINK
 from shaper.errors import ShaperError
 from shaper.kernel import generic
 from shaper.kernel.glance import Glance
-from shaper.kernel.messages import Message, attributes
 from shaper.kernel.netlink import ask
+from shaper.kernel.netlink_messages import Message, attributes
 from shaper.kernel.requests import link_request
 from shaper.kernel.wire import REQUEST, Wire
 from shaper.model import Link

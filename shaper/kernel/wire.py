@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from shaper.kernel.messages import NLMSG_HEADER, Message, decode_one, split_with_flags
+from shaper.kernel.netlink_messages import NLMSG_HEADER, Message, decode_one, split_with_flags
 
 # Specified: include/uapi/linux/netlink.h; bits/socket.h.
 _SOL_NETLINK = 270

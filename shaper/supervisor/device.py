@@ -23,9 +23,9 @@ from shaper.kernel.sysctl import set_ipv6_mtu
 from shaper.kernel.tap import Tap
 from shaper.model import MAX_LIMIT_PACKETS, Capture, Framing, Link, Queue, Spec
 from shaper.supervisor.captured import CapturedTraffic
+from shaper.supervisor.master_sockets import MasterSockets
 from shaper.supervisor.path_handle import PathHandle
 from shaper.supervisor.process import Forwarder
-from shaper.supervisor.sockets import MasterSockets
 
 # Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_NOARP = 0x80

@@ -13,8 +13,8 @@ import errno
 
 from shaper.desired.plan import ALIAS_PREFIX
 from shaper.errors import KernelRefused
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Netlink
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.tap import MARK
 from shaper.kernel.tap_info import parse_tap
 from shaper.model import Link

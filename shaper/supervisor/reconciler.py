@@ -25,11 +25,11 @@ from shaper.supervisor.device import Device
 from shaper.supervisor.groups import Groups
 from shaper.supervisor.inspector import Inspector
 from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
+from shaper.supervisor.master_sockets import MasterSockets
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.retaking import Retaking
 from shaper.supervisor.retries import Retries
-from shaper.supervisor.sockets import MasterSockets
 from shaper.supervisor.successions import Successions
 from shaper.supervisor.taps import Taps
 from shaper.supervisor.together import together

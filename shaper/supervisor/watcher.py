@@ -23,9 +23,9 @@ from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.addresses import Addresses, is_link_local, parse_address
 from shaper.kernel.links import Links, parse_link
 from shaper.kernel.linux import LINUX, Kernel
-from shaper.kernel.messages import Message
 from shaper.kernel.neighbours import Neighbours
 from shaper.kernel.netlink import Monitor, Netlink
+from shaper.kernel.netlink_messages import Message
 from shaper.model import Link
 
 # Chosen.

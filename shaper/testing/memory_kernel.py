@@ -8,7 +8,7 @@ from collections.abc import Callable
 from shaper.errors import ShaperError
 from shaper.kernel.holding import DescriptorKeeper
 from shaper.kernel.linux import Kernel
-from shaper.kernel.messages import Message
+from shaper.kernel.netlink_messages import Message
 from shaper.kernel.sysctl import Sysctls
 from shaper.model import Framing
 from shaper.testing.memory_captor import MemoryCaptor

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.messages import Message
 from shaper.kernel.netlink import Monitor, Netlink
+from shaper.kernel.netlink_messages import Message
 from shaper.model import Framing, Link
 from shaper.testing.memory_messages import (
     MemoryMessage,

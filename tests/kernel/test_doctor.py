@@ -287,7 +287,7 @@ def test_an_ordinary_user_is_told_what_was_not_seen(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All but the firewall's rules is looked at; that these were not is said, and no fault."""
-    monkeypatch.setattr(gather.ruleset, "nftables", lambda: None)
+    monkeypatch.setattr(gather.firewall_rules, "nftables", lambda: None)
     told = io.StringIO()
     with patient.net.host.enter(), contextlib.redirect_stderr(told):
         client = Client(str(patient.daemon.socket))

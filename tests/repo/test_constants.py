@@ -51,10 +51,10 @@ ELSEWHERE = {
 }
 # Mappings and tuples: module, name, and the header and the prefix of what they number.
 TABLES = [
-    ("shaper.kernel.messages", "_LINK_ATTRIBUTES", "linux/if_link.h", ""),
-    ("shaper.kernel.messages", "_NEIGHBOUR_ATTRIBUTES", "linux/neighbour.h", ""),
-    ("shaper.kernel.messages", "_ADDRESS_ATTRIBUTES", "linux/if_addr.h", ""),
-    ("shaper.kernel.messages", "_OPERSTATES", "linux/if.h", "IF_OPER_"),
+    ("shaper.kernel.netlink_messages", "_LINK_ATTRIBUTES", "linux/if_link.h", ""),
+    ("shaper.kernel.netlink_messages", "_NEIGHBOUR_ATTRIBUTES", "linux/neighbour.h", ""),
+    ("shaper.kernel.netlink_messages", "_ADDRESS_ATTRIBUTES", "linux/if_addr.h", ""),
+    ("shaper.kernel.netlink_messages", "_OPERSTATES", "linux/if.h", "IF_OPER_"),
     ("shaper.kernel.route_messages", "_KINDS", "linux/rtnetlink.h", "RTN_"),
     ("shaper.desired.ip_words", "_TABLES", "linux/rtnetlink.h", "RT_TABLE_"),
 ]

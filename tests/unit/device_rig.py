@@ -10,7 +10,7 @@ from shaper.kernel.neighbours import Neighbours
 from shaper.model import Link, Spec
 from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.device import Device
-from shaper.supervisor.sockets import MasterSockets
+from shaper.supervisor.master_sockets import MasterSockets
 from shaper.testing.memory_captor import MemoryCaptor
 from shaper.testing.memory_netlink import MemoryNetlink
 from shaper.testing.memory_tap import MemoryTap

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyroute2.netlink.rtnl import RTM_NEWLINK
 
-from shaper.kernel.messages import IFINFOMSG, LinkMessage
+from shaper.kernel.netlink_messages import IFINFOMSG, LinkMessage
 from shaper.kernel.tunnels import FarEnd, far_ends
 from shaper.model import Link
 from shaper.supervisor.device import Device

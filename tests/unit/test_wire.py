@@ -13,7 +13,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from shaper.kernel.links import parse_link
-from shaper.kernel.messages import decode
+from shaper.kernel.netlink_messages import decode
 from shaper.kernel.wire import Wire
 
 ACKNOWLEDGED, DONE = 2, 3

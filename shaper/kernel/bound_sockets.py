@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shaper.kernel.messages import split
+from shaper.kernel.netlink_messages import split
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP
 
 # Specified: include/uapi/linux/netlink.h, sock_diag.h, inet_diag.h.

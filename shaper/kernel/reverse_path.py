@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from shaper.kernel.messages import attributes, split
+from shaper.kernel.netlink_messages import attributes, split
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP
 
 # Specified: include/uapi/linux/netfilter/nf_tables.h, linux/netfilter/nf_tables_compat.h,
