@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from shaper.desired.line_files import inlined
-from shaper.desired.trace import parse_trace, write_trace
+from shaper.desired.trace_syntax import parse_trace, write_trace
 from shaper.errors import InvalidValue
 from shaper.units import parse_hz, parse_limit, parse_size
 

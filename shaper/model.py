@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from shaper.line import LineOptions
+from shaper.line_options import LineOptions
 from shaper.network import Network
 from shaper.trace import Playback
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shapecfg.run.plan import DOWN, INSIDE, UP, WAY_OUT, Direction, RunMachine, Wishes
 from shaper.desired import line_syntax
-from shaper.desired.trace import write_trace
-from shaper.line import LineOptions
+from shaper.desired.trace_syntax import write_trace
+from shaper.line_options import LineOptions
 from shaper.trace import Trace
 
 _FRAME_BYTES = 1514

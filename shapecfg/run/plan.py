@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shaper.line import LineOptions
+from shaper.line_options import LineOptions
 from shaper.trace import Trace
 
 # Chosen: names inside of the namespaces, which meet no others.

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from shaper.desired.bounds import check_line
 from shaper.desired.line_syntax import parse_percent, parse_time
-from shaper.desired.trace import parse_trace
+from shaper.desired.trace_syntax import parse_trace
 from shaper.errors import InvalidValue
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line_options import Delay, LineOptions, RandomLoss
 from shaper.model import Options
 from shaper.trace import Trace
 

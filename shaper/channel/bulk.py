@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from shaper.line import LineOptions, LossPattern
+from shaper.line_options import LineOptions, LossPattern
 from shaper.model import Settings
 from shaper.trace import Playback
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
-from shaper.line import (
+from shaper.line_options import (
     Cells,
     Cost,
     Delay,

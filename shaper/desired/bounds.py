@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from shaper.desired import line_syntax
 from shaper.desired.profiles import Profiles, find
-from shaper.desired.trace import parse_trace
+from shaper.desired.trace_syntax import parse_trace
 from shaper.errors import InvalidValue
-from shaper.line import MOST_LINE_BYTES, PER_BILLION, LineOptions, RandomLoss
+from shaper.line_options import MOST_LINE_BYTES, PER_BILLION, LineOptions, RandomLoss
 from shaper.model import (
     MAX_HZ,
     MAX_LIMIT_PACKETS,

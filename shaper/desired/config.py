@@ -38,9 +38,9 @@ from shaper.desired.declared import parse_network
 from shaper.desired.files import read_text
 from shaper.desired.named_files import with_content
 from shaper.desired.profiles import DOWN, UP, Profile, Profiles, halved
-from shaper.desired.tables import table_names
+from shaper.desired.routing_tables import table_names
 from shaper.errors import InvalidValue
-from shaper.line import LineOptions
+from shaper.line_options import LineOptions
 from shaper.model import Options, Spec
 from shaper.names import check_master_name, check_name
 from shaper.network import Network

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shaper.errors import InvalidValue
-from shaper.line import Cells, Cost
+from shaper.line_options import Cells, Cost
 
 OVERHEAD, MPU = "overhead", "mpu"
 KEYS = (OVERHEAD, MPU)

@@ -9,8 +9,8 @@ import tomli_w
 
 from shaper.desired import line_syntax
 from shaper.desired.declared import write_network
-from shaper.desired.trace import write_trace
-from shaper.line import LineOptions
+from shaper.desired.trace_syntax import write_trace
+from shaper.line_options import LineOptions
 from shaper.model import Capture, Queue, Spec
 
 

@@ -25,7 +25,7 @@ from shaper.desired.line_files import (
     write_table,
 )
 from shaper.errors import InvalidValue
-from shaper.line import (
+from shaper.line_options import (
     PER_BILLION,
     Delay,
     Distribution,

@@ -7,7 +7,7 @@ from typing import Any
 
 from shaper.desired import bounds, line_files
 from shaper.desired.files import read_text
-from shaper.desired.trace import LOOP, MODES
+from shaper.desired.trace_syntax import LOOP, MODES
 from shaper.errors import InvalidValue
 
 _TRACE = "trace"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from shaper.desired.line_syntax import PERCENT
 from shaper.errors import InvalidValue
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line_options import Delay, LineOptions, RandomLoss
 
 DOWN, UP = "down", "up"
 

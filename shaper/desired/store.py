@@ -28,7 +28,7 @@ from shaper.desired.files import (
     read_text,
     replace_text,
 )
-from shaper.desired.trace import write_trace
+from shaper.desired.trace_syntax import write_trace
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Options, Spec
 from shaper.names import check_master_name, check_name

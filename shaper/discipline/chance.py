@@ -8,8 +8,8 @@ value is turned into a quantile of the distribution (a Gaussian copula); a corre
 chain of two states with the loss asked for. netem mixes uniform numbers instead, which changes
 both the spread and the loss (tc-netem(8) says so).
 
-References: Gilbert 1960, Elliott 1963 (see `shaper.line`); Nelsen, An Introduction to Copulas,
-2006, section 2.3.
+References: Gilbert 1960, Elliott 1963 (see `shaper.line_options`); Nelsen, An Introduction to
+Copulas, 2006, section 2.3.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from random import Random
 from statistics import NormalDist
 from typing import Protocol
 
-from shaper.line import (
+from shaper.line_options import (
     PER_BILLION,
     Delay,
     Distribution,

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from random import Random
 
 from shaper.discipline.chance import Chance, DelayProcess, Fate, generator, make_loss
-from shaper.line import FRAME_OVERHEAD_BYTES, LineOptions
+from shaper.line_options import FRAME_OVERHEAD_BYTES, LineOptions
 from shaper.packet.checksum import flip_bit
 from shaper.packet.frame import Frame
 from shaper.packet.segment import split

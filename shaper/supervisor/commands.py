@@ -15,7 +15,7 @@ from shaper.desired import bounds, captures
 from shaper.desired.config import initial_specs, parse, with_hz
 from shaper.desired.continuing import begun, drawn, going_on
 from shaper.desired.document import write
-from shaper.desired.masters import unusable_reason
+from shaper.desired.master_kinds import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.desired.profiles import Profiles
 from shaper.errors import (

@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shaper.desired.masters import is_tunnel, unusable_reason
+from shaper.desired.master_kinds import is_tunnel, unusable_reason
 from shaper.desired.topology import leads_to, reached, would_loop
 from shaper.events import Event, Kind, tell
 from shaper.kernel.links import Links

@@ -16,7 +16,7 @@ from shaper.control.interface import (
 from shaper.desired import line_syntax
 from shaper.desired.findings import Finding
 from shaper.desired.plan import Plan
-from shaper.desired.trace import LOOP, ONCE
+from shaper.desired.trace_syntax import LOOP, ONCE
 from shaper.model import Capture, Link, Queue, Settings, Spec, State
 from shaper.supervisor.absent import Absent
 from shaper.supervisor.truth import Truth

@@ -13,7 +13,7 @@ from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
 from bench.lab.meters import Meter
 from bench.lab.topology import NIC, REMOTE, Pair, make_pair
-from shaper.desired.trace import parse_trace
+from shaper.desired.trace_syntax import parse_trace
 from shaper.trace import Playback
 from tests.kernel.latency import FLOOD_PORT, flood
 from tests.kernel.steps import SHAPER, shape

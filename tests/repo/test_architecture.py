@@ -30,13 +30,13 @@ PURE = (
     "shaper.desired.plan",
     "shaper.desired.profiles",
     "shaper.desired.topology",
-    "shaper.desired.trace",
+    "shaper.desired.trace_syntax",
     "shaper.discipline",
     "shaper.errors",
     "shaper.events",
     "shaper.forwarder.seccomp",
     "shaper.kernel.programs",
-    "shaper.line",
+    "shaper.line_options",
     "shaper.model",
     "shaper.names",
     "shaper.network",
@@ -68,16 +68,19 @@ WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.network", "sha
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.errors": (set(), set()),
     "shaper.events": (set(), set()),
-    "shaper.model": ({"shaper.errors", "shaper.line", "shaper.network", "shaper.trace"}, set()),
+    "shaper.model": (
+        {"shaper.errors", "shaper.line_options", "shaper.network", "shaper.trace"},
+        set(),
+    ),
     "shaper.network": (set(), set()),
     "shaper.names": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.units": ({"shaper.errors", "shaper.model"}, set()),
     "shaper.packet": (set(), set()),
-    "shaper.channel": ({"shaper.line", "shaper.model", "shaper.trace"}, set()),
-    "shaper.line": (set(), set()),
+    "shaper.channel": ({"shaper.line_options", "shaper.model", "shaper.trace"}, set()),
+    "shaper.line_options": (set(), set()),
     "shaper.trace": (set(), set()),
     "shaper.discipline": (
-        {"shaper.packet", "shaper.errors", "shaper.line", "shaper.model", "shaper.trace"},
+        {"shaper.packet", "shaper.errors", "shaper.line_options", "shaper.model", "shaper.trace"},
         set(),
     ),
     "shaper.forwarder": (
@@ -102,7 +105,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
-    "shaper.desired": ({"shaper.line", "shaper.trace", *WORDS}, {"tomli_w"}),
+    "shaper.desired": ({"shaper.line_options", "shaper.trace", *WORDS}, {"tomli_w"}),
     "shaper.supervisor": (
         {
             "shaper",
@@ -131,7 +134,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shapecfg.metrics": ({"shapecfg", "shaper.desired", "shaper.model"}, {"prometheus_client"}),
     "shapecfg.run": (
-        {"shapecfg", "shaper.desired", "shaper.line", "shaper.trace", *WORDS},
+        {"shapecfg", "shaper.desired", "shaper.line_options", "shaper.trace", *WORDS},
         {"click"},
     ),
     "shapecfg.watch": ({"shapecfg", "shaper.units"}, {"rich"}),

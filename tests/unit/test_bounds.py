@@ -6,7 +6,7 @@ import pytest
 
 from shaper.desired import bounds
 from shaper.errors import InvalidValue
-from shaper.line import PER_BILLION, LineOptions, RandomLoss
+from shaper.line_options import PER_BILLION, LineOptions, RandomLoss
 from shaper.model import Options, Queue
 
 CLASSIC = Options(rate_bits=64_000, queue=Queue.CLASSIC, hz=100)

@@ -11,7 +11,7 @@ from shaper.desired.cost_syntax import LINKS
 from shaper.desired.plan import make_settings, offload_bytes
 from shaper.discipline.factory import make_discipline
 from shaper.errors import InvalidValue
-from shaper.line import Cells, Cost, LineOptions
+from shaper.line_options import Cells, Cost, LineOptions
 from shaper.model import Framing, Options, Queue, Settings
 from shaper.packet.frame import Frame
 

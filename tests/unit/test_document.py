@@ -7,7 +7,7 @@ import pytest
 from shaper.desired.config import parse
 from shaper.desired.declared import parse_network
 from shaper.desired.document import write
-from shaper.line import Delay, Distribution, GilbertElliott, LineOptions
+from shaper.line_options import Delay, Distribution, GilbertElliott, LineOptions
 from shaper.model import Options, Queue, Spec
 from shaper.network import Network
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shaper.desired.config import parse
 from shaper.desired.continuing import drawn
-from shaper.line import Delay, LineOptions, LossPattern, RandomLoss
+from shaper.line_options import Delay, LineOptions, LossPattern, RandomLoss
 from shaper.model import Options, Spec
 from tests.unit.instantly import instantly
 from tests.unit.machine import SPEC, Machine

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.discipline.line import Line
-from shaper.line import (
+from shaper.line_options import (
     FRAME_OVERHEAD_BYTES,
     MOST_LINE_BYTES,
     PER_BILLION,

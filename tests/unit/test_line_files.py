@@ -25,7 +25,7 @@ from shaper.desired.line_syntax import change, write
 from shaper.desired.store import Store, decode, encode
 from shaper.discipline.chance import DelayProcess
 from shaper.errors import InvalidValue
-from shaper.line import Delay, Distribution, LineOptions, LossPattern
+from shaper.line_options import Delay, Distribution, LineOptions, LossPattern
 from shaper.model import Options, Queue, Settings, Spec
 from tests.unit.instantly import instantly
 from tests.unit.machine import SPEC, Machine

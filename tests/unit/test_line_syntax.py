@@ -10,7 +10,7 @@ from shapecfg.settings import LINE_KEYS
 from shaper.desired.bounds import change as change_options
 from shaper.desired.line_syntax import KEYS, change, write
 from shaper.errors import InvalidValue
-from shaper.line import Delay, Distribution, GilbertElliott, LineOptions, RandomLoss
+from shaper.line_options import Delay, Distribution, GilbertElliott, LineOptions, RandomLoss
 from shaper.model import Options, Queue
 
 MS = 1_000_000

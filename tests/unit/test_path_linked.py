@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shaper.channel.board import ALTERATIONS
-from shaper.line import PER_BILLION, Delay, LineOptions, RandomLoss
+from shaper.line_options import PER_BILLION, Delay, LineOptions, RandomLoss
 from shaper.model import Queue
 from tests.unit.path_rig import FRAME, MS, SETTINGS, PathRig
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.desired.plan import check_burst, make_plan, make_settings, offload_bytes
-from shaper.desired.trace import parse_trace
+from shaper.desired.trace_syntax import parse_trace
 from shaper.errors import InvalidValue
 from shaper.model import FAST_RATE_BITS, Framing, Link, Options, Queue, Spec, State
 from shaper.trace import Playback

@@ -16,7 +16,7 @@ from shaper.desired.config import parse
 from shaper.desired.line_syntax import parse_percent, parse_time
 from shaper.desired.profiles import PROFILES, Profile, find
 from shaper.errors import InvalidValue
-from shaper.line import Delay, GilbertElliott, LineOptions, RandomLoss
+from shaper.line_options import Delay, GilbertElliott, LineOptions, RandomLoss
 from shaper.model import Options
 from shaper.units import parse_rate
 from tests.unit.instantly import instantly

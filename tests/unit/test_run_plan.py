@@ -12,7 +12,7 @@ from shapecfg.run.plan import Direction, RunMachine, Wishes
 from shapecfg.run.words import read_trace
 from shaper.desired import config
 from shaper.errors import InvalidValue
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line_options import Delay, LineOptions, RandomLoss
 from shaper.trace import Playback
 
 ROOT = RunMachine(is_privileged=True, device="eth0", number=700)

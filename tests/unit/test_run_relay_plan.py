@@ -7,7 +7,7 @@ import pytest
 from shapecfg.run import plan, relay_plan
 from shapecfg.run.configuration import shaper_toml
 from shapecfg.run.plan import Direction, RunMachine, Wishes
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line_options import Delay, LineOptions, RandomLoss
 
 RELAYED = RunMachine(device="eth0", has_relay=True)
 RATE = Direction(8_000_000)

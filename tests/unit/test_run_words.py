@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shapecfg.run.words import read_lines
-from shaper.line import Delay, LineOptions, RandomLoss
+from shaper.line_options import Delay, LineOptions, RandomLoss
 
 MS = 10**6
 RATES = 10**6, 10**6

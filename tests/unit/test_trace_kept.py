@@ -16,7 +16,7 @@ from shaper.desired.config import initial_specs, parse
 from shaper.desired.continuing import begun, going_on
 from shaper.desired.document import write
 from shaper.desired.store import decode, encode
-from shaper.desired.trace import parse_trace, write_trace
+from shaper.desired.trace_syntax import parse_trace, write_trace
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Settings, Spec
 from shaper.trace import Playback, Trace

@@ -16,7 +16,7 @@ from shaper.channel.board import Board
 from shaper.desired import line_syntax
 from shaper.desired.alarms import Change
 from shaper.desired.plan import make_settings
-from shaper.desired.trace import parse_trace
+from shaper.desired.trace_syntax import parse_trace
 from shaper.forwarder.path import NOTHING, Path
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.observer import Observer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shaper.desired.tables import parse
+from shaper.desired.routing_tables import parse
 
 
 def test_a_file_is_read_line_by_line() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapecfg import settings
-from shaper.desired.trace import OPPORTUNITY_BYTES, parse_trace, write_trace
+from shaper.desired.trace_syntax import OPPORTUNITY_BYTES, parse_trace, write_trace
 from shaper.errors import InvalidValue
 from shaper.trace import Trace
 
