@@ -11,7 +11,7 @@ from asyncvarlink import VarlinkInterface, varlinkmethod
 
 from shaper import __version__
 from shaper.control import refusals
-from shaper.control.events import EventsObject, LatestEvents
+from shaper.control.latest_events import EventsObject, LatestEvents
 from shaper.events import Kind
 
 INTERFACE = refusals.INTERFACE

@@ -21,9 +21,8 @@ from typing import Any
 
 from asyncvarlink import VarlinkErrorReply
 
-from shaper.control import calls, interface, refusals
+from shaper.control import dispatch, interface, refusals
 from shaper.control.access import Peer, gid_of, may_change
-from shaper.control.calls import Call, Calls, NotVarlink
 from shaper.control.complaints import Complaints
 from shaper.control.connection import (
     MAX_MESSAGE_BYTES,
@@ -31,8 +30,9 @@ from shaper.control.connection import (
     Answering,
     Connection,
 )
+from shaper.control.dispatch import Call, Calls, NotVarlink
 from shaper.control.door import Door
-from shaper.control.events import LatestEvents
+from shaper.control.latest_events import LatestEvents
 from shaper.control.places import Unread
 from shaper.control.turns import Share, Turns
 from shaper.control.work import Work
@@ -202,7 +202,7 @@ class Service:
     def answer(self, connection: Connection, message: bytes) -> bytes | Answering | None:
         """Return the answer to a message: at once, as work to be done, or none."""
         try:
-            received = calls.decode(message)
+            received = dispatch.decode(message)
         except NotVarlink as error:
             connection.drop(f"sent what is not varlink ({error})")
             return None
@@ -261,11 +261,11 @@ class Service:
     def error_answer(self, error: Exception, peer: Peer, what: str) -> bytes:
         """Turn refusals of ours into those that travel; what is left is a fault, for the log."""
         if isinstance(error, VarlinkErrorReply):
-            return calls.error_answer(error)
+            return dispatch.error_answer(error)
         if not isinstance(error, ShaperError):
             self._tell_fault(peer, what, error)
             error = KernelRefused(f"the daemon failed ({error!r}): see its log", errno.EIO)
-        return calls.error_answer(refusals.reply(error))
+        return dispatch.error_answer(refusals.reply(error))
 
     def _tell_fault(self, peer: Peer, what: str, fault: Exception) -> None:
         self._complain(peer.uid, f"{what} failed: {fault!r}{_place(fault)}")

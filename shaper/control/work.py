@@ -15,7 +15,7 @@ from typing import Protocol
 from asyncvarlink.interface import AnnotatedResult
 
 from shaper.control.access import Peer
-from shaper.control.calls import Call
+from shaper.control.dispatch import Call
 from shaper.events import tell
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ A path is run when its TAP is readable, when its deadline has come or when its m
 again. A run reads what waits and then sends what is due, so that a frame of a sparse flow goes
 before what waits longer and does not miss a departure. It is bounded (`MAX_BATCH`), so that no
 shaper starves another, and answers what it wants next. Its states and what leads from one to
-another are in `states`; where nothing waits, frames take the `fast_path`.
+another are in `path_states`; where nothing waits, frames take the `fast_path`.
 
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
 alone when that is at most two jiffies away: what comes before it cannot leave before it, and is
@@ -24,8 +24,8 @@ from shaper.discipline.factory import make_discipline
 from shaper.forwarder.fast_path import FastPath
 from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
+from shaper.forwarder.path_states import PathEvent, PathState, follow
 from shaper.forwarder.ports import MAX_BATCH, FrameSink, FrameSource, Outcome
-from shaper.forwarder.states import PathEvent, PathState, follow
 from shaper.forwarder.stats import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.model import Settings
@@ -61,7 +61,7 @@ class Path:
         key: random bytes, for the hash of flows.
 
     Attributes:
-        state: see `states`.
+        state: see `path_states`.
         watch: what finds frames that come back, where the master may lead them back.
     """
 

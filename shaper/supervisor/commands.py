@@ -30,7 +30,7 @@ from shaper.names import check_master_name, check_name
 from shaper.network import Network
 from shaper.supervisor.change import change
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.view import ShaperView, find_device
+from shaper.supervisor.shaper_view import ShaperView, find_device
 
 
 class Commands:

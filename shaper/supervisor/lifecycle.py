@@ -29,13 +29,13 @@ from shaper.supervisor import signals
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.commands import Commands
 from shaper.supervisor.keepsakes import Keepsakes
-from shaper.supervisor.network import NetworkKeeper, kept
+from shaper.supervisor.network_keeper import NetworkKeeper, kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 from shaper.supervisor.observer import Observer
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.report import in_alarm
-from shaper.supervisor.view import summary
+from shaper.supervisor.shaper_view import summary
 
 _NANOSECONDS = 1_000_000_000
 

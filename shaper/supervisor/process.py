@@ -28,7 +28,7 @@ from shaper.channel.board import Board
 from shaper.errors import KernelRefused
 from shaper.events import Event, Kind, tell
 from shaper.supervisor import procfs
-from shaper.supervisor.judge import Judge
+from shaper.supervisor.liveness import Judge
 
 # Chosen.
 _LOOK_SECONDS = 0.4

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shaper.desired.store import Store
 from shaper.kernel.netlink import Netlink
-from shaper.supervisor.network import withdraw_all
+from shaper.supervisor.network_keeper import withdraw_all
 from shaper.supervisor.ownership import is_ours
 
 

@@ -14,7 +14,7 @@ from shaper.desired.declared import parse_network
 from shaper.kernel.routing import Routing
 from shaper.kernel.wire import Wire
 from shaper.network import Network
-from shaper.supervisor.network import NetworkKeeper
+from shaper.supervisor.network_keeper import NetworkKeeper
 from shaper.supervisor.subjects import Subject
 
 SHAPER = "shaper0"  # here a plain macvlan: what matters is that it is another device

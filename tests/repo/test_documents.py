@@ -22,7 +22,7 @@ from shaper.desired.findings import REVERSE_PATH_RULE
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
 from shaper.desired.profiles import Profile
 from shaper.errors import InvalidValue
-from shaper.forwarder.states import TRANSITIONS, PathState
+from shaper.forwarder.path_states import TRANSITIONS, PathState
 from shaper.line_options import Cells, Cost, Delay, LineOptions, RandomLoss
 from shaper.model import Capture, Group, Link, Options, Queue, Spec, State
 from shaper.trace import Playback, Trace

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shaper.control.events import BATCH_EVENTS, HEARTBEAT_SECONDS, MOST_EVENTS, LatestEvents
+from shaper.control.latest_events import BATCH_EVENTS, HEARTBEAT_SECONDS, MOST_EVENTS, LatestEvents
 from shaper.control.service import MAX_STREAMS_OF_ONE
 from shaper.events import Event, Kind, tell
 from tests.unit.instantly import instantly

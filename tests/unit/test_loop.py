@@ -26,7 +26,7 @@ from shaper.channel.messages import (
     ReadFailed,
     Unbind,
 )
-from shaper.forwarder.states import PathState
+from shaper.forwarder.path_states import PathState
 from shaper.model import Framing
 from tests.unit.loop_rig import FAST, PULSE, SECONDS, SLOW, LoopRig, RigWire, frame
 

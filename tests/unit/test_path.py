@@ -8,8 +8,8 @@ import pytest
 
 from shaper.channel.board import FIELDS, SLOT_WORDS, Board
 from shaper.forwarder.path import Path
+from shaper.forwarder.path_states import PathState
 from shaper.forwarder.ports import Outcome
-from shaper.forwarder.states import PathState
 from shaper.model import DATAGRAM_FRAMES, Queue
 from shaper.testing.memory_ports import MemorySink, MemorySource
 from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, PathRig

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from shaper.forwarder.path_states import PathState
 from shaper.forwarder.ports import Outcome
-from shaper.forwarder.states import PathState
 from shaper.model import Queue
 from tests.unit.path_rig import ARP, FRAME, MS, SETTINGS, PathRig
 

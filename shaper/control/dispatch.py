@@ -26,7 +26,7 @@ from asyncvarlink.serviceinterface import InvalidParameter, VarlinkServiceInterf
 
 from shaper import __version__
 from shaper.control import interface
-from shaper.control.events import LatestEvents
+from shaper.control.latest_events import LatestEvents
 from shaper.events import Event
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # to ASCII, so any string can be sent
