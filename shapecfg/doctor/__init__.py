@@ -13,7 +13,7 @@ import click
 
 from shapecfg import render
 from shapecfg.client import EXIT_REFUSED, Client
-from shapecfg.doctor import path
+from shapecfg.doctor import packet_path
 from shapecfg.doctor.gather import Gathering
 from shapecfg.reply import Shaper, printable
 from shaper.desired.diagnosis import diagnose
@@ -44,7 +44,7 @@ def examine(client: Client, words: tuple[str, ...], *, is_json: bool, is_pretty:
             for finding in diagnose(case, _of_daemon(shaper))
         ]
         if destination is not None:
-            lines, more = path.describe(gathering, cases, destination)
+            lines, more = packet_path.describe(gathering, cases, destination)
             found += [("", finding) for finding in more]
             _say_way(lines, is_json=is_json)
     return _print(found, gathering.unseen, is_json=is_json, is_pretty=is_pretty)
@@ -58,7 +58,7 @@ def _read(words: tuple[str, ...]) -> tuple[list[str], Any]:
         case ():
             raise InvalidValue("to needs an address: write to 10.1.0.2")
         case (address,):
-            return list(words[:at]), path.parse_address(address)
+            return list(words[:at]), packet_path.parse_address(address)
         case (_, extra, *_):
             raise InvalidValue(f"{extra!r} has no meaning after an address")
     raise AssertionError

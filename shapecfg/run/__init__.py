@@ -12,21 +12,23 @@ from dataclasses import replace
 from typing import NoReturn
 
 from shapecfg.client import EXIT_REFUSED, CallError
-from shapecfg.run import machine, plan, spaces, terminal
+from shapecfg.run import foreground, link_plan, prerequisites, spaces
 from shapecfg.run.order import Order
 
 
-def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -> NoReturn:
+def behind_link(wishes: link_plan.Wishes, *, is_quiet: bool, json_file: str | None) -> NoReturn:
     """Run the command behind the link and end as it does.
 
     Raises CallError, with a sentence, when something is missing or the link cannot be made.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    is_privileged = machine.is_privileged()
+    is_privileged = prerequisites.is_privileged()
     has_relay = not is_privileged and wishes.loses
-    tools = machine.tools(is_privileged=is_privileged, has_relay=has_relay)
-    machine.check_tun()
-    found, resolver_text = machine.with_names(machine.look(tools.ip, is_privileged=is_privileged))
+    tools = prerequisites.tools(is_privileged=is_privileged, has_relay=has_relay)
+    prerequisites.check_tun()
+    found, resolver_text = prerequisites.with_names(
+        prerequisites.look(tools.ip, is_privileged=is_privileged)
+    )
     found = replace(found, has_relay=has_relay)
     order = Order(
         wishes,
@@ -44,8 +46,8 @@ def behind_link(wishes: plan.Wishes, *, is_quiet: bool, json_file: str | None) -
         try:
             spaces.own_user_namespace(os.getuid(), os.getgid())
         except OSError as error:
-            raise machine.user_namespaces_refused(error) from error
-    terminal.attend(order)
+            raise prerequisites.user_namespaces_refused(error) from error
+    foreground.attend(order)
 
 
 def _opened(path: str) -> int:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import click
 
-from shapecfg.run.plan import Direction, Wishes, speed_bits
-from shapecfg.run.profiles import profile_named
+from shapecfg.run.link_plan import Direction, Wishes, speed_bits
+from shapecfg.run.named_profile import profile_named
 from shapecfg.run.words import NO_LINE, read_lines, read_trace
 from shapecfg.settings import MOST_TRACE_BYTES, read_file
 from shaper.errors import InvalidValue

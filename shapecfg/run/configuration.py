@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shapecfg.run.plan import DOWN, INSIDE, UP, WAY_OUT, Direction, RunMachine, Wishes
+from shapecfg.run.link_plan import DOWN, INSIDE, UP, WAY_OUT, Direction, RunMachine, Wishes
 from shaper.desired import line_syntax
 from shaper.desired.trace_syntax import write_trace
 from shaper.line_options import LineOptions

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from shapecfg.client import CallError
-from shapecfg.run import plan, spaces, summary
+from shapecfg.run import link_plan, spaces, summary
 from shapecfg.run.configuration import shaper_toml
+from shapecfg.run.link_plan import DOWN, UP
 from shapecfg.run.order import Fault, Order
 from shapecfg.run.parts import Parts
-from shapecfg.run.plan import DOWN, UP
 
 # Chosen.
 _START_S = 10.0  # for the command to have its namespace, and its network
@@ -87,17 +87,17 @@ class _Keeper:
             way_out = self._parts.start_relay()
         self._parts.prepare_way_out(way_out)
         spaces.unshare(spaces.CLONE_NEWNET)
-        for name, value in plan.outer_sysctls(machine).items():
+        for name, value in link_plan.outer_sysctls(machine).items():
             spaces.set_sysctl(name, value)
         command, door = self._prepare_command()
         spaces.own_mounts()
         spaces.mount_tmpfs(str(self._parts.directory))
         self._parts.start_shaperd(shaper_toml(machine, wishes))
-        self._parts.ip(plan.join(command))
+        self._parts.ip(link_plan.join(command))
         door.send(b"joined")
         self._parts.open_way_out()
         self._parts.wait(self._parts.are_active, "the shapers")
-        self._parts.ip(plan.route(machine))
+        self._parts.ip(link_plan.route(machine))
         return self._let_go(command, door)
 
     def _let_go(self, command: int, door: socket.socket) -> dict[str, int | str]:
@@ -149,14 +149,14 @@ class _Keeper:
     def _become_command(self, door: socket.socket) -> NoReturn:
         order = self._order
         spaces.unshare(spaces.CLONE_NEWNET)
-        for name, value in plan.inner_sysctls(order.machine, order.wishes).items():
+        for name, value in link_plan.inner_sysctls(order.machine, order.wishes).items():
             spaces.try_sysctl(name, value)
         gid = os.getgid()
         spaces.try_sysctl("net/ipv4/ping_group_range", f"{gid} {gid}")
         own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         socket.send_fds(door, [b"n"], [own])
         _expect(door)
-        self._parts.ip(plan.furnish(order.machine))
+        self._parts.ip(link_plan.furnish(order.machine))
         door.send(b"ready")
         _expect(door)
         if not order.machine.is_privileged:

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shapecfg.run.machine import Tools
-from shapecfg.run.plan import RunMachine, Wishes
+from shapecfg.run.link_plan import RunMachine, Wishes
+from shapecfg.run.prerequisites import Tools
 
 
 class Fault(Exception):

@@ -20,9 +20,9 @@ from typing import NoReturn
 
 from shapecfg.client import CallError, Client
 from shapecfg.reply import Shaper
-from shapecfg.run import plan, relay_plan, spaces, way_out
+from shapecfg.run import link_plan, relay_plan, spaces, way_out
+from shapecfg.run.link_plan import DOWN, UP, WAY_OUT
 from shapecfg.run.order import Fault, Order, obey
-from shapecfg.run.plan import DOWN, UP, WAY_OUT
 
 # Chosen.
 _START_S = 10.0  # for each part of the link to be there
@@ -140,7 +140,7 @@ class Parts:
         self.wait(lambda: WAY_OUT in _devices(), "the way out")
         if self._order.machine.is_privileged:
             self._make_rules()
-        self.ip(plan.open_way_out())
+        self.ip(link_plan.open_way_out())
 
     def _make_rules(self) -> None:
         """Give nft its rules and wait until it has obeyed. Raises Fault."""

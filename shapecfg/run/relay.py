@@ -21,7 +21,7 @@ import termios
 import time
 from typing import NoReturn
 
-from shapecfg.run import plan, relay_plan, spaces
+from shapecfg.run import link_plan, relay_plan, spaces
 from shapecfg.run.order import Fault, Order, obey
 from shapecfg.run.relay_plan import ASKED, BEGIN, BUSY, IDLE, READY
 
@@ -126,13 +126,13 @@ def relay(order: Order, control: socket.socket, namespace: str) -> NoReturn:
         Fault, OSError: there is no relay.
     """
     spaces.unshare(spaces.CLONE_NEWNET)
-    for name, value in plan.outer_sysctls(order.machine).items():
+    for name, value in link_plan.outer_sysctls(order.machine).items():
         spaces.set_sysctl(name, value)
     control.send(namespace.encode())
     if control.recv(len(BEGIN)) != BEGIN:
         os._exit(0)
     deadline = time.monotonic() + _START_S
-    wanted = {plan.WAY_OUT, relay_plan.LINK}
+    wanted = {link_plan.WAY_OUT, relay_plan.LINK}
     while not wanted <= {name for _, name in socket.if_nameindex()}:
         if time.monotonic() > deadline:
             raise Fault(f"no device of {sorted(wanted)} within {_START_S:g} s")
@@ -145,8 +145,8 @@ def relay(order: Order, control: socket.socket, namespace: str) -> NoReturn:
     os._exit(0)
 
 
-def _listeners(machine: plan.RunMachine) -> list[socket.socket]:
-    own = plan.addresses(machine.number)
+def _listeners(machine: link_plan.RunMachine) -> list[socket.socket]:
+    own = link_plan.addresses(machine.number)
     listeners = []
     if machine.has_ipv4:
         listeners.append(socket.create_server((own.resolver, relay_plan.PORT)))

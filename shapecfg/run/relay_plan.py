@@ -8,7 +8,7 @@ everything comes from one address, as it answers the one that it saw last.
 
 from __future__ import annotations
 
-from shapecfg.run.plan import (
+from shapecfg.run.link_plan import (
     GATEWAY6,
     MACHINE_MAC,
     MTU,

@@ -1,13 +1,21 @@
 """The way out of a link: what pasta is given, or the machine itself, and the nameserver behind it.
 
-Pure, as `plan` is.
+Pure, as `link_plan` is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shapecfg.run.plan import GATEWAY6, MACHINE_MAC, MTU, OUT_MAC, WAY_OUT, RunMachine, addresses
+from shapecfg.run.link_plan import (
+    GATEWAY6,
+    MACHINE_MAC,
+    MTU,
+    OUT_MAC,
+    WAY_OUT,
+    RunMachine,
+    addresses,
+)
 
 
 def pasta(machine: RunMachine, namespace: str, *, has_host_loopback: bool) -> list[str]:

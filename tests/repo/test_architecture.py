@@ -10,7 +10,7 @@ from tests.repo.sources import imports, is_own, is_standard, is_within, modules,
 
 PURE = (
     "shapecfg.run.configuration",
-    "shapecfg.run.plan",
+    "shapecfg.run.link_plan",
     "shapecfg.run.relay_plan",
     "shapecfg.run.way_out",
     "shapecfg.run.words",

@@ -10,7 +10,7 @@ import pytest
 
 from bench.lab.namespaces import ROOT
 from shapecfg import settings
-from shapecfg.run.profiles import profile_named
+from shapecfg.run.named_profile import profile_named
 from shapecfg.run.words import read_lines
 from shaper.desired.config import parse
 from shaper.desired.line_syntax import parse_percent, parse_time

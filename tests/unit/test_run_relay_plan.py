@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shapecfg.run import plan, relay_plan
+from shapecfg.run import link_plan, relay_plan
 from shapecfg.run.configuration import shaper_toml
-from shapecfg.run.plan import Direction, RunMachine, Wishes
+from shapecfg.run.link_plan import Direction, RunMachine, Wishes
 from shaper.line_options import Delay, LineOptions, RandomLoss
 
 RELAYED = RunMachine(device="eth0", has_relay=True)
@@ -34,7 +34,7 @@ def test_the_link_is_as_that_of_root() -> None:
     """The kernel's TCP needs no fifo and no small windows."""
     wishes = Wishes(("true",), RATE, RATE)
     assert "fifo" not in shaper_toml(RELAYED, wishes)
-    assert plan.inner_sysctls(RELAYED, wishes) == {}
+    assert link_plan.inner_sysctls(RELAYED, wishes) == {}
     assert "fifo" in shaper_toml(RunMachine(device="eth0"), wishes)
 
 
@@ -49,7 +49,7 @@ def test_only_the_families_of_the_machine_pass() -> None:
 
 def test_tcp_is_led_to_the_relay_and_all_else_on() -> None:
     """What comes from the command has the relay's address for pasta."""
-    own = plan.addresses(0)
+    own = link_plan.addresses(0)
     rules = relay_plan.relay_rules(RELAYED)
     assert f'iifname "shaped" meta l4proto tcp dnat to {own.resolver}:1;' in rules
     assert f"ip saddr {own.command} snat to {own.resolver};" in rules

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shapecfg.client import EXIT_REFUSED, CallError
-from shapecfg.run.plan import LINKS, RunMachine
+from shapecfg.run.link_plan import LINKS, RunMachine
 from shapecfg.run.way_out import is_loopback, nameservers, resolver_text
 
 _TUN = "/dev/net/tun"

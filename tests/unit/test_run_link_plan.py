@@ -6,9 +6,9 @@ import tomllib
 
 import pytest
 
-from shapecfg.run import plan, way_out
+from shapecfg.run import link_plan, way_out
 from shapecfg.run.configuration import shaper_toml
-from shapecfg.run.plan import Direction, RunMachine, Wishes
+from shapecfg.run.link_plan import Direction, RunMachine, Wishes
 from shapecfg.run.words import read_trace
 from shaper.desired import config
 from shaper.errors import InvalidValue
@@ -27,12 +27,12 @@ WISHES = Wishes(("true",), Direction(8_000_000), Direction(1_000_000))
         (63, "198.18.0.253", "198.18.0.254"),
         (64, "198.18.1.1", "198.18.1.2"),
         (16384, "198.19.0.1", "198.19.0.2"),
-        (plan.LINKS - 1, "198.19.255.253", "198.19.255.254"),
+        (link_plan.LINKS - 1, "198.19.255.253", "198.19.255.254"),
     ],
 )
 def test_addresses_are_of_the_range_for_tests(number: int, gateway: str, command: str) -> None:
     """Each link has four addresses of 198.18.0.0/15 to itself, the last one included."""
-    own = plan.addresses(number)
+    own = link_plan.addresses(number)
     assert (own.gateway, own.command) == (gateway, command)
 
 
@@ -49,7 +49,7 @@ def test_a_direction_without_a_rate_is_as_fast_as_can_be() -> None:
     """It has a rate all the same, as a shaper without one forwards nothing."""
     parsed = config.parse(shaper_toml(ROOT, Wishes(("true",))))
     assert {spec.options.rate_bits for spec in parsed.devices} == {
-        plan.speed_bits(None, is_linked=False)
+        link_plan.speed_bits(None, is_linked=False)
     }
 
 
@@ -66,19 +66,19 @@ def test_nothing_is_lost_before_pasta(rate_bits: int, frames: int) -> None:
 
 def test_windows_fit_the_queue() -> None:
     """Through pasta TCP has 250 ms of the rate and the delay under way, 64 KiB at least."""
-    values = plan.inner_sysctls(USER, WISHES)
+    values = link_plan.inner_sysctls(USER, WISHES)
     assert values["net/ipv4/tcp_rmem"] == "4096 131072 500000"
     assert values["net/ipv4/tcp_wmem"] == "4096 16384 131072"
-    assert plan.inner_sysctls(ROOT, WISHES) == {}
-    assert plan.inner_sysctls(USER, Wishes(("true",))) == {}
+    assert link_plan.inner_sysctls(ROOT, WISHES) == {}
+    assert link_plan.inner_sysctls(USER, Wishes(("true",))) == {}
 
 
 def test_only_what_the_machine_has_is_furnished() -> None:
     """A family that the machine does not reach is not there for the command."""
-    only4 = plan.furnish(USER) + plan.route(USER)
+    only4 = link_plan.furnish(USER) + link_plan.route(USER)
     assert not any("::" in line for line in only4)
     only6 = RunMachine(device="eth0", has_ipv4=False, has_ipv6=True)
-    assert not any("198.18" in line for line in plan.furnish(only6) + plan.route(only6))
+    assert not any("198.18" in line for line in link_plan.furnish(only6) + link_plan.route(only6))
 
 
 def test_pasta_maps_the_loopback_on_request_alone() -> None:
@@ -103,7 +103,7 @@ def test_rules_go_with_the_process_that_made_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "address"), [(ROOT, plan.addresses(700).resolver), (USER, "198.18.0.1")]
+    ("machine", "address"), [(ROOT, link_plan.addresses(700).resolver), (USER, "198.18.0.1")]
 )
 def test_the_resolver_is_one_that_is_reached(machine: RunMachine, address: str) -> None:
     """Its own nameservers give way to the one that forwards, and all else stays."""
@@ -127,8 +127,8 @@ def test_delay_and_loss_are_those_of_the_shapers() -> None:
     wishes = Wishes(("true",), Direction(8_000_000, 41, down), Direction(None, 41))
     devices = config.parse(shaper_toml(ROOT, wishes)).devices
     parsed = {spec.ifname: spec.options for spec in devices}
-    assert parsed[plan.DOWN].line == down
-    assert parsed[plan.UP].line.is_default
+    assert parsed[link_plan.DOWN].line == down
+    assert parsed[link_plan.UP].line.is_default
     linked = Direction(None, 41, down)
     assert (linked.speed_bits, Direction().speed_bits) == (10**9, 10**10)
 
@@ -139,6 +139,6 @@ def test_a_trace_is_the_rate_of_its_direction() -> None:
     direction = Direction(trace.mean_bits, trace=trace)
     devices = config.parse(shaper_toml(USER, Wishes(("true",), direction))).devices
     playbacks = {spec.ifname: spec.options.playback for spec in devices}
-    assert playbacks == {plan.UP: None, plan.DOWN: Playback(trace)}
+    assert playbacks == {link_plan.UP: None, link_plan.DOWN: Playback(trace)}
     with pytest.raises(InvalidValue, match=r"lte\.csv: line 2: 'fast'"):
         read_trace("lte.csv", "0,1mbit\n1,fast\n")
