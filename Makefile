@@ -57,7 +57,7 @@ wheel: $(VENV)/.installed ## wheel and sdist, the same bytes each time, in dist
 	$(BIN)/python packaging/distribution.py dist
 
 bounds: ## tests with the lowest and the newest versions of what is needed: TESTS='tests/unit'
-	$(PYTHON) packaging/bounds.py $(TESTS)
+	$(PYTHON) packaging/version_bounds.py $(TESTS)
 
 uninstall: ## remove what install put there; configuration and state are kept
 	packaging/uninstall.sh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.ordeal.campaign import CampaignRow, Trial
 from tests.ordeal.flood import flood
-from tests.ordeal.process import kill_supervisors, stop_forwarders, stop_supervisors
+from tests.ordeal.forwarder_deaths import kill_supervisors, stop_forwarders, stop_supervisors
 
 PLENTY_S = 60.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.ordeal.control import attack, besieged
+from tests.ordeal.control_clients import attack, besieged
 
 
 def test_clients_without_rights_keep_nobody_waiting() -> None:

@@ -12,7 +12,7 @@ from tests.kernel.latency import flood
 from tests.kernel.shaping import hold
 from tests.kernel.steps import SHAPER, shape, show
 from tests.kernel.test_crash import kill_forwarder
-from tests.ordeal.trace import playback_of, wrong_windows
+from tests.ordeal.traced_rates import playback_of, wrong_windows
 
 SECONDS = 1.2
 FLOOD_BITS = 60_000_000

@@ -10,7 +10,7 @@ from tests.kernel.latency import probe
 from tests.kernel.steps import SHAPER
 from tests.kernel.test_control_and_frames import MOST_MS, act
 from tests.ordeal.campaign import Trial, campaign
-from tests.ordeal.process import NS_PER_MS, many
+from tests.ordeal.forwarder_deaths import NS_PER_MS, many
 
 PROBING_S = 2.0
 OTHER = "crowded"  # beside the thousand

@@ -14,7 +14,7 @@ from shapecfg.client import Client
 from shaper.units import parse_rate
 from tests.kernel.steps import SHAPER, dropped, shape, show, wait_carrier
 from tests.ordeal.campaign import Trial, campaign
-from tests.ordeal.control import rss_kib
+from tests.ordeal.control_clients import rss_kib
 
 RATE = "2mbit"
 FRAME_BYTES = 1000

@@ -29,7 +29,7 @@ from tests.ordeal.watched import (
     receiver,
     sender,
 )
-from tests.system.machine import (
+from tests.system.installed_machine import (
     CHECKOUT,
     PYTHON,
     REMOTE,

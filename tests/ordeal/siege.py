@@ -18,7 +18,7 @@ from bench.lab.topology import MASTER, Pair, make_pair
 from tests.kernel.latency import probe
 from tests.kernel.steps import SHAPER, shape, wait_carrier
 from tests.ordeal.campaign import Trial, campaign
-from tests.ordeal.control import AttackSeen, attack, percentile
+from tests.ordeal.control_clients import AttackSeen, attack, percentile
 
 CLIENTS = 300
 ROUND_S = 20

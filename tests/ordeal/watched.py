@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.ordeal.campaign import Trial
-from tests.system.machine import PYTHON, REMOTE, InstalledMachine
+from tests.system.installed_machine import PYTHON, REMOTE, InstalledMachine
 
 RATE_BITS = 10_000_000
 WINDOW_S = 0.1

@@ -27,9 +27,9 @@ from shaper.line_options import Cells, Cost, Delay, LineOptions, RandomLoss
 from shaper.model import Capture, Group, Link, Options, Queue, Spec, State
 from shaper.trace import Playback, Trace
 from shaper.units import format_size, parse_rate
+from tests.repo.document_tables import code, fenced, read, rows
 from tests.repo.examples import read_blocks
 from tests.repo.sources import ROOT, modules
-from tests.repo.tables import code, fenced, read, rows
 from tests.repo.test_architecture import ARROWS, EVERYTHING, MAY_IMPORT_TOP, PURE, TOP
 
 README = "README.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.errors import MissingError
-from tests.system.machine import InstalledMachine, fetch_wheels, installed_machine
+from tests.system.installed_machine import InstalledMachine, fetch_wheels, installed_machine
 
 NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "make")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bench.lab.wait import wait_until
-from tests.system.machine import InstalledMachine
+from tests.system.installed_machine import InstalledMachine
 
 CONFIGURATION = """
 [device.shaper0]

@@ -19,7 +19,7 @@ from bench.lab.namespaces import ROOT, Namespace
 from bench.lab.wait import wait_until
 from tests.system.conftest import obstacle
 from tests.system.container import prepared
-from tests.system.machine import REMOTE, InstalledMachine, set_up_network
+from tests.system.installed_machine import REMOTE, InstalledMachine, set_up_network
 from tests.system.prompt import ERASE, READY, SHELLS, TAB, Prompt
 from tests.system.test_restart import (
     BUCKET_BYTES,

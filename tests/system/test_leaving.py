@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from bench.lab.wait import wait_until
+from tests.system.installed_machine import InstalledMachine
 from tests.system.leaving import declare_everything, network
-from tests.system.machine import InstalledMachine
 
 # A few failures are enough here to be given up.
 DROP_IN = "/run/systemd/system/shaper.service.d/leaving.conf"

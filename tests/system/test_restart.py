@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from bench.lab.wait import wait_until
-from tests.system.machine import CHECKOUT, PYTHON, REMOTE, WHEELS, InstalledMachine, make
+from tests.system.installed_machine import CHECKOUT, PYTHON, REMOTE, WHEELS, InstalledMachine, make
 
 RATE = "10mbit"
 RATE_BITS = 10_000_000

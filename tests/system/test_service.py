@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.lab.wait import wait_until
+from tests.system.installed_machine import InstalledMachine, uninstall
 from tests.system.leaving import declare_everything, network
-from tests.system.machine import InstalledMachine, uninstall
 
 RATE = "2mbit"
 RATE_BITS = 2_000_000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.namespaces import ROOT
-from tests.system.machine import make
+from tests.system.installed_machine import make
 
 PREFIX = "/opt/shaping"
 UNITS = "usr/local/lib"  # systemd looks nowhere below another prefix

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.machine import Machine
+from tests.unit.machine_rig import Machine
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from shaper.supervisor.master_sockets import MasterSockets
 from shaper.testing.memory_captor import MemoryCaptor
 from shaper.testing.memory_netlink import MemoryNetlink
 from shaper.testing.memory_tap import MemoryTap
-from tests.unit.machine import ETH1, SPEC, MemoryForwarder
+from tests.unit.machine_rig import ETH1, SPEC, MemoryForwarder
 
 
 def rate(rate_bits: int, limit_packets: int | None = None) -> Spec:

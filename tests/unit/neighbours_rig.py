@@ -10,7 +10,7 @@ from shaper.kernel.links import Links
 from shaper.kernel.neighbours import Neighbours
 from shaper.testing.memory_messages import MemoryMessage
 from shaper.testing.memory_netlink import MemoryNetlink
-from tests.unit.machine import ETH1
+from tests.unit.machine_rig import ETH1
 
 MASTER, OTHER_MASTER, SHAPER, OTHER_SHAPER = 2, 3, 4, 5
 PEER = "10.0.0.2"

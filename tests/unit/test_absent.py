@@ -13,7 +13,7 @@ from shaper.kernel.tap import MARK
 from shaper.model import Options, State
 from shaper.testing.memory_messages import tap_attribute
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import ETH1, SPEC, Machine
+from tests.unit.machine_rig import ETH1, SPEC, Machine
 
 OTHER = replace(SPEC, ifname="shaper1")
 DETACHED = replace(SPEC, master=None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shaper.discipline.classic import Classic
 from shaper.packet.frame import Frame
-from tests.unit.oracles.classic import Driver
+from tests.unit.oracles.driver_1996 import Driver
 
 FULL = 1514
 

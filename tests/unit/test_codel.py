@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shaper.discipline.codel import PARTS_A_TICK, Codel, Law, Setpoints, setpoints
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame
-from tests.unit.oracles.codel import CodelQueue
+from tests.unit.oracles.rfc8289 import CodelQueue
 
 FULL = 1514
 

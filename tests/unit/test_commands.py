@@ -18,7 +18,7 @@ from shaper.errors import (
 )
 from shaper.model import Options, Queue, Spec, State
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import ETH1, SPEC, Machine
+from tests.unit.machine_rig import ETH1, SPEC, Machine
 
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 LOOPBACK = replace(ETH1, ifindex=3, ifname="lo", arphrd=772, mtu=65536)

@@ -13,7 +13,7 @@ from shaper.errors import (
 )
 from shaper.model import Options, Queue, Spec, State
 from tests.unit.instantly import instantly, settle
-from tests.unit.machine import ETH1, SPEC, Machine
+from tests.unit.machine_rig import ETH1, SPEC, Machine
 from tests.unit.test_commands import DETACHED, LOOPBACK, REFUSAL
 
 

@@ -14,7 +14,7 @@ from shaper.model import Link, Spec
 from shaper.testing.memory_tap import MemoryTap
 from tests.unit.device_rig import DeviceRig, rate
 from tests.unit.instantly import instantly
-from tests.unit.machine import ETH1, SPEC, MemoryForwarder
+from tests.unit.machine_rig import ETH1, SPEC, MemoryForwarder
 
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 

@@ -13,7 +13,7 @@ from shaper.errors import KernelRefused
 from shaper.model import DATAGRAM_FRAMES, Options, Queue
 from tests.unit.device_rig import DeviceRig, rate
 from tests.unit.instantly import instantly
-from tests.unit.machine import ETH1, SPEC
+from tests.unit.machine_rig import ETH1, SPEC
 
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 

@@ -9,7 +9,7 @@ from shaper.desired.continuing import drawn
 from shaper.line_options import Delay, LineOptions, LossPattern, RandomLoss
 from shaper.model import Options, Spec
 from tests.unit.instantly import instantly
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_commands import NOTHING
 
 LOSSY = Spec("shaper0", options=Options(line=LineOptions(loss=RandomLoss(10_000_000))))

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from shaper.desired.findings import Facts, Finding, Receiving, examine
-from tests.unit.machine import ETH1
+from tests.unit.machine_rig import ETH1
 
 OWN = replace(ETH1, ifindex=9, ifname="shaper0")
 BRIDGE = replace(ETH1, ifindex=7, ifname="br0", kind="bridge")

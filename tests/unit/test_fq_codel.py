@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame, parse
 from tests.unit.gates import SteppedGate, fq_codel
-from tests.unit.simulation.frames import make_frame, read_frame
-from tests.unit.simulation.link import settings_for
+from tests.unit.simulation.bottleneck import settings_for
+from tests.unit.simulation.stamped_frames import make_frame, read_frame
 from tests.unit.strategies import Train, offload
 
 FULL = 1514

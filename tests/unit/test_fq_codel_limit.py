@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shaper.packet.frame import parse
-from tests.unit.simulation.frames import make_frame
+from tests.unit.simulation.stamped_frames import make_frame
 from tests.unit.strategies import Train, offload
 from tests.unit.test_fq_codel import SETTINGS, departures, frame, make
 

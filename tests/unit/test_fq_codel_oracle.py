@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from shaper.discipline.codel import setpoints
 from shaper.model import Queue, Settings
 from tests.unit.gates import fq_codel
-from tests.unit.oracles.fq_codel import Scheduler
-from tests.unit.simulation.frames import make_frame, read_frame
+from tests.unit.oracles.rfc8290 import Scheduler
+from tests.unit.simulation.stamped_frames import make_frame, read_frame
 
 FULL = 1514
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.instantly import instantly
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_commands import NOTHING
 
 

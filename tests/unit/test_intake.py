@@ -13,7 +13,7 @@ from shaper.kernel.captor import WantedCapture
 from shaper.model import Capture, Group, Options
 from tests.unit.device_rig import DeviceRig
 from tests.unit.instantly import instantly
-from tests.unit.machine import ETH1, SPEC
+from tests.unit.machine_rig import ETH1, SPEC
 
 EGRESS = replace(SPEC, capture=Capture.EGRESS)
 CGROUP = replace(SPEC, capture=Capture.CGROUP, cgroup="a")

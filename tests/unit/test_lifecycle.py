@@ -19,7 +19,7 @@ from shaper.model import Options, Queue, Spec
 from shaper.network import Network
 from shaper.supervisor.lifecycle import Daemon
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import Machine
+from tests.unit.machine_rig import Machine
 
 GOOD = "[device.shaper0]\nmaster = 'eth1'\nspeed = '64kbit'\nqueue = 'fifo'\n"
 

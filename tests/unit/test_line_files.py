@@ -28,7 +28,7 @@ from shaper.errors import InvalidValue
 from shaper.line_options import Delay, Distribution, LineOptions, LossPattern
 from shaper.model import Options, Queue, Settings, Spec
 from tests.unit.instantly import instantly
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_commands import NOTHING
 
 MS = 1_000_000

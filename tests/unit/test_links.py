@@ -9,7 +9,7 @@ import pytest
 from shaper.kernel.links import Links
 from shaper.model import Link
 from shaper.testing.memory_messages import link_message
-from tests.unit.machine import ETH1
+from tests.unit.machine_rig import ETH1
 
 ETH2 = replace(ETH1, ifindex=3, ifname="eth2")
 BRIDGE = replace(ETH1, ifindex=9, ifname="br0")

@@ -9,7 +9,7 @@ import pytest
 from shaper.errors import InvalidValue
 from shaper.model import Framing, State
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import ETH1, SPEC, Machine
+from tests.unit.machine_rig import ETH1, SPEC, Machine
 
 LOOPBACK = replace(ETH1, ifindex=3, ifname="lo", arphrd=772, mtu=65536)
 DETACHED = replace(SPEC, master=None)

@@ -12,7 +12,7 @@ from shaper.errors import KernelRefused
 from shaper.network import PROTOCOL
 from shaper.testing.memory_messages import link_message
 from tests.unit.instantly import instantly
-from tests.unit.machine import ETH1
+from tests.unit.machine_rig import ETH1
 from tests.unit.neighbours_rig import (
     EXT_LEARNED,
     INCOMPLETE,

@@ -14,7 +14,7 @@ from shaper.errors import KernelRefused
 from shaper.kernel.neighbours import Neighbours
 from shaper.testing.memory_messages import MemoryMessage
 from tests.unit.instantly import instantly, until
-from tests.unit.machine import ETH1
+from tests.unit.machine_rig import ETH1
 from tests.unit.neighbours_rig import (
     FAILED,
     INCOMPLETE,

@@ -18,7 +18,7 @@ from shaper.supervisor.observer import Observer, Sums
 from shaper.supervisor.report import in_alarm
 from shaper.supervisor.truth import Worst
 from tests.unit.instantly import instantly
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 
 SECOND = 1_000_000_000
 RATE = SPEC.options.rate_bits

@@ -13,7 +13,7 @@ from shaper.channel.messages import Event, ReadFailed
 from shaper.errors import KernelRefused
 from shaper.supervisor.pool import MAX_SHAPERS, Pool
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import MemoryForwarder
+from tests.unit.machine_rig import MemoryForwarder
 
 REFUSAL = KernelRefused("cannot start a forwarder: Resource temporarily unavailable", errno.EAGAIN)
 

@@ -20,7 +20,7 @@ from shaper.line_options import Delay, GilbertElliott, LineOptions, RandomLoss
 from shaper.model import Options
 from shaper.units import parse_rate
 from tests.unit.instantly import instantly
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_commands import NOTHING
 
 MS = 1_000_000

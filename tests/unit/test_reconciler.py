@@ -13,7 +13,7 @@ from shaper.errors import KernelRefused
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.change import change
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import ETH1, SPEC, Machine
+from tests.unit.machine_rig import ETH1, SPEC, Machine
 
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)
 OTHER = replace(SPEC, ifname="shaper1")

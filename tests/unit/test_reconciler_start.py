@@ -11,7 +11,7 @@ import pytest
 from shaper.errors import Busy
 from shaper.model import State
 from tests.unit.instantly import instantly, until
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_reconciler import OTHER, up
 
 

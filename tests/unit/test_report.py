@@ -15,7 +15,7 @@ from shaper.desired.plan import make_plan
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.absent import Absent
 from shaper.supervisor.report import may_lack_route, report, report_absent, route_warning
-from tests.unit.machine import ETH1, SPEC
+from tests.unit.machine_rig import ETH1, SPEC
 
 OWN = replace(ETH1, ifindex=3, ifname="shaper0", mtu=1400, operstate="LOWERLAYERDOWN")
 FOUND = Finding("some-id", Severity.WARNING, "a warning", "mend it")

@@ -11,7 +11,7 @@ from shaper.supervisor import retaking
 from shaper.supervisor.retaking import Retaking
 from shaper.testing.memory_captor import MemoryCaptor
 from tests.unit.instantly import instantly, until
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 
 
 @instantly

@@ -21,7 +21,7 @@ from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Settings, Spec
 from shaper.trace import Playback, Trace
 from tests.unit.instantly import instantly
-from tests.unit.machine import SPEC, Machine
+from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_commands import NOTHING
 
 TRACE = Trace((0, 500_000, 2_000_000), (10_000_000, 0, 64_000), 3_500_000)

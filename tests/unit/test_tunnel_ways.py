@@ -17,7 +17,7 @@ from shaper.model import Link
 from shaper.supervisor.device import Device
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.tunnel_ways import TunnelWays
-from tests.unit.machine import ETH1, SPEC
+from tests.unit.machine_rig import ETH1, SPEC
 
 FOUR, SIX = ip_address("192.0.2.7"), ip_address("2001:db8::7")
 TUNNEL = replace(ETH1, ifindex=5, ifname="t0")

@@ -18,7 +18,7 @@ from shaper.testing.memory_kernel import MemoryKernel
 from shaper.testing.memory_messages import MemoryMessage, address_message, link_message
 from shaper.testing.memory_netlink import MemoryNetlink
 from tests.unit.instantly import instantly, settle, until
-from tests.unit.machine import ETH1
+from tests.unit.machine_rig import ETH1
 
 ETH2 = replace(ETH1, ifindex=3, ifname="eth2")
 REFUSAL = KernelRefused("the kernel is busy", errno.EBUSY)

@@ -6,9 +6,9 @@ import pytest
 
 from shaper.discipline.codel import BURST_BYTES, setpoints
 from tests.unit.gates import SteppedGate, fq_codel
-from tests.unit.simulation.frames import make_frame
-from tests.unit.simulation.link import settings_for, simulate
-from tests.unit.simulation.sources import Unresponsive
+from tests.unit.simulation.bottleneck import settings_for, simulate
+from tests.unit.simulation.senders import Unresponsive
+from tests.unit.simulation.stamped_frames import make_frame
 
 FULL = 1514
 

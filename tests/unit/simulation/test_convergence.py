@@ -8,8 +8,8 @@ import pytest
 
 from shaper.discipline.codel import setpoints
 from tests.unit.gates import fifo, fq_codel
-from tests.unit.simulation.link import Arrival, settings_for, simulate
-from tests.unit.simulation.sources import Tcp
+from tests.unit.simulation.bottleneck import Arrival, settings_for, simulate
+from tests.unit.simulation.senders import Tcp
 
 FULL = 1514
 

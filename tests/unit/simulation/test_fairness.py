@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.gates import fq_codel
-from tests.unit.simulation.link import settings_for, shares, simulate
-from tests.unit.simulation.sources import Source, Tcp, Unresponsive
+from tests.unit.simulation.bottleneck import settings_for, shares, simulate
+from tests.unit.simulation.senders import Source, Tcp, Unresponsive
 
 RATE_BITS = 10**7
 

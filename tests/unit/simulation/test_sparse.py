@@ -7,9 +7,9 @@ import pytest
 from shaper.model import Settings
 from shaper.packet.frame import Frame
 from tests.unit.gates import fq_codel
-from tests.unit.simulation.frames import make_frame, read_frame
-from tests.unit.simulation.link import settings_for, simulate
-from tests.unit.simulation.sources import Tcp, Unresponsive
+from tests.unit.simulation.bottleneck import settings_for, simulate
+from tests.unit.simulation.senders import Tcp, Unresponsive
+from tests.unit.simulation.stamped_frames import make_frame, read_frame
 
 SPARSE = 99
 FULL = 1514

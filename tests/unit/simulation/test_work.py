@@ -10,8 +10,8 @@ from types import FrameType
 import pytest
 
 from tests.unit.gates import fq_codel
-from tests.unit.simulation.frames import make_frame
-from tests.unit.simulation.link import settings_for
+from tests.unit.simulation.bottleneck import settings_for
+from tests.unit.simulation.stamped_frames import make_frame
 
 FLOWS = 10_000
 FRAMES = 10_000

@@ -1,4 +1,4 @@
-"""Rates of what is taken from a device: `python -m tests.ordeal.captured [MBIT...]` prints them.
+"""Rates of what is taken from a device: `python -m tests.ordeal.capture_rates [MBIT...]`.
 
 What passed is read from the receiver's own counters of IP, which count a captured frame once it
 is the master's own again. Wire bytes are those of IP and a header of Ethernet for each segment.

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from shaper.desired.plan import make_settings
 from shaper.model import Options, Settings
 from tests.unit.gates import SteppedGate
-from tests.unit.simulation.frames import SentFrame, read_frame
-from tests.unit.simulation.sources import Source
+from tests.unit.simulation.senders import Source
+from tests.unit.simulation.stamped_frames import SentFrame, read_frame
 
 MTU = 1500
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.unit.oracles.codel import CodelQueue, OraclePacket
+from tests.unit.oracles.rfc8289 import CodelQueue, OraclePacket
 
 LARGEST_DATAGRAM = 69_000  # bytes on the wire, in fragments
 

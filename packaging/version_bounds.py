@@ -1,7 +1,7 @@
 """Run tests with the lowest versions that pyproject.toml allows, and with the newest there are.
 
-`python packaging/bounds.py [TEST...]` makes an environment for each in build/bounds and runs
-pytest in it, on tests/unit unless told otherwise. The lowest version is what `>=` says.
+`python packaging/version_bounds.py [TEST...]` makes an environment for each in build/bounds and
+runs pytest in it, on tests/unit unless told otherwise. The lowest version is what `>=` says.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from shaper.packet.frame import Frame
-from tests.unit.simulation.frames import SentFrame, make_frame
+from tests.unit.simulation.stamped_frames import SentFrame, make_frame
 
 FRAME_BYTES = 1514
 _TIMEOUT_ROUND_TRIPS = 20  # far beyond any queue that is worth a simulation
