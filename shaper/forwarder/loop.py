@@ -40,9 +40,10 @@ from shaper.channel.messages import (
 )
 from shaper.forwarder.absence import Absence
 from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSource
-from shaper.forwarder.path import Path, Wants
+from shaper.forwarder.path import Path
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
+from shaper.forwarder.wants import Wants
 from shaper.model import Framing, Settings
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.

@@ -6,17 +6,11 @@
 A path is run when its TAP is readable, when its deadline has come or when its master has room
 again. A run reads what waits and then sends what is due, so that a frame of a sparse flow goes
 before what waits longer and does not miss a departure. It is bounded (`MAX_BATCH`), so that no
-shaper starves another, and answers what it wants next. Its states and what leads from one to
+shaper starves another, and answers what it `wants` next. Its states and what leads from one to
 another are in `path_states`; where nothing waits, frames take the `fast_path`.
-
-When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
-alone when that is at most two jiffies away: what comes before it cannot leave before it, and is
-read then. And one whose discipline is full does not read at all (see `intake`).
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
@@ -28,28 +22,12 @@ from shaper.forwarder.path_states import PathEvent, PathState, follow
 from shaper.forwarder.ports import MAX_BATCH, FrameSink, FrameSource, Outcome
 from shaper.forwarder.stats import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
+from shaper.forwarder.wants import FRAMES, NOTHING, ROOM, Wants, until_departure
 from shaper.model import Settings
 
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
-
-# Chosen: up to how near a departure the TAP is left alone. Delays seem so much shorter to CoDel,
-# of which the target is never less.
-_PATIENCE_JIFFIES = 2
-
-
-class Wants(NamedTuple):
-    """What a path waits for: whatever comes first."""
-
-    deadline_ns: int | None = None  # to run at this time
-    wants_frames: bool = False  # to run when the TAP is readable
-    wants_room: bool = False  # to be unblocked and run when the master's socket is writable
-
-
-NOTHING = Wants()
-_FRAMES = Wants(wants_frames=True)
-_ROOM = Wants(wants_room=True)
 
 
 class Path:
@@ -75,7 +53,7 @@ class Path:
         self._fast_path = FastPath(self._intake, self._outlet)
         self._settings: Settings | None = None
         self._discipline: Discipline | None = None
-        self._due = _FRAMES  # with the time at which the tally is to be written again
+        self._due = FRAMES  # with the time at which the tally is to be written again
         self._shed_bytes = 0  # how much more than fits may be read, as that much was sent
 
     @property
@@ -106,7 +84,7 @@ class Path:
         due_ns = self._tally.due_ns
         if due_ns is None or wants.deadline_ns is not None:
             return wants
-        if wants is not _FRAMES:
+        if wants is not FRAMES:
             return Wants(due_ns, wants.wants_frames, wants.wants_room)
         if self._due.deadline_ns != due_ns:  # else it is as after the frame before
             self._due = Wants(due_ns, wants_frames=True)
@@ -192,7 +170,7 @@ class Path:
         """Let what conforms bypass the queue, and queue the rest."""
         rest = self._fast_path.run(discipline, sink, settings.ticks_per_second, now_ns)
         if rest is None:
-            return _FRAMES if self._intake.is_drained else Wants(now_ns)
+            return FRAMES if self._intake.is_drained else Wants(now_ns)
         self._move(PathEvent.EXCEEDED)
         return self._run_queue(discipline, settings, rest, now_ns)
 
@@ -219,10 +197,14 @@ class Path:
             return Wants(now_ns + _HOLD_NS)
         if outlet.stopped_by is Outcome.BLOCKED:
             self._move(PathEvent.FILLED)
-            return _ROOM
+            return ROOM
         is_empty = not (discipline.backlog_packets or outlet.pending)
         holds_more |= is_empty and not self._intake.is_drained
-        wants = self._schedule(discipline, settings, now_ns, is_cut_short=room <= 0 or holds_more)
+        if room <= 0 or holds_more:
+            wants = Wants(now_ns)
+        else:
+            listens = self._intake.is_drained and not self.source.is_gone
+            wants = until_departure(discipline, settings, now_ns, listens=listens)
         if is_empty and discipline.can_admit and wants is not NOTHING:
             self._move(PathEvent.EMPTIED)
         return wants
@@ -232,20 +214,3 @@ class Path:
         self._intake.read(discipline, first, now=now, shed_bytes=self._shed_bytes)
         self._shed_bytes = 0
         return not self._intake.is_drained and discipline.room > 0
-
-    def _schedule(
-        self, discipline: Discipline, settings: Settings, now_ns: int, *, is_cut_short: bool
-    ) -> Wants:
-        """Choose when to run next: at a departure, rounded up to the next step of the clock."""
-        if is_cut_short:
-            return Wants(now_ns)
-        listens = self._intake.is_drained and not self.source.is_gone
-        deadline = discipline.deadline()
-        if deadline is None:
-            return _FRAMES if listens else NOTHING
-        step_ns = discipline.step_ns
-        earliest_ns = max(ticks.to_ns(deadline, settings.ticks_per_second), now_ns + step_ns)
-        deadline_ns = -(-earliest_ns // step_ns) * step_ns
-        imminent_ns = now_ns + _PATIENCE_JIFFIES * settings.jiffy_ns
-        is_imminent = deadline_ns <= imminent_ns and not discipline.is_prompt
-        return Wants(deadline_ns, wants_frames=listens and not is_imminent)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shaper.channel.board import Board
-from shaper.forwarder.path import NOTHING, Path
+from shaper.forwarder.path import Path
+from shaper.forwarder.wants import NOTHING
 from shaper.model import Queue, Settings
 from shaper.testing.memory_ports import MemorySink, MemorySource
 

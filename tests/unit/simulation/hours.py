@@ -17,7 +17,8 @@ from shaper.desired import line_syntax
 from shaper.desired.alarms import Change
 from shaper.desired.plan import make_settings
 from shaper.desired.trace_syntax import parse_trace
-from shaper.forwarder.path import NOTHING, Path
+from shaper.forwarder.path import Path
+from shaper.forwarder.wants import NOTHING
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.observer import Observer
 from shaper.testing.memory_ports import MemorySink, MemorySource
