@@ -10,15 +10,15 @@ import asyncio
 import errno
 import logging
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shaper.control.access import ROOT, Peer, peer_of, uid_of
+from shaper.control.access import ROOT, Peer
 from shaper.control.closer import Closer
 from shaper.control.connection import Connection
 from shaper.control.listener import ControlListener, is_short_of_descriptors
 from shaper.control.places import Pace, Places
+from shaper.control.system import System
 from shaper.errors import ShaperError
 
 # Specified: docs/protocol.md.
@@ -39,9 +39,11 @@ class Door:
         path: of the socket for everyone; that for those who may change things is beside it.
         serve: makes a connection of a client.
         complain: logs what a user does.
+        system: where sockets are from, and what is known of clients.
 
     Attributes:
         closer: closes sockets without delay for others.
+        system: as given.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Door:
         path: Path,
         serve: Callable[[socket.socket, Peer], Connection],
         complain: Callable[[int, str], None],
+        system: System,
     ) -> None:
         self._path = path
+        self.system = system
         self._serve = serve
         self._complain = complain
         self._listeners: list[ControlListener] = []
@@ -74,10 +78,10 @@ class Door:
 
         Raises Busy when another daemon answers there, and KernelRefused.
         """
-        self._listeners.append(ControlListener(self._path))
+        self._listeners.append(ControlListener(self._path, system=self.system))
         own = self._path.with_name(self._path.name + PRIVILEGED_SUFFIX)
         try:
-            self._listeners.append(ControlListener(own, gid))
+            self._listeners.append(ControlListener(own, gid, self.system))
         except ShaperError as error:
             _log.warning("no socket for those who may change things alone: %s", error)
 
@@ -109,7 +113,7 @@ class Door:
 
     def _on_clients(self, listener: ControlListener) -> None:
         """Take those that wait, and pause when that has taken too long."""
-        began_ns = time.thread_time_ns()
+        began_ns = self.system.used_ns()
         is_paused = False
         try:
             for _ in range(_CLIENTS_A_ROUND):
@@ -124,7 +128,7 @@ class Door:
             self._complain(ROOT, f"cannot accept a client: {error.strerror}")
             is_paused = True
         share = listener.share
-        share.spend(time.thread_time_ns() - began_ns)
+        share.spend(self.system.used_ns() - began_ns)
         loop = asyncio.get_running_loop()
         seconds = _PAUSE_SECONDS if is_paused else share.wait(loop.time())
         if seconds > 0:
@@ -148,7 +152,7 @@ class Door:
             victim.drop("had to make room: descriptors are short")
             return listener.take()
         sock = listener.take_with_reserve()
-        if sock is not None and not peer_of(sock).is_root:
+        if sock is not None and not self.system.peer_of(sock).is_root:
             self.closer.close(sock)
             listener.restore_reserve()
             raise OSError(errno.EMFILE, "descriptors are short")
@@ -156,10 +160,11 @@ class Door:
 
     def _admit(self, sock: socket.socket) -> None:
         try:
-            if self._pace.is_too_often(uid_of(sock), asyncio.get_running_loop().time()):
+            uid = self.system.uid_of(sock)
+            if self._pace.is_too_often(uid, asyncio.get_running_loop().time()):
                 self.closer.close(sock)
                 return
-            peer = peer_of(sock)
+            peer = self.system.peer_of(sock)
         except OSError:
             self.closer.close(sock)
             return

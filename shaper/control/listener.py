@@ -17,6 +17,7 @@ import stat
 from pathlib import Path
 
 from shaper.control.access import refuse_descriptors
+from shaper.control.system import LINUX_SYSTEM, System
 from shaper.control.turns import Share
 from shaper.errors import Busy, KernelRefused
 
@@ -33,6 +34,7 @@ class ControlListener:
     Args:
         path: where it is bound.
         group: who may connect beside root and ourselves, by its number; None: everybody.
+        system: where the socket is from.
 
     Attributes:
         share: of a processor, what may be spent on those who connect here.
@@ -41,12 +43,14 @@ class ControlListener:
     Raises Busy when another daemon answers there, and KernelRefused.
     """
 
-    def __init__(self, path: Path, group: int | None = None) -> None:
+    def __init__(
+        self, path: Path, group: int | None = None, system: System = LINUX_SYSTEM
+    ) -> None:
         self.path = path
         self.is_privileged = group is not None
         self.share = Share(_ACCEPTING_SHARE, _SAVED_NS)
         self._reserve: int | None = None
-        self._socket = _bound(path, group)
+        self._socket = _bound(system, path, group)
         self.restore_reserve()
 
     def let_in(self, group: int) -> None:
@@ -104,9 +108,9 @@ def is_short_of_descriptors(error: OSError) -> bool:
     return error.errno in _NO_DESCRIPTOR
 
 
-def _bound(path: Path, group: int | None) -> socket.socket:
+def _bound(system: System, path: Path, group: int | None) -> socket.socket:
     _refuse_if_answered(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listener = system.unix_socket()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)

@@ -34,6 +34,7 @@ from shaper.control.dispatch import Call, Calls, NotVarlink
 from shaper.control.door import Door
 from shaper.control.latest_events import LatestEvents
 from shaper.control.places import Unread
+from shaper.control.system import LINUX_SYSTEM, System
 from shaper.control.turns import Share, Turns
 from shaper.control.work import Work
 from shaper.errors import Busy, KernelRefused, NotPermitted, ShaperError
@@ -60,6 +61,7 @@ class Service:
         group: whose members may change things.
         shapers: what calls are answered with.
         is_forwarder: whether a process is one of ours, which may change nothing.
+        system: where sockets are from, and what is known of clients.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Service:
         group: str,
         shapers: interface.ShaperCommands,
         is_forwarder: Callable[[int], bool] = _is_no_forwarder,
+        system: System = LINUX_SYSTEM,
     ) -> None:
         self.path = path
         self.group = group
@@ -75,7 +78,7 @@ class Service:
         self._latest.open()
         self._calls = Calls(shapers, self._latest)
         self._is_forwarder = is_forwarder
-        self._door = Door(path, self._serve, self._complain)
+        self._door = Door(path, self._serve, self._complain, system)
         self._unread: Unread[Connection] = Unread()
         self._turns: Turns[Connection] = Turns()
         self._reading_share = Share(_READING_SHARE, _SAVED_NS)
@@ -181,14 +184,14 @@ class Service:
         )
 
     def _take_turn(self, connection: Connection) -> None:
-        began_ns = time.thread_time_ns()
+        began_ns = self.used_ns()
         try:
             connection.take_turn()
         except Exception as fault:
             self._tell_fault(connection.peer, "a connection", fault)
             connection.end()
         if not connection.peer.is_root:
-            self._reading_share.spend(time.thread_time_ns() - began_ns)
+            self._reading_share.spend(self.used_ns() - began_ns)
 
     # Calls.
 
@@ -234,6 +237,10 @@ class Service:
         count = sum(each.is_streaming and each.peer.uid == uid for each in self._door)
         if count >= MAX_STREAMS_OF_ONE and not connection.peer.is_root:
             raise Busy(f"uid {uid} has {count} monitors already (end one of them)")
+
+    def used_ns(self) -> int:
+        """Return what this thread has used of the processor."""
+        return self._door.system.used_ns()
 
     async def pay(self, peer: Peer, used_ns: int) -> None:
         """Charge a caller other than root for an answer of a stream, and wait until it is paid."""

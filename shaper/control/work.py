@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 class Host(Protocol):
     """What a call asks of the service."""
+
+    def used_ns(self) -> int:
+        """Return what this thread has used of the processor."""
 
     async def pay(self, peer: Peer, used_ns: int) -> None:
         """Charge a caller for an answer of a stream, and wait until it is paid."""
@@ -47,11 +49,11 @@ class Work:
         """Make it, and send its answers."""
         try:
             async for result in self._call.results():
-                began_ns = time.thread_time_ns()
+                began_ns = self._service.used_ns()
                 self._after()
                 self._tell(result)
                 answer = self._call.encoded(result)
-                used_ns = time.thread_time_ns() - began_ns
+                used_ns = self._service.used_ns() - began_ns
                 if not self._call.is_oneway:
                     await send(answer)
                 if self.is_stream:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from shaper.control.access import Peer
 from shaper.control.service import Service
+from shaper.control.system import LinuxSystem
 
 SHOW = {"method": "org.shaper.Show", "parameters": {}}
 DETACH = {"method": "org.shaper.Detach", "parameters": {"ifname": "shaper0"}}
@@ -74,18 +74,67 @@ class RigClient:
         return True
 
 
+class ExhaustedSocket(socket.socket):
+    """A listener whose process has no descriptor left for some of its clients.
+
+    Attributes:
+        failures: why the next ones cannot be accepted, as errno.
+    """
+
+    failures: list[int]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Fail, or accept."""
+        if self.failures:
+            raise OSError(self.failures.pop(), "Too many open files")
+        return super().accept()
+
+
+class RigSystem(LinuxSystem):
+    """Real sockets, on which everybody is taken for somebody.
+
+    Attributes:
+        peer: that is who.
+        failures: why the next clients cannot be accepted, as errno.
+        is_free: calls cost nothing.
+    """
+
+    def __init__(self) -> None:
+        self.peer = ROOT
+        self.failures: list[int] = []
+        self.is_free = False
+
+    def unix_socket(self) -> socket.socket:
+        """Return a socket that fails as it is told to."""
+        listener = ExhaustedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.failures = self.failures
+        return listener
+
+    def uid_of(self, sock: socket.socket) -> int:
+        """Return who everybody is taken for."""
+        return self.peer.uid
+
+    def peer_of(self, sock: socket.socket) -> Peer:
+        """Return who everybody is taken for."""
+        return self.peer
+
+    def used_ns(self) -> int:
+        """Return what this thread has used of the processor."""
+        return 0 if self.is_free else super().used_ns()
+
+
 class ServiceRig:
     """A service on a socket in a directory of its own.
 
     Attributes:
-        peer: who everybody is taken for.
+        system: who connects, and what fails.
     """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "made" / "org.shaper"
         self.shapers = NoShapers()
-        self.service = Service(self.path, "no-such-group", self.shapers)
-        self.peer = ROOT
+        self.system = RigSystem()
+        self.service = Service(self.path, "no-such-group", self.shapers, system=self.system)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -107,11 +156,3 @@ class ServiceRig:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
-
-
-def make_rig(directory: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
-    """Return a service that does not listen yet."""
-    rig = ServiceRig(directory)
-    monkeypatch.setattr("shaper.control.door.peer_of", lambda _: rig.peer)
-    monkeypatch.setattr("shaper.control.door.uid_of", lambda _: rig.peer.uid)
-    return rig

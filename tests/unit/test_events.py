@@ -13,7 +13,7 @@ from shaper.control.latest_events import BATCH_EVENTS, HEARTBEAT_SECONDS, MOST_E
 from shaper.control.service import MAX_STREAMS_OF_ONE
 from shaper.events import Event, Kind, tell
 from tests.unit.instantly import instantly
-from tests.unit.service_rig import DETACH, NOBODY, SHOW, RigClient, ServiceRig, make_rig
+from tests.unit.service_rig import DETACH, NOBODY, SHOW, RigClient, ServiceRig
 
 MONITOR: dict[str, Any] = {"method": "org.shaper.Monitor", "parameters": {}, "more": True}
 FIRST = 1000
@@ -29,9 +29,9 @@ def latest() -> Iterator[LatestEvents]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
+def rig(tmp_path: Path) -> ServiceRig:
     """Return a service that does not listen yet."""
-    return make_rig(tmp_path, monkeypatch)
+    return ServiceRig(tmp_path)
 
 
 def happen(count: int = 1) -> None:
@@ -139,7 +139,7 @@ async def test_a_reader_that_does_not_read_is_dropped(rig: ServiceRig) -> None:
 @instantly
 async def test_a_user_has_so_many_streams(rig: ServiceRig) -> None:
     """One more is refused with a sentence, and none can be had without an answer."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     async with rig.serving():
         clients = []
         for _ in range(MAX_STREAMS_OF_ONE):

@@ -7,20 +7,19 @@ import errno
 import socket
 import stat
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
 from shaper.control.service import Service
 from shaper.errors import Busy, KernelRefused, NoSuchShaper
 from tests.unit.instantly import instantly
-from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, ServiceRig, make_rig
+from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, ServiceRig
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
+def rig(tmp_path: Path) -> ServiceRig:
     """Return a service that does not listen yet."""
-    return make_rig(tmp_path, monkeypatch)
+    return ServiceRig(tmp_path)
 
 
 @instantly
@@ -71,7 +70,7 @@ async def test_a_refusal_has_a_name_and_a_number(
 @instantly
 async def test_reading_is_for_all_and_changing_is_not(rig: ServiceRig) -> None:
     """Whoever is nobody in particular may look, also at the interface, and change nothing."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     rig.shapers.failure = AssertionError("it was asked all the same")
     info = {"method": "org.varlink.service.GetInfo", "parameters": {}}
     async with rig.serving(), rig.client() as client:
@@ -123,64 +122,40 @@ async def test_what_is_no_socket_is_left_alone(rig: ServiceRig) -> None:
     assert rig.path.read_text() == "precious"
 
 
-class Exhausted(socket.socket):
-    """A listener whose process has no descriptor left for some of its clients."""
-
-    failures: ClassVar[list[int]] = []
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Fail, or accept."""
-        if self.failures:
-            raise OSError(self.failures.pop(), "Too many open files")
-        return super().accept()
-
-
-@pytest.fixture
-def exhausted(monkeypatch: pytest.MonkeyPatch) -> type[Exhausted]:
-    """Let the service listen on such a socket."""
-    monkeypatch.setattr("shaper.control.listener.socket.socket", Exhausted)
-    monkeypatch.setattr(Exhausted, "failures", [])
-    return Exhausted
-
-
 @instantly
 async def test_a_client_that_cannot_be_accepted_is_accepted_later(
-    rig: ServiceRig, exhausted: type[Exhausted], caplog: pytest.LogCaptureFixture
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without memory the daemon pauses, in place of trying for ever, and takes it then."""
-    exhausted.failures[:] = [errno.ENOMEM]
+    rig.system.failures[:] = [errno.ENOMEM]
     async with rig.serving(), rig.client() as client:
         assert len(await client.ask(SHOW)) == 1
     assert caplog.text.count("cannot accept a client") == 1
 
 
 @instantly
-async def test_without_descriptors_root_gets_in(
-    rig: ServiceRig, exhausted: type[Exhausted]
-) -> None:
+async def test_without_descriptors_root_gets_in(rig: ServiceRig) -> None:
     """A descriptor is kept for it; another user's client is turned away, and serving goes on."""
     async with rig.serving():
-        rig.peer = NOBODY
-        exhausted.failures[:] = [errno.EMFILE]
+        rig.system.peer = NOBODY
+        rig.system.failures[:] = [errno.EMFILE]
         async with rig.client() as client:
             assert await client.is_dropped()
-        rig.peer = ROOT
-        exhausted.failures[:] = [errno.EMFILE]
+        rig.system.peer = ROOT
+        rig.system.failures[:] = [errno.EMFILE]
         async with rig.client() as client:
             assert len(await client.ask(SHOW)) == 1
 
 
 @instantly
-async def test_without_descriptors_a_crowd_makes_room(
-    rig: ServiceRig, exhausted: type[Exhausted]
-) -> None:
+async def test_without_descriptors_a_crowd_makes_room(rig: ServiceRig) -> None:
     """A client of the user that has most is given up for the newcomer."""
     async with rig.serving():
-        rig.peer = NOBODY
+        rig.system.peer = NOBODY
         async with rig.client() as hog:
             await hog.ask(SHOW)
-            rig.peer = ROOT
-            exhausted.failures[:] = [errno.EMFILE]
+            rig.system.peer = ROOT
+            rig.system.failures[:] = [errno.EMFILE]
             async with rig.client() as client:
                 assert len(await client.ask(SHOW)) == 1
             assert await hog.is_dropped()

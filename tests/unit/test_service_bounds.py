@@ -16,13 +16,13 @@ from shaper.control.access import Peer
 from shaper.control.connection import MAX_MESSAGE_BYTES
 from tests.unit.fake_daemon import SHAPER
 from tests.unit.instantly import instantly, until
-from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, ServiceRig, make_rig
+from tests.unit.service_rig import DETACH, NOBODY, ROOT, SHOW, ServiceRig
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceRig:
+def rig(tmp_path: Path) -> ServiceRig:
     """Return a service that does not listen yet."""
-    return make_rig(tmp_path, monkeypatch)
+    return ServiceRig(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ async def test_who_misbehaves_is_dropped(
 @instantly
 async def test_nobody_takes_every_place(rig: ServiceRig, caplog: pytest.LogCaptureFixture) -> None:
     """One user has 64 connections; the most silent makes room for another, and for nobody else."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     async with rig.serving(), contextlib.AsyncExitStack() as stack:
         crowd = [await stack.enter_async_context(rig.client()) for _ in range(64)]
         for client in crowd:
             await client.ask(SHOW)
             await asyncio.sleep(0.01)
         for peer in (ROOT, Peer(1000, frozenset())):
-            rig.peer = peer
+            rig.system.peer = peer
             served = await stack.enter_async_context(rig.client())
             assert len(await served.ask(SHOW)) == 1
-        rig.peer = NOBODY
+        rig.system.peer = NOBODY
         served = await stack.enter_async_context(rig.client())
         assert len(await served.ask(SHOW)) == 1
         assert await crowd[0].is_dropped()
@@ -79,7 +79,7 @@ async def test_nobody_takes_every_place(rig: ServiceRig, caplog: pytest.LogCaptu
 @instantly
 async def test_a_place_is_given_back(rig: ServiceRig) -> None:
     """Who has left leaves room for the next."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     async with rig.serving():
         for _ in range(40):
             async with rig.client() as client:
@@ -91,7 +91,7 @@ async def test_who_never_reads_is_dropped(
     rig: ServiceRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Answers are not hoarded for a client that only asks: one is made, and no more."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     rig.shapers.many = [SHAPER] * 1000
     async with rig.serving(), rig.client() as client:
         client.writer.transport.pause_reading()
@@ -103,15 +103,14 @@ async def test_who_never_reads_is_dropped(
 
 @instantly
 async def test_answers_nobody_reads_have_a_bound(
-    rig: ServiceRig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    rig: ServiceRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Several clients share one; where they differ, who has waited longest gives up its own."""
-    monkeypatch.setattr("shaper.control.places.MAX_UNREAD_BYTES", 1_000_000)
     # On a slow machine an answer costs more than what is saved of the callers' share of the
     # processor; the second client would wait for its turn until the first's answer is too old.
-    monkeypatch.setattr("time.thread_time_ns", lambda: 0)
-    rig.peer = NOBODY
-    rig.shapers.many = [SHAPER] * 1000  # some 600 kB
+    rig.system.is_free = True
+    rig.system.peer = NOBODY
+    rig.shapers.many = [SHAPER] * 8000  # some 5 MB; 8 MiB are the bound
     async with rig.serving(), contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(rig.client()) for _ in range(3)]
         for client in clients:
@@ -129,7 +128,7 @@ async def test_answers_nobody_reads_have_a_bound(
 @instantly
 async def test_the_log_is_not_flooded(rig: ServiceRig, caplog: pytest.LogCaptureFixture) -> None:
     """What a user does is told once a minute, with how often it was not; no traceback of it."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     rig.shapers.show_failure = RecursionError("a fault")
     async with rig.serving():
         for _ in range(20):
@@ -152,7 +151,7 @@ async def test_the_log_is_not_flooded(rig: ServiceRig, caplog: pytest.LogCapture
 async def test_an_answer_is_shared_until_something_changes(rig: ServiceRig) -> None:
     """Those who only look are given one answer for a while; root asks anew."""
     async with rig.serving(), rig.client() as root:
-        rig.peer = NOBODY
+        rig.system.peer = NOBODY
         async with rig.client() as client:
             await client.ask(*[SHOW] * 20)
             assert rig.shapers.shown == 1
@@ -211,7 +210,7 @@ async def test_what_wants_no_answer_gets_none(rig: ServiceRig) -> None:
 @instantly
 async def test_no_descriptor_is_ever_taken(rig: ServiceRig) -> None:
     """Those sent along with a call are not opened here; where the kernel can, it refuses them."""
-    rig.peer = NOBODY
+    rig.system.peer = NOBODY
     reading, writing = os.pipe()
     async with rig.serving():
         with socket.socket(socket.AF_UNIX) as client:
