@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from shapecfg import reply
@@ -54,9 +54,21 @@ class Client:
 
     Each method raises CallError when the daemon refuses, and when there is none that answers
     within `timeout_seconds`, counted over the whole call.
+
+    Args:
+        path: the socket.
+        timeout_seconds: see above.
+        make_socket: of a family and a type, as socket.socket.
     """
 
-    def __init__(self, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        make_socket: Callable[[int, int], socket.socket] = socket.socket,
+    ) -> None:
+        self._make_socket = make_socket
         self.path = path
         self._timeout_seconds = timeout_seconds
 
@@ -196,7 +208,7 @@ class Client:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[socket.socket]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with self._make_socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             # The kernel waits for room in the daemon's backlog only where the socket may block.
             connection.setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._timeout_seconds)

@@ -23,10 +23,12 @@ _VALUES = {
 }
 
 
-def shapers(socket_path: str, incomplete: str) -> list[str]:
+def shapers(
+    socket_path: str, incomplete: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> list[str]:
     """Return the shapers of the daemon behind the socket whose names begin so."""
     try:
-        shown = Client(socket_path, timeout_seconds=TIMEOUT_SECONDS).show()
+        shown = Client(socket_path, timeout_seconds=timeout_seconds).show()
     except CallError:
         return []
     return _matching([shaper["ifname"] for shaper in shown], incomplete)

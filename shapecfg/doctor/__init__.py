@@ -7,6 +7,7 @@ for: pyroute2 alone takes longer to start than everything else here.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -23,7 +24,14 @@ from shaper.errors import InvalidValue
 _TO = "to"
 
 
-def examine(client: Client, words: tuple[str, ...], *, is_json: bool, is_pretty: bool) -> int:
+def examine(
+    client: Client,
+    words: tuple[str, ...],
+    *,
+    is_json: bool,
+    is_pretty: bool,
+    gather: Callable[[Client, list[Shaper]], Gathering] = Gathering,
+) -> int:
     """Print what is found; return the exit status.
 
     Args:
@@ -31,12 +39,13 @@ def examine(client: Client, words: tuple[str, ...], *, is_json: bool, is_pretty:
         words: names of shapers, none for all, and perhaps `to ADDRESS`.
         is_json: print an array of findings.
         is_pretty: indent it.
+        gather: looks at the machine.
     """
     names, destination = _read(words)
     shapers = _chosen(client, names)
     if not shapers:
         return _print([("", _none())], [], is_json=is_json, is_pretty=is_pretty)
-    with Gathering(client, shapers) as gathering:
+    with gather(client, shapers) as gathering:
         cases = gathering.cases(destination)
         found = [
             (case.shown.ifname, finding)

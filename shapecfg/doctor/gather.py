@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -55,11 +55,25 @@ _Word = TypeVar("_Word", State, Capture)
 class Gathering:
     """One look at the machine; a context manager.
 
+    Args:
+        client: the daemon to ask.
+        shapers: what it has shown.
+        version: our own.
+        list_rules: returns the rules of the firewall; None: they cannot be seen.
+
     Attributes:
         unseen: what could not be seen, and why.
     """
 
-    def __init__(self, client: Client, shapers: list[Shaper]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        shapers: list[Shaper],
+        version: str = __version__,
+        list_rules: Callable[[], list[dict[str, object]] | None] = firewall_rules.nftables,
+    ) -> None:
+        self._version = version
+        self._list_rules = list_rules
         self.unseen: list[str] = []
         self._client = client
         self._shown = [_shown(each) for each in shapers]
@@ -106,7 +120,7 @@ class Gathering:
         rules = self._ruleset()
         return MachineFacts(
             daemon_version=self._client.version(),
-            own_version=__version__,
+            own_version=self._version,
             names=names,
             mtus={index: link.mtu for index, link in self._links.items()},
             ups=frozenset(index for index, link in self._links.items() if link.is_up),
@@ -140,7 +154,7 @@ class Gathering:
         yield from found
 
     def _ruleset(self) -> list[dict[str, object]] | None:
-        rules = firewall_rules.nftables()
+        rules = self._list_rules()
         if rules is None:
             why = "needs root" if os.geteuid() else "needs nft, package nftables"
             self.unseen.append(f"rules of the firewall ({why})")

@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -97,26 +98,26 @@ def _make_one(path: Path, mode: int) -> None:
     os.chmod(path, mode)
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str, sync: Callable[[int], None] = os.fsync) -> None:
     """Write a file whole, to the disk, or leave the old one. Raises OSError.
 
     The directory is opened once, and everything is done in it: what its path leads to may change
-    meanwhile.
+    meanwhile. `sync` has what was written to a descriptor reach the disk.
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temporary = _write_new(directory, f"{path.stem}.new", text)
+        temporary = _write_new(directory, f"{path.stem}.new", text, sync)
         try:
             os.replace(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:
             _discard(directory, temporary)
             raise
-        os.fsync(directory)
+        sync(directory)
     finally:
         os.close(directory)
 
 
-def _write_new(directory: int, name: str, text: str) -> str:
+def _write_new(directory: int, name: str, text: str, sync: Callable[[int], None]) -> str:
     """Write a file of this name, or of another where this one cannot be had; return its name."""
     name = name if _discard(directory, name) else f"{name}-{secrets.token_hex(8)}"
     # O_EXCL: a symbolic link put there in between is refused, not followed.
@@ -126,7 +127,7 @@ def _write_new(directory: int, name: str, text: str) -> str:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(descriptor)
+            sync(descriptor)
     except OSError:
         _discard(directory, name)
         raise

@@ -14,7 +14,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,18 @@ class Store:
 
     Args:
         directory: made if it does not exist.
+        sync: has what was written to a descriptor reach the disk, as os.fsync.
+        most_bytes: of the file; a larger one could not be read again.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        sync: Callable[[int], None] = os.fsync,
+        most_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
+        self._sync = sync
+        self._most_bytes = most_bytes
         self.path = directory / FILE_NAME
         # What was written last of each shaper: of a thousand, one has changed.
         self._written: dict[str, tuple[Spec, str]] = {}
@@ -86,10 +95,10 @@ class Store:
     def save(self, specs: Iterable[Spec]) -> None:
         """Replace the file. Raises OSError, and the old file is then untouched."""
         text = _enclose(self._lines(specs))
-        if len(text) > MAX_FILE_BYTES:  # it is ASCII; `load` would not take it
+        if len(text) > self._most_bytes:  # it is ASCII; `load` would not take it
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         make_directory(self.path.parent)
-        replace_text(self.path, text)
+        replace_text(self.path, text, self._sync)
 
     def _lines(self, specs: Iterable[Spec]) -> Iterator[str]:
         before, self._written = self._written, {}
@@ -117,16 +126,16 @@ class Store:
 
 
 @contextlib.contextmanager
-def sole_owner(directory: Path) -> Iterator[None]:
+def sole_owner(directory: Path, make: Callable[[Path], None] = make_directory) -> Iterator[None]:
     """Hold the directory, making it if need be; two daemons would overwrite each other's state.
 
     The directory itself is locked, so that this works where nothing can be written. One that
-    cannot be used at all is told in the log and done without.
+    cannot be used at all is told in the log and done without. `make` makes a directory.
 
     Raises Busy when another daemon holds it, and InvalidValue when it is no directory.
     """
     try:
-        make_directory(directory)
+        make(directory)
     except NotADirectoryError as error:
         raise InvalidValue(
             f"cannot use the state directory {directory}: {error.strerror}"
@@ -201,8 +210,11 @@ def _enclose(shapers: Iterable[str]) -> str:
     return f'{{"version": {VERSION}, "shapers": [\n{lines}\n]}}\n'
 
 
-def decode(text: str) -> list[Spec]:
-    """Return the shapers of a state file. Raises InvalidValue when it is damaged or newer."""
+def decode(text: str, boot: str | None = None) -> list[Spec]:
+    """Return the shapers of a state file. Raises InvalidValue when it is damaged or newer.
+
+    `boot` tells this start of the machine from others; None: as the kernel tells it.
+    """
     try:
         document = json.loads(text)
         version = document["version"]
@@ -213,7 +225,8 @@ def decode(text: str) -> list[Spec]:
     if version != VERSION:
         raise InvalidValue(f"is of version {version}, and this daemon reads version {VERSION}")
     try:
-        specs = [_spec(shaper) for shaper in document["shapers"]]
+        boot = boot_id() if boot is None else boot
+        specs = [_spec(shaper, boot) for shaper in document["shapers"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(error) from error
     if len({spec.ifname for spec in specs}) != len(specs):
@@ -227,7 +240,7 @@ def _damaged(error: Exception) -> InvalidValue:
     return InvalidValue(f"is damaged ({bounds.shortened(reason)})")
 
 
-def _spec(shaper: dict[str, Any]) -> Spec:
+def _spec(shaper: dict[str, Any], boot: str) -> Spec:
     master, master_now = shaper["master"], shaper.get("master_now")
     spec = Spec(
         ifname=check_name(shaper["ifname"]),
@@ -244,14 +257,14 @@ def _spec(shaper: dict[str, Any]) -> Spec:
         network=read_network(shaper["ifname"], shaper.get("network", {})),
         master_now=None if master_now is None else check_master_name(master_now),
     )
-    spec = _going_on(spec, shaper.get("trace_began", {}))
+    spec = _going_on(spec, shaper.get("trace_began", {}), boot)
     return captures.parse(spec, shaper.get("capture"), shaper.get("cgroup"))
 
 
-def _going_on(spec: Spec, began: Any) -> Spec:
+def _going_on(spec: Spec, began: Any, boot: str) -> Spec:
     """Return a shaper whose trace goes on where it was, unless the machine was started since."""
     playback = spec.options.playback
-    if playback is None or began.get("boot") != boot_id():
+    if playback is None or began.get("boot") != boot:
         return spec
     playback = replace(playback, began_us=_whole(began["us"]))
     return replace(spec, options=replace(spec.options, playback=playback))

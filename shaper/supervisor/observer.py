@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
 from shaper.desired.alarms import Alarms, Change, Observation
@@ -21,7 +22,6 @@ from shaper.events import tell as tell_event
 from shaper.model import Capture, Options, Queue, State
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
-from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.truth import Truth, Worst
 
 # Chosen.
@@ -82,6 +82,24 @@ class Track:
     awake_until_ns: int = 0
 
 
+class ShaperOwner(Protocol):
+    """What is asked of the owner of the shapers."""
+
+    devices: dict[str, Device]
+
+    def counters(self, device: Device) -> dict[str, int]:
+        """Return what the forwarder has counted for a shaper."""
+        ...
+
+    def is_stalled(self, device: Device) -> bool:
+        """Whether its forwarder does not answer, or is being replaced."""
+        ...
+
+    def has_stalled(self) -> bool:
+        """Whether any forwarder does not."""
+        ...
+
+
 class Observer:
     """Looks at the shapers of a supervisor.
 
@@ -94,7 +112,7 @@ class Observer:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        supervisor: ShaperOwner,
         rows: Callable[[int], bytes],
         bypasses: Bypasses | None = None,
         on_change: Told | None = None,

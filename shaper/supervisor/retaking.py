@@ -22,16 +22,23 @@ class Retaking:
     Args:
         devices: all shapers, by name.
         mark: has a shaper made true anew, by its index.
+        look_ns: how long a look may take before the rest waits for the next one.
     """
 
-    def __init__(self, devices: Callable[[], Mapping[str, Device]], mark: Callable[[int], None]):
+    def __init__(
+        self,
+        devices: Callable[[], Mapping[str, Device]],
+        mark: Callable[[int], None],
+        look_ns: int = _LOOK_NS,
+    ) -> None:
+        self._look_ns = look_ns
         self._devices = devices
         self._mark = mark
         self._last = -1  # the index that was looked at last
 
     def look(self) -> None:
         """Look at those that have waited for longest, and put back what is gone."""
-        until_ns = time.monotonic_ns() + _LOOK_NS
+        until_ns = time.monotonic_ns() + self._look_ns
         taking = [each for each in self._devices().values() if each.intake.is_in_force]
         for device in sorted(taking, key=lambda each: (each.ifindex <= self._last, each.ifindex)):
             if not device.intake.is_in_place:

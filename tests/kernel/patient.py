@@ -19,6 +19,8 @@ from bench.lab.topology import MASTER, Router
 from bench.lab.wait import wait_until
 from shapecfg.client import Client
 from shapecfg.doctor import examine
+from shapecfg.doctor.gather import Gathering
+from shapecfg.reply import Shaper
 from shaper.kernel import bpf, cgroup
 from tests.kernel.lookout import STATE, Lookout
 from tests.kernel.steps import PORT, SHAPER
@@ -63,7 +65,9 @@ class Patient:
     lookout: Lookout
     held: list[Any] = field(default_factory=list)
 
-    def found(self, *words: str) -> list[dict[str, Any]]:
+    def found(
+        self, *words: str, gather: Callable[[Client, list[Shaper]], Gathering] = Gathering
+    ) -> list[dict[str, Any]]:
         """Return what doctor finds, as `-j doctor` prints it; in this process, which is faster."""
         told, said = io.StringIO(), io.StringIO()
         client = Client(str(self.daemon.socket))
@@ -72,7 +76,7 @@ class Patient:
             contextlib.redirect_stdout(told),
             contextlib.redirect_stderr(said),
         ):
-            status = examine(client, words, is_json=True, is_pretty=False)
+            status = examine(client, words, is_json=True, is_pretty=False, gather=gather)
         found = json.loads(told.getvalue())
         assert status == (2 if found else 0)
         return list(found)

@@ -10,6 +10,7 @@ import signal
 import struct
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from bench.lab.daemon import Shaperd
 from bench.lab.topology import make_router
 from bench.lab.wait import wait_until
 from shapecfg.client import Client
-from shapecfg.doctor import examine, gather
+from shapecfg.doctor import examine
+from shapecfg.doctor.gather import Gathering
 from shaper.kernel import processes
 from tests.kernel.ailments import BY_ROUTE, BY_STATE
 from tests.kernel.ailments_beside import BESIDE
@@ -283,24 +285,20 @@ def test_a_way_is_followed(patient: Patient) -> None:
     assert patient.ids("to", "10.0.0.1") == []
 
 
-def test_an_ordinary_user_is_told_what_was_not_seen(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ordinary_user_is_told_what_was_not_seen(patient: Patient) -> None:
     """All but the firewall's rules is looked at; that these were not is said, and no fault."""
-    monkeypatch.setattr(gather.firewall_rules, "nftables", lambda: None)
+    gather = partial(Gathering, list_rules=lambda: None)
     told = io.StringIO()
     with patient.net.host.enter(), contextlib.redirect_stderr(told):
         client = Client(str(patient.daemon.socket))
-        assert examine(client, (), is_json=False, is_pretty=False) == 0
+        assert examine(client, (), is_json=False, is_pretty=False, gather=gather) == 0
     assert told.getvalue().startswith("shapecfg: not seen: rules of the firewall (")
 
 
-def test_a_version_of_another_time_is_told(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_of_another_time_is_told(patient: Patient) -> None:
     """After an upgrade the daemon is still the old one."""
-    monkeypatch.setattr(gather, "__version__", "9.9")
-    assert patient.ids() == ["version-mismatch"]
+    found = patient.found(gather=partial(Gathering, version="9.9"))
+    assert [each["id"] for each in found] == ["version-mismatch"]
 
 
 def test_a_forwarder_that_hung_is_told(patient: Patient) -> None:

@@ -11,6 +11,8 @@ import copy
 import json
 import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -87,9 +89,27 @@ def refusal(error: str, message: str | None = None) -> bytes:
 
 
 class FakeDaemon:
-    """Answers at `path` with `answer`, then hangs up, or keeps silent until the client does."""
+    """Answers at `path` with `answer`, then hangs up, or keeps silent until the client does.
 
-    def __init__(self, path: Path, answer: bytes, *, is_silent: bool = False) -> None:
+    Args:
+        path: of the socket.
+        answer: to every request.
+        is_silent: keep silent.
+        pause_seconds: answer the same again after so long, until the client hangs up.
+        then: called after each answer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        answer: bytes,
+        *,
+        is_silent: bool = False,
+        pause_seconds: float | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._pause_seconds = pause_seconds
+        self._then = then
         self.path = str(path)
         self.requests: list[dict[str, Any]] = []
         self._answer = answer
@@ -131,5 +151,9 @@ class FakeDaemon:
             request += received
         self.requests.append(json.loads(request[:-1]))
         connection.sendall(self._answer)
+        self._then()
+        while self._pause_seconds is not None:
+            time.sleep(self._pause_seconds)
+            connection.sendall(self._answer)
         if self._is_silent:
             connection.recv(1)

@@ -33,22 +33,20 @@ def test_anything_is_returned(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_an_offload_frame_goes_on_where_it_was_blocked(
-    version: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_offload_frame_goes_on_where_it_was_blocked(version: int) -> None:
     """Each segment is sent once, in order, as a whole IP packet with its checksum."""
     sent: list[bytes] = []
     outcomes = iter([Outcome.SENT, Outcome.SENT, Outcome.BLOCKED, *[Outcome.SENT] * 3])
 
-    def send(_: CookedSink, packet: bytes, __: int) -> Outcome:
-        outcome = next(outcomes)
-        if outcome is Outcome.SENT:
-            sent.append(packet)
-        return outcome
+    class KeepingSink(CookedSink):
+        def _transmit(self, packet: bytes, ethertype: int) -> Outcome:
+            outcome = next(outcomes)
+            if outcome is Outcome.SENT:
+                sent.append(packet)
+            return outcome
 
-    monkeypatch.setattr(CookedSink, "_transmit", send)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    sink = CookedSink(near.detach())
+    sink = KeepingSink(near.detach())
     train = Train(version=version, payload_bytes=5000, segment_bytes=1000)
     data = offload(train)
     assert sink.write_one(data) is Outcome.BLOCKED

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from shapecfg import settings
 from shaper.channel import bulk, messages
-from shaper.desired import store as store_module
 from shaper.desired.config import parse
 from shaper.desired.document import write as write_document
 from shaper.desired.line_files import parse_pattern, parse_table, write_pattern, write_table
@@ -208,13 +207,10 @@ async def test_what_is_restored_names_no_file(machine: Machine, setting: str, na
         assert named in str(refused.value)
 
 
-def test_a_state_that_could_not_be_read_again_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     """The old one stays, and a warning says so."""
-    store = Store(tmp_path)
+    store = Store(tmp_path, most_bytes=300)
     assert store.keep([LINKED]) == []
-    monkeypatch.setattr(store_module, "MAX_FILE_BYTES", 300)
     (warning,) = store.keep([LINKED, replace(LINKED, ifname="shaper1")])
     assert os.strerror(errno.EFBIG) in warning
     assert store.load() == [LINKED]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,16 +118,22 @@ def test_watchdog_interval(environ: dict[str, str], interval_ns: int | None) -> 
     assert watchdog_interval_ns(environ) == interval_ns
 
 
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let the kernel refuse this process any further descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_without_a_descriptor_nothing_is_told_and_nothing_fails(
-    manager: socket.socket, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+    manager: socket.socket, notifier: Notifier
 ) -> None:
     """A daemon that has run out of them goes on, and tells its status when it has one."""
-
-    def refuse(*_: object) -> socket.socket:
-        raise OSError(24, "Too many open files")
-
-    with monkeypatch.context() as short:
-        short.setattr(socket, "socket", refuse)
+    with no_descriptors():
         notifier.status("1 shaper")
         notifier.watchdog()
         assert not notifier.store("shaper0", 0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from shaper.model import Capture
-from shaper.supervisor import retaking
 from shaper.supervisor.retaking import Retaking
 from shaper.testing.memory_captor import MemoryCaptor
 from tests.unit.instantly import instantly, until
@@ -32,31 +33,25 @@ async def test_a_program_that_was_removed_is_put_back(
         assert "shaper0: what took traffic of eth1 was removed by somebody else" in caplog.text
 
 
-@instantly
-async def test_looks_take_turns(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looks_take_turns() -> None:
     """Where there is time for one only, each is looked at all the same."""
-    monkeypatch.setattr(retaking, "_LOOK_NS", -1)
-    specs = [replace(SPEC, ifname=f"shaper{number}") for number in range(3)]
-    async with machine.running(*specs):
-        looked: list[int] = []
+    looked: list[int] = []
 
-        class MemoryIntake:
-            is_in_force = True
+    class MemoryIntake:
+        is_in_force = True
 
-            def __init__(self, ifindex: int) -> None:
-                self.ifindex = ifindex
+        def __init__(self, ifindex: int) -> None:
+            self._ifindex = ifindex
 
-            @property
-            def is_in_place(self) -> bool:
-                looked.append(self.ifindex)
-                return True
+        @property
+        def is_in_place(self) -> bool:
+            looked.append(self._ifindex)
+            return True
 
-        devices = machine.supervisor.devices
-        with monkeypatch.context() as others:
-            for device in devices.values():
-                others.setattr(device, "intake", MemoryIntake(device.ifindex))
-            turns = Retaking(lambda: devices, lambda _: None)
-            for _ in range(6):
-                turns.look()
-        indices = sorted(device.ifindex for device in devices.values())
-        assert looked == indices * 2
+    devices: dict[str, Any] = {
+        str(each): SimpleNamespace(ifindex=each, intake=MemoryIntake(each)) for each in (3, 5, 4)
+    }
+    turns = Retaking(lambda: devices, lambda _: None, look_ns=-1)
+    for _ in range(6):
+        turns.look()
+    assert looked == [3, 4, 5] * 2

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from shapecfg import view
 from shapecfg.cli import cli
-from shapecfg.client import Client
-from shapecfg.reply import Shapers
 from shaper import __version__
 from tests.runner import make_runner
 from tests.unit.fake_daemon import SHAPER, FakeDaemon, answer, refusal, shaper
@@ -263,15 +262,14 @@ def words_of(message: str) -> str:
     return re.sub(r"[]['\":]", "", message)
 
 
-def test_interrupt_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_is_silent(tmp_path: Path) -> None:
     """Control-C while waiting ends the command without a word, as by the signal."""
-
-    class Interrupted(Client):
-        def overview(self, ifname: str | None = None) -> Shapers:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(view, "Client", Interrupted)
-    done = run(tmp_path / "absent")
+    waiting = threading.get_ident()
+    path = tmp_path / "socket"
+    with FakeDaemon(
+        path, b"", is_silent=True, then=lambda: signal.pthread_kill(waiting, signal.SIGINT)
+    ):
+        done = run(path)
     assert (done.exit_code, done.stdout, done.stderr.strip()) == (130, "", "")
 
 

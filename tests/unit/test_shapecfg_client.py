@@ -12,15 +12,19 @@ from typing import Any
 
 import pytest
 
-from shapecfg import client as client_module
 from shapecfg.client import EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_USAGE, CallError, Client
 from tests.unit.fake_daemon import SHAPER, FakeDaemon, answer, refusal, shaper
 
 
-def failure(path: Path | str, timeout_seconds: float = 5.0) -> tuple[str, int]:
+def failure(
+    path: Path | str,
+    timeout_seconds: float = 5.0,
+    make_socket: Callable[[int, int], socket.socket] = socket.socket,
+) -> tuple[str, int]:
     """Ask for the shapers at a socket that will not give them; return sentence and status."""
+    client = Client(str(path), timeout_seconds=timeout_seconds, make_socket=make_socket)
     with pytest.raises(CallError) as failed:
-        Client(str(path), timeout_seconds=timeout_seconds).show()
+        client.show()
     return str(failed.value), failed.value.exit_status
 
 
@@ -183,10 +187,9 @@ def test_garbage_is_one_sentence(tmp_path: Path, garbage: bytes) -> None:
         )
 
 
-def test_endless_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded: an answer that grows past the limit is garbage."""
-    monkeypatch.setattr(client_module, "_MAX_ANSWER_BYTES", 1000)
-    with FakeDaemon(tmp_path / "socket", b"x" * 100_000) as daemon:
+def test_endless_answer_is_given_up(tmp_path: Path) -> None:
+    """Memory is bounded: an answer that grows past 16 MiB is garbage."""
+    with FakeDaemon(tmp_path / "socket", b"x" * (17 << 20)) as daemon:
         sentence, exit_status = failure(daemon.path)
     assert "is not the daemon this shapecfg knows" in sentence
     assert exit_status == EXIT_NO_DAEMON
@@ -214,15 +217,11 @@ def test_silence_is_given_up(tmp_path: Path, half: bytes) -> None:
         )
 
 
-def test_deadline_is_that_of_the_whole_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deadline_is_that_of_the_whole_call(tmp_path: Path) -> None:
     """Sending a byte now and then does not hold the client."""
-    seconds = iter(range(0, 100, 3))
-    monkeypatch.setattr(client_module.time, "monotonic", lambda: float(next(seconds)))
-    with FakeDaemon(tmp_path / "socket", b"{", is_silent=True) as daemon:
-        sentence, _ = failure(daemon.path)
-    assert "did not answer within 5 s" in sentence
+    with FakeDaemon(tmp_path / "socket", b"{", pause_seconds=0.005) as daemon:
+        sentence, _ = failure(daemon.path, timeout_seconds=0.03)
+    assert "did not answer within 0.03 s" in sentence
 
 
 @contextlib.contextmanager
@@ -296,24 +295,21 @@ def test_path_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     assert exit_status == EXIT_NO_DAEMON
 
 
-def test_forbidden_socket_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forbidden_socket_is_a_refusal(tmp_path: Path) -> None:
     """Without permission to connect there is no point in starting another daemon."""
 
     class Forbidden(socket.socket):
         def connect(self, address: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(client_module.socket, "socket", Forbidden)
     path = tmp_path / "socket"
-    assert failure(path) == (
+    assert failure(path, make_socket=Forbidden) == (
         f"no permission to use {path}: run as root, or correct the socket's mode",
         EXIT_REFUSED,
     )
 
 
-def test_hanging_up_before_the_request_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_up_before_the_request_is_told(tmp_path: Path) -> None:
     """A connection closed at once breaks the pipe under the request, not the client."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -330,10 +326,9 @@ def test_hanging_up_before_the_request_is_told(
             listener.accept()[0].close()
             is_closed.set()
 
-        monkeypatch.setattr(client_module.socket, "socket", Awaiting)
         thread = threading.Thread(target=close_at_once)
         thread.start()
-        sentence, exit_status = failure(path)
+        sentence, exit_status = failure(path, make_socket=Awaiting)
         thread.join()
     assert "hung up without an answer" in sentence
     assert exit_status == EXIT_NO_DAEMON

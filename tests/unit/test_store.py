@@ -116,9 +116,7 @@ def test_bytes_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "state.json.damaged-1").read_bytes() == b"\xff\xfe\x00"
 
 
-def test_a_failed_save_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     """Where the new file cannot be flushed the old one is untouched, and the new one is gone."""
     store = Store(tmp_path)
     store.save(SPECS)
@@ -127,9 +125,8 @@ def test_a_failed_save_leaves_the_old_file(
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(OSError, match="Input/output"):
-        store.save([])
+        Store(tmp_path, refuse).save([])
     assert store.path.read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
@@ -235,15 +232,14 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_directory_that_cannot_be_made_is_done_without(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     """The daemon starts and says so: traffic must not leave unshaped because of a disk."""
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("os.mkdir", refuse)
-    with sole_owner(tmp_path / "state"):
+    with sole_owner(tmp_path / "state", make=refuse):
         assert os.strerror(number) in caplog.text
 
 

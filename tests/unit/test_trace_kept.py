@@ -11,7 +11,6 @@ import pytest
 
 from shapecfg import settings
 from shaper.channel import bulk, messages
-from shaper.desired import store as store_module
 from shaper.desired.config import initial_specs, parse
 from shaper.desired.continuing import begun, going_on
 from shaper.desired.document import write
@@ -37,12 +36,11 @@ def test_what_is_written_is_read(repeats: bool) -> None:
         assert parse_trace(write_trace(trace), repeats=not repeats) == trace
 
 
-def test_the_state_keeps_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_keeps_where_it_was() -> None:
     """Until the machine is started anew, whose clock begins anew."""
     text = encode([PLAYED])
     assert decode(text) == [PLAYED]
-    monkeypatch.setattr(store_module, "boot_id", lambda: "another start")
-    (restarted,) = decode(text)
+    (restarted,) = decode(text, boot="another start")
     assert restarted.options.playback == Playback(TRACE)
 
 
