@@ -12,7 +12,7 @@ from shaper.desired.profiles import DOWN, PROFILES, UP
 from shaper.model import Capture, Queue
 
 # Chosen: a key was pressed, and the user waits.
-TIMEOUT_SECONDS = 0.3
+PROMPT_SECONDS = 0.3
 
 _DEVICES = "/sys/class/net"
 _DEFAULT = "default"  # what every key but these takes
@@ -24,7 +24,7 @@ _VALUES = {
 
 
 def shapers(
-    socket_path: str, incomplete: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+    socket_path: str, incomplete: str, *, timeout_seconds: float = PROMPT_SECONDS
 ) -> list[str]:
     """Return the shapers of the daemon behind the socket whose names begin so."""
     try:

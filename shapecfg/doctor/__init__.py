@@ -67,7 +67,7 @@ def _read(words: tuple[str, ...]) -> tuple[list[str], Any]:
         case ():
             raise InvalidValue("to needs an address: write to 10.1.0.2")
         case (address,):
-            return list(words[:at]), packet_path.parse_address(address)
+            return list(words[:at]), packet_path.parse_destination(address)
         case (_, extra, *_):
             raise InvalidValue(f"{extra!r} has no meaning after an address")
     raise AssertionError

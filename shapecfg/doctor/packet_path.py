@@ -16,7 +16,7 @@ from shaper.units import format_rate
 _TABLE_NAMES = {253: "default", 254: "main", 255: "local"}  # linux/rtnetlink.h
 
 
-def parse_address(text: str) -> IpAddress:
+def parse_destination(text: str) -> IpAddress:
     """Return an address. Raises InvalidValue."""
     try:
         return ip_address(text)

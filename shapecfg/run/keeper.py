@@ -127,7 +127,7 @@ class _Keeper:
         written.write_text(text, encoding="utf-8")
         with contextlib.suppress(FileNotFoundError):
             spaces.mount_over(str(written), target)
-        spaces.detach(str(self._parts.directory))
+        spaces.unmount(str(self._parts.directory))
 
     def _prepare_command(self) -> tuple[int, socket.socket]:
         """Fork what will be the command, in a network of its own."""

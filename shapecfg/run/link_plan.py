@@ -27,7 +27,7 @@ NIC = "eth0"  # inner: what the command sees
 UP, DOWN = "up", "down"  # the shapers
 
 # Specified by RFC 2544, appendix C.2.2 (198.18.0.0/15) and RFC 5180, section 8 (2001:2::/48).
-LINKS = 1 << 15  # of four addresses each, in 198.18.0.0/15
+MOST_LINKS = 1 << 15  # of four addresses each, in 198.18.0.0/15
 GATEWAY6 = "fe80::1"
 
 # Chosen: locally administered, and the same in each link.

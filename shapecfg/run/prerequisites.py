@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shapecfg.client import EXIT_REFUSED, CallError
-from shapecfg.run.link_plan import LINKS, RunMachine
+from shapecfg.run.link_plan import MOST_LINKS, RunMachine
 from shapecfg.run.way_out import is_loopback, nameservers, resolver_text
 
 _TUN = "/dev/net/tun"
@@ -95,7 +95,7 @@ def _forwards_ipv6() -> bool:
 def _free_number() -> int:
     """Return a number of a link that no other one has here."""
     taken = {name for _, name in socket.if_nameindex()}
-    while f"run{(number := random.randrange(1, LINKS))}" in taken:
+    while f"run{(number := random.randrange(1, MOST_LINKS))}" in taken:
         pass
     return number
 

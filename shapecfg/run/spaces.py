@@ -108,7 +108,7 @@ def mount_over(source: str, target: str) -> None:
     _mount(source, target, None, _MS_BIND)
 
 
-def detach(path: str) -> None:
+def unmount(path: str) -> None:
     """Take the topmost mount off a path. Raises OSError."""
     _checked(_libc.umount2(os.fsencode(path), _MNT_DETACH), f"unmount {path}")
 

@@ -12,7 +12,7 @@ from shaper.model import Capture, Spec
 _MOUNTS = ("/sys/fs/cgroup/unified/", "/sys/fs/cgroup/")
 
 
-def parse(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:
+def with_capture(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:
     """Return a spec for traffic that is taken so; None: by route, and for no group.
 
     Raises InvalidValue for an unknown mode, one without what it needs, and a group that no mode

@@ -285,7 +285,7 @@ def _spec(ifname: str, device: Any, around: _Around, warnings: list[str]) -> Spe
         _network(where, ifname, device),
     )
     try:
-        return captures.parse(spec, device.get("capture"), device.get("cgroup"))
+        return captures.with_capture(spec, device.get("capture"), device.get("cgroup"))
     except InvalidValue as error:
         raise InvalidValue(f"{where}: {error}") from error
 

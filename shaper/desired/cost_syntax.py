@@ -17,7 +17,7 @@ KEYS = (OVERHEAD, MPU)
 # Specified by tc-cake(8).
 _LEAST, _MOST = -64, 256
 _VLAN_WORD, _VLAN_BYTES = "ether-vlan", 4
-LINKS = {
+LINK_COSTS = {
     "raw": Cost(),
     "conservative": Cost(48, cells=Cells.ATM, is_of_packet=True),
     "ipoa-vcmux": Cost(8, cells=Cells.ATM, is_of_packet=True),
@@ -48,8 +48,8 @@ def change(cost: Cost, key: str, words: list[str]) -> Cost:
         return replace(cost, mpu=_number(MPU, words[0], 0) if words else 0)
     changed = Cost()
     for word in words:
-        if word in LINKS:
-            changed = LINKS[word]
+        if word in LINK_COSTS:
+            changed = LINK_COSTS[word]
         elif word == _VLAN_WORD:
             changed = replace(changed, overhead=changed.overhead + _VLAN_BYTES)
         elif word in set(Cells):
@@ -76,19 +76,19 @@ def write(cost: Cost) -> dict[str, str]:
 
 
 def _write_overhead(cost: Cost) -> str:
-    for word, link in LINKS.items():
+    for word, link in LINK_COSTS.items():
         if link == cost:
             return word
     cells = "" if cost.cells is Cells.NONE else f" {cost.cells}"
     if not cost.is_of_packet:
         return f"{cost.overhead}{cells}"
-    return f"ethernet {cost.overhead - LINKS['ethernet'].overhead}{cells}"
+    return f"ethernet {cost.overhead - LINK_COSTS['ethernet'].overhead}{cells}"
 
 
 def _number(key: str, text: str, least: int) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 6:
-        links = f", or {', '.join(LINKS)}" if key == OVERHEAD else ""
+        links = f", or {', '.join(LINK_COSTS)}" if key == OVERHEAD else ""
         raise InvalidValue(
             f"{key} {text[:40]!r} is no number of bytes: write {least} to {_MOST}{links}"
         )

@@ -108,7 +108,7 @@ class Facts:
     is_loop: bool = False
 
 
-def examine(facts: Facts) -> list[Finding]:
+def run_checks(facts: Facts) -> list[Finding]:
     """Return everything that the checks find, in the order of CHECKS."""
     return [finding for check in CHECKS for finding in check(facts)]
 

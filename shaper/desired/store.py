@@ -258,7 +258,7 @@ def _spec(shaper: dict[str, Any], boot: str) -> Spec:
         master_now=None if master_now is None else check_master_name(master_now),
     )
     spec = _going_on(spec, shaper.get("trace_began", {}), boot)
-    return captures.parse(spec, shaper.get("capture"), shaper.get("cgroup"))
+    return captures.with_capture(spec, shaper.get("capture"), shaper.get("cgroup"))
 
 
 def _going_on(spec: Spec, began: Any, boot: str) -> Spec:

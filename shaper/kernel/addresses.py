@@ -38,7 +38,7 @@ class Addresses:
 
     def update(self, message: Message) -> int | None:
         """Take one event; return the device's index if its addresses have changed."""
-        entry = parse_address(message)
+        entry = entry_of(message)
         if entry is None:
             return None
         ifindex, address = entry
@@ -51,7 +51,7 @@ class Addresses:
         return ifindex if has_changed else None
 
 
-def parse_address(message: Message) -> Entry | None:
+def entry_of(message: Message) -> Entry | None:
     """Return what a message tells of, or None for an address that is not kept."""
     address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     if address is None or is_link_local(message):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shaper.kernel.netlink_messages import split
+from shaper.kernel.netlink_messages import split_datagram
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP
 
 # Specified: include/uapi/linux/netlink.h, sock_diag.h, inet_diag.h.
@@ -79,7 +79,7 @@ def _bound(protocol: str, number: int, family: int) -> Iterator[Bound]:
             if time.monotonic() > until:
                 raise TimeoutError
             data = handle.recv(DATAGRAM_BYTES)
-            for message, _, start, _ in split(data):
+            for message, _, start, _ in split_datagram(data):
                 if message in (_NLMSG_ERROR, _NLMSG_DONE):
                     return
                 _, state, _, _, port, _, _, _ = _ANSWER.unpack_from(data, start)

@@ -13,7 +13,7 @@ from shaper.kernel.netlink_messages import (
     NLA_ALIGNMENT,
     NLMSG_HEADER,
     attributes,
-    split,
+    split_datagram,
 )
 
 # Specified: include/uapi/linux/netlink.h, genetlink.h.
@@ -69,7 +69,7 @@ def _ask(
         data = opened.recv(_DATAGRAM_BYTES)
         if len(data) == _DATAGRAM_BYTES:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-        for told, _, start, end in split(data):
+        for told, _, start, end in split_datagram(data):
             if told in (_NLMSG_ERROR, _NLMSG_DONE):
                 (number,) = _ERROR_NUMBER.unpack_from(data, start)
                 if number:

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 
-from shaper.kernel.netlink_messages import attributes, split
+from shaper.kernel.netlink_messages import attributes, split_datagram
 from shaper.network import IpAddress
 
 # Specified: include/uapi/linux/netlink.h, rtnetlink.h, if_link.h.
@@ -89,7 +89,7 @@ class Glance:
             self._socket.send(header + payload)
             while True:
                 data = self._socket.recv(_ANSWER_BYTES)
-                for told, serial, start, end in split(data):
+                for told, serial, start, end in split_datagram(data):
                     if serial == self._serial:  # else of a question that was given up
                         return (data, start, end) if told == wanted else None
         return None

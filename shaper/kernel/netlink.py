@@ -28,7 +28,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.errors import KernelRefused, NotPermitted
 from shaper.kernel.event_socket import EventSocket
-from shaper.kernel.netlink_messages import Message, decode
+from shaper.kernel.netlink_messages import Message, decode_events
 from shaper.kernel.requests import (
     address_request,
     addresses_request,
@@ -93,7 +93,7 @@ class Monitor:
             if not data:
                 self._on_overflow()
                 return
-            for message in decode(data):
+            for message in decode_events(data):
                 self._on_message(message)
 
     def drain(self) -> None:

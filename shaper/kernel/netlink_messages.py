@@ -197,9 +197,9 @@ _READERS: dict[int, Callable[[int, bytes, int, int], Message]] = {
 }
 
 
-def decode(data: bytes) -> Iterator[Message]:
+def decode_events(data: bytes) -> Iterator[Message]:
     """Return the messages of a datagram that was not asked for: events."""
-    for kind, _, start, end in split(data):
+    for kind, _, start, end in split_datagram(data):
         yield from decode_one(kind, data, start, end)
 
 
@@ -210,7 +210,7 @@ def decode_one(kind: int, data: bytes, start: int, end: int) -> list[Message]:
     return list(_MARSHAL.parse(data[start - NLMSG_HEADER.size : end]))
 
 
-def split(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+def split_datagram(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Return type, serial number, and where it begins and ends behind its header, of each."""
     for kind, _, serial, start, end in split_with_flags(data):
         yield kind, serial, start, end

@@ -26,7 +26,7 @@ _BITS = 8
 # Chosen.
 _MOST_LEVELS = 8
 
-Dump = Callable[[int, Message], Iterable[Message]]
+DumpQdiscs = Callable[[int, Message], Iterable[Message]]
 
 
 class Qdisc(NamedTuple):
@@ -42,7 +42,7 @@ class Qdisc(NamedTuple):
     drops: int
 
 
-def roots(dump: Dump) -> dict[int, Qdisc]:
+def roots(dump: DumpQdiscs) -> dict[int, Qdisc]:
     """Return the root of each device that has one, by the device's index."""
     every = list(dump(RTM_GETQDISC, tcmsg()))
     return {
@@ -56,7 +56,7 @@ def roots(dump: Dump) -> dict[int, Qdisc]:
     }
 
 
-def _rate(dump: Dump, root: Message, every: list[Message]) -> int | None:
+def _rate(dump: DumpQdiscs, root: Message, every: list[Message]) -> int | None:
     """Return the least rate on the way down from a root; None where nothing has one."""
     rates: list[int] = []
     qdisc: Message | None = root
@@ -81,7 +81,7 @@ def _tbf(qdisc: Message) -> int:
     return _BITS * int(rate)
 
 
-def _htb(dump: Dump, qdisc: Message) -> tuple[list[int], int | None]:
+def _htb(dump: DumpQdiscs, qdisc: Message) -> tuple[list[int], int | None]:
     """Return the ceilings on the way of what is not classified, and the class it ends in."""
     index, handle = qdisc["index"], qdisc["handle"]
     classes = {each["handle"]: each for each in dump(RTM_GETTCLASS, filled(tcmsg(), index=index))}

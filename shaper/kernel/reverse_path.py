@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from shaper.kernel.netlink_messages import attributes, split
+from shaper.kernel.netlink_messages import attributes, split_datagram
 from shaper.kernel.wire import DATAGRAM_BYTES, DUMP
 
 # Specified: include/uapi/linux/netfilter/nf_tables.h, linux/netfilter/nf_tables_compat.h,
@@ -60,7 +60,7 @@ def _rules() -> Iterator[str]:
         while read < _MOST_BYTES:
             data = handle.recv(DATAGRAM_BYTES)
             read += len(data)
-            for message, _, start, end in split(data):
+            for message, _, start, end in split_datagram(data):
                 if message in (_NLMSG_ERROR, _NLMSG_DONE):
                     return
                 if message == _message(_NFT_MSG_NEWRULE):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Container
 
 from shaper.kernel.event_socket import EventSocket
-from shaper.kernel.netlink_messages import attributes, split
+from shaper.kernel.netlink_messages import attributes, split_datagram
 from shaper.network import PROTOCOL
 
 # Specified: include/uapi/linux/rtnetlink.h.
@@ -74,7 +74,7 @@ class RoutingMonitor:
         devices = self._devices()
         return any(
             kind not in (_RTM_NEWROUTE, _RTM_DELROUTE) or _concerns(devices, data, start, end)
-            for kind, _, start, end in split(data)
+            for kind, _, start, end in split_datagram(data)
         )
 
 

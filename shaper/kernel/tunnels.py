@@ -82,7 +82,7 @@ class FarEnd:
 
 
 Look = Callable[[Link], Message]
-Dump = Callable[[str, int, int, bytes], list[dict[int, bytes]]]
+DumpGeneric = Callable[[str, int, int, bytes], list[dict[int, bytes]]]
 
 
 def _look(link: Link) -> Message:
@@ -91,7 +91,7 @@ def _look(link: Link) -> Message:
     return message
 
 
-def far_ends(link: Link, look: Look = _look, dump: Dump = generic.dump) -> list[FarEnd]:
+def far_ends(link: Link, look: Look = _look, dump: DumpGeneric = generic.dump) -> list[FarEnd]:
     """Return the far ends of a tunnel, as far as the kernel tells; never an error.
 
     Args:
@@ -126,7 +126,7 @@ def _remotes(link: Link, look: Look) -> Iterator[FarEnd]:
             yield FarEnd(address, _number(told.get(shape.mark)), _number(told.get(shape.link)))
 
 
-def _peers(link: Link, dump: Dump) -> Iterator[FarEnd]:
+def _peers(link: Link, dump: DumpGeneric) -> Iterator[FarEnd]:
     index = struct.pack("=I", link.ifindex)
     device = dump("wireguard", _WG_CMD_GET_DEVICE, _WGDEVICE_A_IFINDEX, index)
     mark = max((_number(each.get(_WGDEVICE_A_FWMARK)) for each in device), default=0)

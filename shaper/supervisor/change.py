@@ -11,7 +11,7 @@ from shaper.supervisor.absent import Absent
 from shaper.supervisor.reconciler import Supervisor
 
 
-async def change(
+async def change_shapers(
     supervisor: Supervisor, *specs: Spec, without: Iterable[str] = (), may_wait: bool = False
 ) -> list[str]:
     """Make shapers be as these say, new ones too, and save it; return warnings.

@@ -28,7 +28,7 @@ from shaper.kernel.cgroup import check as check_group
 from shaper.model import Capture, Link, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
-from shaper.supervisor.change import change
+from shaper.supervisor.change import change_shapers
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.shaper_view import ShaperView, find_device
 
@@ -76,9 +76,9 @@ class Commands:
             if link is None:
                 raise NoSuchMaster(f"{master}: no such device (ip link lists those there are)")
             wanted = replace(before, master=master, master_now=None)
-            wanted = captures.parse(wanted, capture, cgroup)
+            wanted = captures.with_capture(wanted, capture, cgroup)
             self._check(wanted)
-            saving = await change(self._supervisor, wanted)
+            saving = await change_shapers(self._supervisor, wanted)
             if (device := self._supervisor.devices.get(ifname)) is not None:
                 self._supervisor.masters.keep(device)
             return saving + self._warnings([wanted]) + self._group_warnings(wanted)
@@ -92,7 +92,7 @@ class Commands:
             wanted = replace(
                 spec, master=None, master_now=None, capture=Capture.ROUTE, cgroup=None
             )
-            saving = await change(self._supervisor, wanted)
+            saving = await change_shapers(self._supervisor, wanted)
             if (device := self._supervisor.devices.get(ifname)) is not None:
                 await device.flush()
             return saving
@@ -104,7 +104,7 @@ class Commands:
             rate_bits = bounds.check_rate(rate_bits)
             options = replace(spec.options, rate_bits=rate_bits)
             bounds.check_line(options)
-            saving = await change(self._supervisor, replace(spec, options=options))
+            saving = await change_shapers(self._supervisor, replace(spec, options=options))
             return saving + _serving_warnings(options) + _traced_warnings(ifname, options)
 
     async def set_options(
@@ -142,7 +142,7 @@ class Commands:
             device = self._supervisor.devices.get(ifname)
             if device is not None and device.plan is not None:
                 check_burst(options, device.plan.mtu)
-            saving = await change(self._supervisor, wanted)
+            saving = await change_shapers(self._supervisor, wanted)
             return saving + _serving_warnings(options)
 
     async def add(self, ifname: str | None) -> AddedObject:
@@ -151,14 +151,15 @@ class Commands:
             name = check_name(ifname) if ifname is not None else self._free_name()
             if name in self._supervisor.specs():
                 raise Busy(f"{name} is a shaper already")
-            warnings = await change(self._supervisor, Spec(name, options=Options(hz=self.hz)))
+            spec = Spec(name, options=Options(hz=self.hz))
+            warnings = await change_shapers(self._supervisor, spec)
             return AddedObject(ifname=name, warnings=warnings)
 
     async def delete(self, ifname: str) -> list[str]:
         """Remove a shaper, and its addresses and routes with it; return warnings."""
         async with self._supervisor.changing():
             self._spec(ifname)
-            return await change(self._supervisor, without=[ifname])
+            return await change_shapers(self._supervisor, without=[ifname])
 
     async def save_configuration(self) -> str:
         """Return a shaper.toml of everything as it is now."""
@@ -211,7 +212,7 @@ class Commands:
                 self._spec(ifname)
             for spec in changed:
                 self._check(spec)
-            await change(self._supervisor, *changed, without=gone, may_wait=True)
+            await change_shapers(self._supervisor, *changed, without=gone, may_wait=True)
             self.hz = self.hz if hz is None else hz
             return self._warnings(specs)
 

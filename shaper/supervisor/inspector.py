@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from shaper.desired.findings import Facts, Finding, Receiving, examine
+from shaper.desired.findings import Facts, Finding, Receiving, run_checks
 from shaper.events import Event, Kind, tell
 from shaper.kernel.addresses import Addresses
 from shaper.kernel.links import Links
@@ -60,7 +60,7 @@ class Inspector:
             settings: of /proc/sys, to be shared by several looks at the same time.
         """
         facts = self._facts(device, settings or self._kernel.sysctls(), self._reverse_path_rules())
-        return examine(facts) if facts is not None else []
+        return run_checks(facts) if facts is not None else []
 
     def follow(self, devices: Iterable[Device], indices: set[int]) -> None:
         """Log what is found anew of the shapers that changed devices have to do with."""
@@ -88,7 +88,7 @@ class Inspector:
 
     def _tell(self, device: Device) -> None:
         facts = self._facts(device, self._kernel.sysctls(), ())
-        found = {each.id: each for each in examine(facts)} if facts is not None else {}
+        found = {each.id: each for each in run_checks(facts)} if facts is not None else {}
         known = self._told.setdefault(device.ifindex, set())
         for finding in found.values():
             if finding.id not in known:

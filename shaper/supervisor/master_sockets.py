@@ -25,7 +25,7 @@ from shaper.model import Framing
 _CLOSING_THREADS = 128
 
 Opener = Callable[[str, Framing, int], socket.socket]
-Check = Callable[[socket.socket, int], bool]
+IsBound = Callable[[socket.socket, int], bool]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class MasterSockets:
         is_bound_to: whether a socket leads to the device of an index.
     """
 
-    def __init__(self, opener: Opener, is_bound_to: Check) -> None:
+    def __init__(self, opener: Opener, is_bound_to: IsBound) -> None:
         self._opener = opener
         self._is_bound_to = is_bound_to
         self._shared: dict[Hashable, _Shared] = {}

@@ -29,7 +29,7 @@ from shaper.kernel.routing import Routing
 from shaper.kernel.routing_monitor import RoutingMonitor
 from shaper.kernel.wire import Wire
 from shaper.network import MAIN_TABLE, PROTOCOL, Network, Route, Rule
-from shaper.supervisor.subjects import Devices, Subject, name_of, subjects
+from shaper.supervisor.subjects import Devices, Subject, device_name, subjects
 from shaper.supervisor.vanished import Vanished
 
 # Chosen.
@@ -295,7 +295,9 @@ async def kept(supervisor: Devices) -> AsyncIterator[NetworkKeeper]:
     """Keep declarations true, from when the supervisor has started on."""
     with contextlib.closing(Wire()) as wire:
         keeper = NetworkKeeper(
-            Routing(wire), lambda: subjects(supervisor), lambda index: name_of(supervisor, index)
+            Routing(wire),
+            lambda: subjects(supervisor),
+            lambda index: device_name(supervisor, index),
         )
         monitor = RoutingMonitor(
             keeper.mark, lambda: {each.ifindex for each in supervisor.devices.values()}

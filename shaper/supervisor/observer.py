@@ -17,8 +17,7 @@ from typing import Protocol
 from shaper.channel.board import DROP_REASONS, SLOT_WORDS, WORD_BYTES
 from shaper.desired.alarms import Alarms, Change, Observation
 from shaper.desired.history import WINDOW_NS, Extreme, History, Sample, achieved
-from shaper.events import Event, Kind
-from shaper.events import tell as tell_event
+from shaper.events import Event, Kind, tell
 from shaper.model import Capture, Options, Queue, State
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
@@ -120,7 +119,7 @@ class Observer:
         self._supervisor = supervisor
         self._read_rows = rows
         self._bypasses = bypasses
-        self._on_change = on_change or tell
+        self._on_change = on_change or tell_alarm
         self._tracks: dict[int, Track] = {}
         self._devices: tuple[Device, ...] = ()
         self._by_index: dict[int, Device] = {}
@@ -257,7 +256,7 @@ class Observer:
         ]
 
 
-def tell(device: Device, change: Change) -> None:
+def tell_alarm(device: Device, change: Change) -> None:
     """Log an alarm that begins, and its end."""
     ifname, alarm = device.spec.ifname, change.alarm
     if change.is_raised:
@@ -265,7 +264,7 @@ def tell(device: Device, change: Change) -> None:
     else:
         text, kind = "%s: the alarm is over (%s): %s", Kind.ALARM_OVER
     event = Event(kind, ifname, device.master_name or "")
-    tell_event(event, text, ifname, alarm, change.sentence)
+    tell(event, text, ifname, alarm, change.sentence)
 
 
 def _begin(device: Device, counters: dict[str, int], now_ns: int) -> Track:

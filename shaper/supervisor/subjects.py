@@ -58,7 +58,7 @@ def subjects(supervisor: Devices) -> list[Subject]:
     return found
 
 
-def name_of(supervisor: Devices, ifindex: int) -> str:
+def device_name(supervisor: Devices, ifindex: int) -> str:
     """Return what a device is called."""
     link = supervisor.links.index(ifindex)
     return f"device {ifindex}" if link is None else link.ifname

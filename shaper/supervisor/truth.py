@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shaper.desired.history import Achieved
 
-NOTHING = Achieved(None, 0)
+NOTHING_ACHIEVED = Achieved(None, 0)
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Truth:
 
     busy_ns: int
     busy_bytes: int
-    lately: Achieved = NOTHING
+    lately: Achieved = NOTHING_ACHIEVED
     worst_bits: int | None = None
     bursts: Worst = UNKNOWN
     delays: Worst = UNKNOWN
-    total: Achieved = NOTHING
+    total: Achieved = NOTHING_ACHIEVED
     since: int | None = None
     alarms: tuple[tuple[str, str, int], ...] = ()

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel.addresses import Addresses, is_link_local, parse_address
+from shaper.kernel.addresses import Addresses, entry_of, is_link_local
 from shaper.kernel.links import Links, parse_link
 from shaper.kernel.linux import LINUX, Kernel
 from shaper.kernel.neighbours import Neighbours
@@ -256,7 +256,7 @@ class Watcher:
         touched = {message["index"] for message in heard}
         seen = {link.ifindex: link for link in map(parse_link, link_messages)}
         wrong = {each for each in links | seen if _told(links.get(each)) != _told(seen.get(each))}
-        entries = {entry for entry in map(parse_address, address_messages) if entry is not None}
+        entries = {entry for entry in map(entry_of, address_messages) if entry is not None}
         wrong |= {ifindex for ifindex, _ in addresses ^ entries}
         for message in link_messages:
             if message["index"] not in touched | wrong:

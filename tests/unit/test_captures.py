@@ -30,7 +30,7 @@ GROUP = replace(SPEC, capture=Capture.CGROUP, cgroup="backup.service")
 )
 def test_modes_are_understood(capture: str | None, cgroup: str | None, wanted: Spec) -> None:
     """With the group that a mode asks for, by its path below the mount."""
-    assert captures.parse(SPEC, capture, cgroup) == wanted
+    assert captures.with_capture(SPEC, capture, cgroup) == wanted
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_modes_are_understood(capture: str | None, cgroup: str | None, wanted: S
 def test_what_makes_no_sense_is_refused(capture: Any, cgroup: Any, words: str) -> None:
     """By name, before anything is done."""
     with pytest.raises(InvalidValue, match=words):
-        captures.parse(SPEC, capture, cgroup)
+        captures.with_capture(SPEC, capture, cgroup)
 
 
 def test_a_mode_needs_a_master() -> None:
     """There is nothing else to take from."""
     with pytest.raises(InvalidValue, match="needs a master"):
-        captures.parse(replace(SPEC, master=None), "egress", None)
+        captures.with_capture(replace(SPEC, master=None), "egress", None)
 
 
 @pytest.mark.parametrize("spec", [EGRESS, GROUP])

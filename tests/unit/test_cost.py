@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.desired import line_syntax
-from shaper.desired.cost_syntax import LINKS
+from shaper.desired.cost_syntax import LINK_COSTS
 from shaper.desired.plan import make_settings, offload_bytes
 from shaper.discipline.factory import make_discipline
 from shaper.errors import InvalidValue
@@ -62,7 +62,7 @@ COSTS = st.builds(
 )
 
 
-@given(COSTS | st.sampled_from(list(LINKS.values())))
+@given(COSTS | st.sampled_from(list(LINK_COSTS.values())))
 def test_what_is_written_is_read(cost: Cost) -> None:
     """Words where they say it all."""
     options = LineOptions(cost=cost)
@@ -71,10 +71,10 @@ def test_what_is_written_is_read(cost: Cost) -> None:
 
 def test_words_are_written_again() -> None:
     """As they were set; and default is none."""
-    for word, cost in LINKS.items():
+    for word, cost in LINK_COSTS.items():
         written = line_syntax.write(LineOptions(cost=cost))
         assert written.get("overhead", "raw") == next(
-            other for other, same in LINKS.items() if same == cost
+            other for other, same in LINK_COSTS.items() if same == cost
         ), word
     options = line(overhead="docsis", mpu="100")
     assert line_syntax.change(LineOptions(), line_syntax.write(options)) == options

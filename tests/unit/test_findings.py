@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from shaper.desired.findings import Facts, Finding, Receiving, examine
+from shaper.desired.findings import Facts, Finding, Receiving, run_checks
 from tests.unit.machine_rig import ETH1
 
 OWN = replace(ETH1, ifindex=9, ifname="shaper0")
@@ -98,7 +98,7 @@ QUIET = {
 @pytest.mark.parametrize(("name", "facts", "words"), FINDINGS, ids=[each[0] for each in FINDINGS])
 def test_each_check_finds_its_own(name: str, facts: Facts, words: str) -> None:
     """One finding, by its id, with a sentence that names the value or the command."""
-    (finding,) = examine(facts)
+    (finding,) = run_checks(facts)
     assert finding.id == name
     assert words in str(finding)
 
@@ -106,11 +106,11 @@ def test_each_check_finds_its_own(name: str, facts: Facts, words: str) -> None:
 @pytest.mark.parametrize("facts", QUIET.values(), ids=QUIET)
 def test_nothing_is_found_where_all_is_well(facts: Facts) -> None:
     """A false warning is worse than none: what is read every day must mean something."""
-    assert examine(facts) == []
+    assert run_checks(facts) == []
 
 
 def test_a_finding_without_a_remedy_is_its_sentence() -> None:
     """A finding reads as one line, with the command in brackets where there is one."""
-    finding = Finding("id", examine(FINDINGS[0][1])[0].severity, "it is so")
+    finding = Finding("id", run_checks(FINDINGS[0][1])[0].severity, "it is so")
     assert str(finding) == "it is so"
     assert str(replace(finding, remedy="do this")) == "it is so (do this)"

@@ -11,7 +11,7 @@ import pytest
 
 from shaper.errors import KernelRefused
 from shaper.model import Options, Queue, Spec, State
-from shaper.supervisor.change import change
+from shaper.supervisor.change import change_shapers
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine_rig import ETH1, SPEC, Machine
 
@@ -91,7 +91,7 @@ async def test_a_command_may_overtake_the_new_name(machine: Machine) -> None:
             machine.change_link(2, ifname="wan")
             await settle()
             options = replace(SPEC.options, rate_bits=8000)
-            await change(machine.supervisor, replace(SPEC, options=options))
+            await change_shapers(machine.supervisor, replace(SPEC, options=options))
             assert machine.state() == State.ACTIVE
         await until(
             lambda: machine.saved() == [Spec("shaper0", "eth1", options, master_now="wan")]

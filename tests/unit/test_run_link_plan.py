@@ -27,7 +27,7 @@ WISHES = Wishes(("true",), Direction(8_000_000), Direction(1_000_000))
         (63, "198.18.0.253", "198.18.0.254"),
         (64, "198.18.1.1", "198.18.1.2"),
         (16384, "198.19.0.1", "198.19.0.2"),
-        (link_plan.LINKS - 1, "198.19.255.253", "198.19.255.254"),
+        (link_plan.MOST_LINKS - 1, "198.19.255.253", "198.19.255.254"),
     ],
 )
 def test_addresses_are_of_the_range_for_tests(number: int, gateway: str, command: str) -> None:

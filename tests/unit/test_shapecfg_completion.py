@@ -49,7 +49,7 @@ def test_without_a_daemon_there_is_nothing_to_offer(tmp_path: Path) -> None:
 
 def test_silent_daemon_does_not_hold_the_prompt(tmp_path: Path) -> None:
     """A daemon that hangs costs a moment, not the five seconds of a call."""
-    assert completion.TIMEOUT_SECONDS < 0.5
+    assert completion.PROMPT_SECONDS < 0.5
     with FakeDaemon(tmp_path / "socket", b"", is_silent=True) as daemon:
         assert completion.shapers(daemon.path, "sh", timeout_seconds=0.01) == []
 

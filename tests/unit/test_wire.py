@@ -13,7 +13,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from shaper.kernel.links import parse_link
-from shaper.kernel.netlink_messages import decode
+from shaper.kernel.netlink_messages import decode_events
 from shaper.kernel.wire import Wire
 
 ACKNOWLEDGED, DONE = 2, 3
@@ -155,7 +155,7 @@ ATTRIBUTES = [
 def test_a_device_is_read_as_pyroute2_reads_it(kind: int, count: int) -> None:
     """With all attributes or with some, the same is understood."""
     data = message(kind, device(7, *ATTRIBUTES[:count]))
-    (ours,) = decode(data)
+    (ours,) = decode_events(data)
     (theirs,) = MarshalRtnl().parse(data)
     assert parse_link(ours) == parse_link(theirs)
     for name in ("event", "family", "index", "ifi_type", "flags"):
@@ -166,13 +166,13 @@ def test_a_device_is_read_as_pyroute2_reads_it(kind: int, count: int) -> None:
 def test_a_device_of_another_namespace_below_is_seen_as_such() -> None:
     """Its index means nothing here."""
     away = device(7, ("IFLA_LINK", 4), ("IFLA_LINK_NETNSID", 0))
-    (told,) = decode(message(RTM_NEWLINK, away))
+    (told,) = decode_events(message(RTM_NEWLINK, away))
     assert parse_link(told).lower is None
 
 
 def test_a_name_may_be_any_bytes() -> None:
     """The kernel takes names that are no text; nobody is to stumble over them."""
-    (told,) = decode(message(RTM_NEWLINK, device(7, ("IFLA_IFNAME", b"\xff\xfe0"))))
+    (told,) = decode_events(message(RTM_NEWLINK, device(7, ("IFLA_IFNAME", b"\xff\xfe0"))))
     assert parse_link(told).ifname.encode(errors="surrogateescape") == b"\xff\xfe0"
 
 
@@ -180,7 +180,7 @@ def test_neighbours_are_told_beside_devices() -> None:
     """One datagram may have messages of both kinds."""
     fields = {"family": 2, "ifindex": 7, "state": 2, "attrs": [("NDA_DST", "10.0.0.2")]}
     entry = message(RTM_NEWNEIGH, payload(ndmsg(), **fields))
-    neighbour, link = decode(entry + message(RTM_NEWLINK, device(7)))
+    neighbour, link = decode_events(entry + message(RTM_NEWLINK, device(7)))
     assert (neighbour["event"], neighbour.get_attr("NDA_DST")) == ("RTM_NEWNEIGH", "10.0.0.2")
     assert (link["event"], link["index"]) == ("RTM_NEWLINK", 7)
 
@@ -188,7 +188,7 @@ def test_neighbours_are_told_beside_devices() -> None:
 @pytest.mark.parametrize("data", [b"", b"\0" * 15, b"\0" * 40])
 def test_what_is_too_short_is_nothing(data: bytes) -> None:
     """Bytes that cannot be a message end the reading, and do not hold it up."""
-    assert list(decode(data)) == []
+    assert list(decode_events(data)) == []
 
 
 def devices(*indices: int) -> list[tuple[int, bytes]]:
