@@ -19,6 +19,7 @@ from shapecfg.client import DEFAULT_SOCKET, EXIT_USAGE, CallError
 from shapecfg.reply import printable
 from shaper.errors import InvalidValue
 from shaper.names import check_master_name, check_name
+from shaper.output import settle_output
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -171,19 +172,6 @@ def _open_streams() -> None:
 def _complain(sentence: str) -> None:
     with contextlib.suppress(OSError):  # there is nowhere left to say it
         click.echo(f"shapecfg: {printable(sentence)}", err=True)
-
-
-def settle_output() -> None:
-    """Give up what cannot be written, or the interpreter tries again and fails at its end."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
 
 
 def _sentence(mistake: click.ClickException) -> str:

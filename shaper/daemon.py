@@ -17,6 +17,7 @@ from shaper import __version__
 from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
+from shaper.output import settle_output
 from shaper.shipped import obstacle, unit
 from shaper.supervisor.journal import handler
 from shaper.supervisor.lifecycle import Daemon
@@ -172,7 +173,7 @@ def main() -> None:
             raise
         _fail(InvalidValue(f"the output cannot be written: {unwritten.strerror}"), _USAGE_STATUS)
     finally:
-        _settle_output()
+        settle_output()
 
 
 def _open_streams() -> None:
@@ -187,19 +188,6 @@ def _open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - while the process lives
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-
-
-def _settle_output() -> None:
-    """Give up what cannot be written, or the interpreter tries again and fails at its end."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
 
 
 if __name__ == "__main__":

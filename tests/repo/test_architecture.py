@@ -67,6 +67,7 @@ EVERYTHING = {"shaper"}
 WORDS = {"shaper.errors", "shaper.model", "shaper.names", "shaper.network", "shaper.units"}
 ARROWS: dict[str, tuple[set[str], set[str]]] = {
     "shaper.errors": (set(), set()),
+    "shaper.output": (set(), set()),
     "shaper.events": (set(), set()),
     "shaper.model": (
         {"shaper.errors", "shaper.line_options", "shaper.network", "shaper.trace"},
@@ -125,7 +126,7 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shaper": (EVERYTHING, {"click"}),
     "shapecfg": (
-        {"shaper", "shaper.desired", *WORDS},
+        {"shaper", "shaper.desired", "shaper.output", *WORDS},
         {"click"},
     ),
     "shapecfg.doctor": (
