@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 
 from shaper.discipline.base import FirstComeFirstServed
-from shaper.discipline.delay import EXACT, DelayHistogram, index
+from shaper.discipline.delay_histogram import EXACT, DelayHistogram, index
 from shaper.discipline.ticks import convert
 from shaper.model import DATAGRAM_FRAMES, Settings
 from shaper.packet.fragment import position, unfinished

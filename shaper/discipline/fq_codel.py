@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from shaper.discipline.codel import BURST_BYTES, Law, setpoints
-from shaper.discipline.delay import EXACT, DelayHistogram, index
+from shaper.discipline.delay_histogram import EXACT, DelayHistogram, index
 from shaper.discipline.flow_table import UNRANKED, FlowQueue, FlowTable, Ranking
 from shaper.discipline.ticks import convert
 from shaper.model import Settings

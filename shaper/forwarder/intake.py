@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import MAX_BATCH, Batch, FrameSink, FrameSource, Measure
-from shaper.forwarder.stats import Tally
+from shaper.forwarder.tally import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.model import Settings
 from shaper.packet.frame import Frame, is_excessive, measure, parse_all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shaper.discipline.base import Discipline
 from shaper.forwarder.ports import FrameSink, Outcome
-from shaper.forwarder.stats import Tally
+from shaper.forwarder.tally import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.packet.frame import Frame
 

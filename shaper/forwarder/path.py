@@ -20,7 +20,7 @@ from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
 from shaper.forwarder.path_states import PathEvent, PathState, follow
 from shaper.forwarder.ports import MAX_BATCH, FrameSink, FrameSource, Outcome
-from shaper.forwarder.stats import Tally
+from shaper.forwarder.tally import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.forwarder.wants import FRAMES, NOTHING, ROOM, Wants, until_departure
 from shaper.model import Settings

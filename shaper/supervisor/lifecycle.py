@@ -34,7 +34,7 @@ from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 from shaper.supervisor.observer import Observer
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import in_alarm
+from shaper.supervisor.shaper_object import in_alarm
 from shaper.supervisor.shaper_view import summary
 
 _NANOSECONDS = 1_000_000_000
@@ -165,7 +165,7 @@ class Daemon:
 
         bypasses = Bypasses(glance, supervisor.netlink, name_of, shapers)
         observer = Observer(supervisor, self._pool.board.snapshot, bypasses)
-        commands.view.truth = observer.truth
+        commands.view.performance = observer.performance
         return observer
 
     async def _serve(self, supervisor: Supervisor, observer: Observer) -> None:

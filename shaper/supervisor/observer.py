@@ -21,7 +21,7 @@ from shaper.events import Event, Kind, tell
 from shaper.model import Capture, Options, Queue, State
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
-from shaper.supervisor.truth import Truth, Worst
+from shaper.supervisor.performance import Performance, Worst
 
 # Chosen.
 _LOOK_SECONDS = 1.0
@@ -227,16 +227,16 @@ class Observer:
             del self._tracks[gone]
             self._awake.discard(gone)
 
-    def truth(self, device: Device, counters: dict[str, int]) -> Truth:
-        """Return what is told of a shaper beside its counters, which are given."""
+    def performance(self, device: Device, counters: dict[str, int]) -> Performance:
+        """Return what a shaper achieved, with these counters as the latest."""
         track = self._tracks.get(device.ifindex)
         if track is None:
-            return Truth(counters["busy_ns"], counters["busy_bytes"])
+            return Performance(counters["busy_ns"], counters["busy_bytes"])
         now_ns = self._looked_ns
         sums = track.sums.now(counters["busy_ns"], counters["busy_bytes"])
         sample = _sample(now_ns, sums, counters)
         alarms = track.alarms.raised.items()
-        return Truth(
+        return Performance(
             *sums,
             track.history.lately(),
             track.history.worst_bits(now_ns),

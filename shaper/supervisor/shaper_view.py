@@ -11,15 +11,15 @@ from shaper.errors import NoSuchShaper
 from shaper.model import State
 from shaper.supervisor.absent import Absent
 from shaper.supervisor.device import Device
+from shaper.supervisor.performance import Performance
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import (
+from shaper.supervisor.shaper_object import (
+    absent_object,
     finding_object,
     may_lack_route,
-    report,
-    report_absent,
     route_warning,
+    shaper_object,
 )
-from shaper.supervisor.truth import Truth
 
 # Chosen.
 _MAX_ROUTE_LOOKUPS = 16  # a `show`; each is a question to the kernel
@@ -33,18 +33,19 @@ class ShaperView:
         supervisor: knows them.
 
     Attributes:
-        truth: returns what a shaper achieved lately, and its alarms; None until that is looked at.
+        performance: returns what a shaper achieved lately, and its alarms; None until that is
+            looked at.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self.truth: Callable[[Device, dict[str, int]], Truth | None] = _not_known
+        self.performance: Callable[[Device, dict[str, int]], Performance | None] = _not_known
         self._supervisor = supervisor
 
     def show(self, ifname: str | None) -> list[ShaperObject]:
         """Return one shaper, or all of them: what is known, and whether the kernel has routes."""
         absent = self._supervisor.absent
         if ifname is not None and ifname in absent:
-            return [report_absent(absent[ifname])]
+            return [absent_object(absent[ifname])]
         chosen = (
             self._supervisor.devices.values()
             if ifname is None
@@ -58,7 +59,7 @@ class ShaperView:
                 each["warnings"].append(route_warning(each["ifname"]))
             if time.monotonic_ns() > until_ns:
                 break
-        return shown + [report_absent(each) for each in absent.values() if ifname is None]
+        return shown + [absent_object(each) for each in absent.values() if ifname is None]
 
     def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
         """Return counters, states and settings of shapers; no question to the kernel each."""
@@ -71,7 +72,7 @@ class ShaperView:
             if own is None:  # it went just now, and what became of it is found out in a moment
                 ifname = device.spec.ifname
                 shown.append(
-                    report_absent(Absent(device.spec, State.AWAY, f"{ifname} is not here"))
+                    absent_object(Absent(device.spec, State.AWAY, f"{ifname} is not here"))
                 )
                 continue
             if device.plan is None:
@@ -79,7 +80,7 @@ class ShaperView:
             counted = self._supervisor.counters(device)
             findings = self._supervisor.inspector.findings(device, settings)
             shown.append(
-                report(
+                shaper_object(
                     device.spec,
                     device.plan,
                     own,
@@ -88,7 +89,7 @@ class ShaperView:
                     ring_drops=drops.get(device.spec.ifname, 0),
                     findings=[*findings, *_capture_findings(device)],
                     is_stalled=self._supervisor.is_stalled(device),
-                    truth=self.truth(device, counted),
+                    performance=self.performance(device, counted),
                 )
             )
             shown[-1]["findings"] += map(finding_object, unsaved)
@@ -134,5 +135,5 @@ def _unsaved_findings(reason: str | None) -> list[Finding]:
     return [Finding("state-unwritable", Severity.WARNING, sentence)]
 
 
-def _not_known(_: Device, __: dict[str, int]) -> Truth | None:
+def _not_known(_: Device, __: dict[str, int]) -> Performance | None:
     return None

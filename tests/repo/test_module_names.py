@@ -14,7 +14,7 @@ CODE = ("bench", "packaging", "shapecfg", "shaper", "tests")
 # Names that Python and pytest give a meaning of their own in each folder.
 GIVEN = {"__init__", "__main__", "conftest"}
 # The laboratory's, beside what they start, count or draw in the daemon.
-LABORATORY = {"calls", "daemon", "errors", "flow", "report", "topology"}
+LABORATORY = {"calls", "daemon", "errors", "flow", "topology"}
 
 
 def name_of(path: Path) -> str | None:

@@ -15,9 +15,9 @@ from shaper.network import IpAddress, IpNetwork
 from shaper.supervisor.bypass import Bypasses
 from shaper.supervisor.device import Device
 from shaper.supervisor.observer import Observer, Sums
+from shaper.supervisor.performance import Worst
 from shaper.supervisor.reconciler import Supervisor
-from shaper.supervisor.report import in_alarm
-from shaper.supervisor.truth import Worst
+from shaper.supervisor.shaper_object import in_alarm
 from tests.unit.instantly import instantly
 from tests.unit.machine_rig import SPEC, Machine
 
@@ -91,12 +91,14 @@ async def test_what_was_achieved_lately_is_of_ten_seconds(machine: Machine) -> N
         road.observer.look(road.now_ns)
         road.seconds(4, percent=50)
         road.seconds(12)
-        truth = road.observer.truth(road.device, machine.supervisor.counters(road.device))
-        assert truth.lately.bits == RATE
-        assert truth.worst_bits is not None
-        assert truth.worst_bits <= RATE // 2
-        assert truth.total.bits is not None
-        assert RATE // 2 < truth.total.bits < RATE
+        performance = road.observer.performance(
+            road.device, machine.supervisor.counters(road.device)
+        )
+        assert performance.lately.bits == RATE
+        assert performance.worst_bits is not None
+        assert performance.worst_bits <= RATE // 2
+        assert performance.total.bits is not None
+        assert RATE // 2 < performance.total.bits < RATE
 
 
 @instantly
@@ -114,11 +116,13 @@ async def test_the_largest_burst_outlives_the_ten_seconds_it_is_told_for(
         road.add("second_delay_p99_ns", -50)
         road.seconds(12)
         counters = machine.supervisor.counters(road.device)
-        truth = road.observer.truth(road.device, counters)
-        assert truth.bursts == Worst(9000, 9000)
-        assert truth.delays == Worst(70, 70)
-        truth = road.observer.truth(road.device, counters | {"lately_burst_bytes": 9500})
-        assert truth.bursts == Worst(9500, 9500)
+        performance = road.observer.performance(road.device, counters)
+        assert performance.bursts == Worst(9000, 9000)
+        assert performance.delays == Worst(70, 70)
+        performance = road.observer.performance(
+            road.device, counters | {"lately_burst_bytes": 9500}
+        )
+        assert performance.bursts == Worst(9500, 9500)
 
 
 @instantly
@@ -131,7 +135,7 @@ async def test_a_slow_shaper_is_in_alarm_and_then_no_longer(machine: Machine) ->
         assert road.kinds == [("slow", True)]
         assert road.observer.alarmed() == ["shaper0"]
         counters = machine.supervisor.counters(road.device)
-        ((kind, sentence, since),) = road.observer.truth(road.device, counters).alarms
+        ((kind, sentence, since),) = road.observer.performance(road.device, counters).alarms
         assert (kind, since > 0) == ("slow", True)
         assert "64Kbit" in sentence
         road.seconds(5)  # at this rate it is judged in steps of three

@@ -19,14 +19,14 @@ from shaper.desired.plan import Plan
 from shaper.desired.trace_syntax import LOOP, ONCE
 from shaper.model import Capture, Link, Queue, Settings, Spec, State
 from shaper.supervisor.absent import Absent
-from shaper.supervisor.truth import Truth
+from shaper.supervisor.performance import Performance
 from shaper.trace import Playback
 
 # Chosen.
 _NAMED = 3  # shapers in alarm that the summary names
 
 
-def report(
+def shaper_object(
     spec: Spec,
     plan: Plan,
     own: Link,
@@ -36,7 +36,7 @@ def report(
     ring_drops: int,
     findings: list[Finding],
     is_stalled: bool = False,
-    truth: Truth | None = None,
+    performance: Performance | None = None,
 ) -> ShaperObject:
     """Return a shaper as it is shown.
 
@@ -49,9 +49,9 @@ def report(
         ring_drops: frames the kernel dropped before they could be read.
         findings: what keeps it from shaping.
         is_stalled: its forwarder does not answer, or is being replaced.
-        truth: what it achieved lately, and its alarms; None: not known.
+        performance: what it achieved lately, and its alarms; None: not known.
     """
-    truth = truth or Truth(counters["busy_ns"], counters["busy_bytes"])
+    performance = performance or Performance(counters["busy_ns"], counters["busy_bytes"])
     return ShaperObject(
         ifname=spec.ifname,
         ifindex=own.ifindex,
@@ -62,11 +62,11 @@ def report(
         operstate=own.operstate,
         mtu=own.mtu,
         options=_options(spec, plan.settings),
-        stats=_stats(spec, counters, ring_drops, truth),
+        stats=_stats(spec, counters, ring_drops, performance),
         warnings=list(map(str, findings)),
         alarms=[
             AlarmObject(alarm=kind, sentence=sentence, since=since)
-            for kind, sentence, since in truth.alarms
+            for kind, sentence, since in performance.alarms
         ],
         findings=list(map(finding_object, findings)),
     )
@@ -93,7 +93,7 @@ def route_warning(ifname: str) -> str:
     return f"no route leads through {ifname}, so it shapes nothing ({remedy})"
 
 
-def report_absent(absent: Absent) -> ShaperObject:
+def absent_object(absent: Absent) -> ShaperObject:
     """Return a shaper that has no device here as it is shown: what is wanted, and why not."""
     spec = absent.spec
     return ShaperObject(
@@ -106,7 +106,7 @@ def report_absent(absent: Absent) -> ShaperObject:
         operstate="NOTPRESENT",
         mtu=0,
         options=_options(spec, None),
-        stats=_stats(spec, dict.fromkeys(FIELDS, 0), 0, Truth(0, 0)),
+        stats=_stats(spec, dict.fromkeys(FIELDS, 0), 0, Performance(0, 0)),
         warnings=[absent.sentence],
         alarms=[],
         findings=[],
@@ -148,12 +148,14 @@ def _trace(playback: Playback | None) -> TraceObject | None:
     )
 
 
-def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) -> StatsObject:
+def _stats(
+    spec: Spec, counters: dict[str, int], ring_drops: int, performance: Performance
+) -> StatsObject:
     tells_delays = spec.options.queue is not Queue.CLASSIC
     dropped = {reason: counters[reason] for reason in DROP_REASONS}
     busy_ns = counters["busy_ns"]
-    if truth.since is not None:
-        achieved_bits = truth.total.bits
+    if performance.since is not None:
+        achieved_bits = performance.total.bits
     else:
         achieved_bits = counters["busy_bytes"] * 8 * 10**9 // busy_ns if busy_ns else None
     return StatsObject(
@@ -168,16 +170,16 @@ def _stats(spec: Spec, counters: dict[str, int], ring_drops: int, truth: Truth) 
         delay_ns=counters["delay_ns"] if tells_delays else None,
         delay_p99_ns=counters["delay_p99_ns"] if tells_delays else None,
         achieved_bits=achieved_bits,
-        busy_ns=truth.busy_ns,
-        busy_bytes=truth.busy_bytes,
-        lately_bits=truth.lately.bits,
-        lately_packets=truth.lately.packets,
-        worst_bits=truth.worst_bits,
-        achieved_since=truth.since,
+        busy_ns=performance.busy_ns,
+        busy_bytes=performance.busy_bytes,
+        lately_bits=performance.lately.bits,
+        lately_packets=performance.lately.packets,
+        worst_bits=performance.worst_bits,
+        achieved_since=performance.since,
         altered={what: counters[what] for what in ALTERATIONS},
         lately_burst_bytes=counters["lately_burst_bytes"] or None,
-        worst_burst_bytes=truth.bursts.of_hour or None,
-        total_burst_bytes=truth.bursts.in_all or None,
-        worst_delay_p99_ns=truth.delays.of_hour if tells_delays else None,
-        total_delay_p99_ns=truth.delays.in_all if tells_delays else None,
+        worst_burst_bytes=performance.bursts.of_hour or None,
+        total_burst_bytes=performance.bursts.in_all or None,
+        worst_delay_p99_ns=performance.delays.of_hour if tells_delays else None,
+        total_delay_p99_ns=performance.delays.in_all if tells_delays else None,
     )

@@ -1,4 +1,4 @@
-"""What is told of a shaper beside its counters."""
+"""What a shaper achieved, lately and in all, and the alarms it is in: what `show` tells."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ UNKNOWN = Worst(None, None)
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is told of a shaper beside its counters.
+class Performance:
+    """What a shaper achieved, and the alarms it is in.
 
     Attributes:
         busy_ns: time in which the rate was in use, since the shaper was made.

@@ -14,7 +14,12 @@ from shaper.desired.findings import Finding, Severity
 from shaper.desired.plan import make_plan
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.absent import Absent
-from shaper.supervisor.report import may_lack_route, report, report_absent, route_warning
+from shaper.supervisor.shaper_object import (
+    absent_object,
+    may_lack_route,
+    route_warning,
+    shaper_object,
+)
 from tests.unit.machine_rig import ETH1, SPEC
 
 OWN = replace(ETH1, ifindex=3, ifname="shaper0", mtu=1400, operstate="LOWERLAYERDOWN")
@@ -26,7 +31,9 @@ def shown(spec: Spec = SPEC, ring_drops: int = 0, **counters: int) -> ShaperObje
     """Return what is shown of a shaper on eth1 with these counters."""
     plan = make_plan(spec, OWN, ETH1)
     counts = {**NOTHING, **counters}
-    return report(spec, plan, OWN, spec.master, counts, ring_drops=ring_drops, findings=[FOUND])
+    return shaper_object(
+        spec, plan, OWN, spec.master, counts, ring_drops=ring_drops, findings=[FOUND]
+    )
 
 
 def test_the_device_is_shown_as_it_is() -> None:
@@ -111,7 +118,7 @@ def test_a_missing_route_matters_to_what_could_pass_traffic(
 def test_what_is_shown_is_what_its_type_says(queue: Queue) -> None:
     """As plain values, with a line or without: of a thousand shapers the first is looked at."""
     options = replace(SPEC.options, queue=queue)
-    absent = report_absent(Absent(SPEC, State.AWAY, "shaper0 is away"))
+    absent = absent_object(Absent(SPEC, State.AWAY, "shaper0 is away"))
     for told in (shown(replace(SPEC, options=options), busy_ns=10**9), absent):
         converted = VarlinkType.from_type_annotation(ShaperObject).tojson(told)
         assert json.loads(json.dumps(told)) == converted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.discipline.delay import EXACT, DelayHistogram, index
+from shaper.discipline.delay_histogram import EXACT, DelayHistogram, index
 
 SOJOURNS = st.one_of(st.integers(0, 40), st.integers(0, 5000), st.integers(0, 2**23))
 
