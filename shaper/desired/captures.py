@@ -13,7 +13,7 @@ _MOUNTS = ("/sys/fs/cgroup/unified/", "/sys/fs/cgroup/")
 
 
 def with_capture(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:
-    """Return a spec for traffic that is taken so; None: by route, and for no group.
+    """Return a spec with this way for traffic to come; None: by route, and for no group.
 
     Raises InvalidValue for an unknown mode, one without what it needs, and a group that no mode
     asks for.

@@ -1,4 +1,4 @@
-"""What goes on when a shaper is asked for again: its trace, and what chance has begun with."""
+"""What a shaper keeps when it is configured again: where its trace is, and its seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shaper.model import Spec
 
 
 def going_on(spec: Spec, before: Spec | None) -> Spec:
-    """Return a shaper whose trace goes on, if it is the one that it had before."""
+    """Return a spec in which the trace of `before` goes on, if it is the same trace."""
     playback, known = spec.options.playback, before.options.playback if before else None
     if playback is None or known is None or playback.began_us or known.trace != playback.trace:
         return spec
@@ -17,7 +17,7 @@ def going_on(spec: Spec, before: Spec | None) -> Spec:
 
 
 def drawn(spec: Spec, before: Spec | None) -> Spec:
-    """Return a shaper whose link, where chance has a part in it, has a seed: the one it had."""
+    """Return a spec with a seed, if its link draws: that of `before` if the link is the same."""
     line = spec.options.line
     if line.seed or not line.has_chance:
         return spec
@@ -28,7 +28,7 @@ def drawn(spec: Spec, before: Spec | None) -> Spec:
 
 
 def begun(spec: Spec, now_us: int) -> Spec:
-    """Return a shaper whose trace has begun: now, if it had not."""
+    """Return a spec in which the trace has begun: at `now_us`, unless it had before."""
     playback = spec.options.playback
     if playback is None or playback.began_us:
         return spec

@@ -130,7 +130,7 @@ def sole_owner(directory: Path, make: Callable[[Path], None] = make_directory) -
     """Hold the directory, making it if need be; two daemons would overwrite each other's state.
 
     The directory itself is locked, so that this works where nothing can be written. One that
-    cannot be used at all is told in the log and done without. `make` makes a directory.
+    cannot be used at all is logged, and ignored. `make` makes a directory.
 
     Raises Busy when another daemon holds it, and InvalidValue when it is no directory.
     """

@@ -90,7 +90,7 @@ class Loop:
         self._on_serve = on_serve
         self._board: Board | None = None
         self._pulse = memoryview(bytearray(WORD_BYTES)).cast("Q")  # until the board is there
-        self.paths: dict[int, Path] = {}  # by slot; changed here only
+        self.paths: dict[int, Path] = {}  # by slot; read-only outside this class
         self._pauses: dict[Path, Pause] = {}
         self._by_descriptor: dict[int, Path] = {}
         self._watched: dict[int, int] = {}

@@ -178,7 +178,7 @@ def ask_for_the_processor() -> None:
     A late wake-up costs accuracy (see `discipline.bucket`). A short slice lets the scheduler pick
     a task that wakes briefly ahead of those that run long (EEVDF, from Linux 6.12 on; it needs no
     privilege); a higher weight keeps that up for a busy forwarder. Where autogroups are on, it is
-    the group's weight that counts, see sched(7). What is refused is done without.
+    the group's weight that counts, see sched(7). Failures here are ignored.
     """
     attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, _keep_nice(), 0, _SLICE_NS, 0, 0, 0, 0)
     if _NR_SCHED_SETATTR is not None:

@@ -24,7 +24,7 @@ class Links:
     """A table of devices by index and by name.
 
     Attributes:
-        by_index: all of them; to be changed here only.
+        by_index: all of them; read-only outside this class.
     """
 
     def __init__(self) -> None:

@@ -58,7 +58,7 @@ def open_packet_socket(
     try:
         sock = socket.socket(socket.AF_PACKET, kind, 0)
     except PermissionError as error:
-        raise NotPermitted("may not open a packet socket: CAP_NET_RAW is needed") from error
+        raise NotPermitted("cannot open a packet socket: needs CAP_NET_RAW") from error
     try:
         sock.setblocking(False)
         _deafen(sock)

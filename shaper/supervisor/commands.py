@@ -1,7 +1,7 @@
 """The commands: what people may ask of the shapers, checked before anything is done.
 
 This is the class behind the control socket (`control.interface.ShaperCommands`). What a command
-wants is put into a spec; making it true is the supervisor's.
+wants is put into a spec; the supervisor applies it.
 """
 
 from __future__ import annotations

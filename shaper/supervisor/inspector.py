@@ -32,7 +32,7 @@ class Inspector:
         links: all network devices.
         addresses: their addresses.
         far_end_behind: returns the far end of a tunnel below a master that its shaper leads to.
-        kernel: what settings and firewall rules are read from.
+        kernel: what sysctls and firewall rules are read from.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Inspector:
         self._rules: tuple[str, ...] = ()
         self._rules_until = 0.0
 
-    def findings(self, device: Device, settings: Sysctls | None = None) -> list[Finding]:
+    def findings(self, device: Device, sysctls: Sysctls | None = None) -> list[Finding]:
         """Return what is found of a shaper.
 
         Args:
             device: the shaper.
-            settings: of /proc/sys, to be shared by several looks at the same time.
+            sysctls: of /proc/sys, to be shared by several looks at the same time.
         """
-        facts = self._facts(device, settings or self._kernel.sysctls(), self._reverse_path_rules())
+        facts = self._facts(device, sysctls or self._kernel.sysctls(), self._reverse_path_rules())
         return run_checks(facts) if facts is not None else []
 
     def follow(self, devices: Iterable[Device], indices: set[int]) -> None:
@@ -96,7 +96,7 @@ class Inspector:
                 tell(Event(Kind.FINDING, ifname, master), "%s: %s", ifname, finding)
         self._told[device.ifindex] = set(found)
 
-    def _facts(self, device: Device, settings: Sysctls, rules: tuple[str, ...]) -> Facts | None:
+    def _facts(self, device: Device, sysctls: Sysctls, rules: tuple[str, ...]) -> Facts | None:
         own = self._links.index(device.ifindex)
         if own is None or device.spec.capture is not Capture.ROUTE:
             return None  # answers to what is taken from a device come as without a shaper
@@ -119,9 +119,9 @@ class Inspector:
             own_addresses=own_addresses,
             master_addresses=master_addresses,
             lost_addresses=self._lost(device.ifindex, own_addresses, master_addresses),
-            ipv6_mtu=settings.ipv6_mtu(own.ifname),
-            master_ipv6_mtu=settings.ipv6_mtu(master.ifname) if master is not None else None,
-            receiving=_receiving(receiver, settings),
+            ipv6_mtu=sysctls.ipv6_mtu(own.ifname),
+            master_ipv6_mtu=sysctls.ipv6_mtu(master.ifname) if master is not None else None,
+            receiving=_receiving(receiver, sysctls),
             reverse_path_rules=rules,
             far_end=self._far_end_behind(device, master),
             is_loop=time.monotonic() < self._loops.get(device.ifindex, 0),
@@ -150,16 +150,16 @@ class Inspector:
         return self._rules
 
 
-def _receiving(receiver: Link | None, settings: Sysctls) -> Receiving:
+def _receiving(receiver: Link | None, sysctls: Sysctls) -> Receiving:
     if receiver is None:
         return Receiving()
     ifname = receiver.ifname
     return Receiving(
-        rp_filter=settings.ipv4(ifname, "rp_filter"),
-        arp_filter=settings.ipv4(ifname, "arp_filter"),
-        arp_ignore=settings.ipv4(ifname, "arp_ignore"),
+        rp_filter=sysctls.ipv4(ifname, "rp_filter"),
+        arp_filter=sysctls.ipv4(ifname, "arp_filter"),
+        arp_ignore=sysctls.ipv4(ifname, "arp_ignore"),
         answers_for_others=bool(
-            settings.ipv4(ifname, "proxy_arp") and settings.ipv4(ifname, "forwarding")
+            sysctls.ipv4(ifname, "proxy_arp") and sysctls.ipv4(ifname, "forwarding")
         ),
     )
 

@@ -223,7 +223,7 @@ class Daemon:
         self._notifier.status(summary(supervisor) + in_alarm(observer.alarmed()))
 
     async def _feed_watchdog(self, supervisor: Supervisor) -> None:
-        """Ask every forwarder whether it lives, and tell the service manager if all do.
+        """Ping every forwarder, and tell the service manager if all answer.
 
         One that does not answer is replaced, with or without a service manager.
         """

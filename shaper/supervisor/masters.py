@@ -1,7 +1,7 @@
 """The master of each shaper: which device it is now, and whether frames may go to it.
 
-Two things are kept of a master: what `attach` called it, and which device
-that is now, by index and by name. The law:
+Two things are kept of a master: what `attach` called it, and which device that is now, by index
+and by name. The law:
 
 - The device is followed by its index for as long as it exists, whatever it is renamed to.
 - When there is none, the device that bears the name asked for, or has it as an altname, becomes

@@ -64,7 +64,7 @@ class ShaperView:
     def snapshot(self, devices: Iterable[Device]) -> list[ShaperObject]:
         """Return counters, states and settings of shapers; no question to the kernel each."""
         drops = self._supervisor.kernel.tx_dropped()
-        settings = self._supervisor.kernel.sysctls()
+        sysctls = self._supervisor.kernel.sysctls()
         shown = []
         unsaved = _unsaved_findings(self._supervisor.store.obstacle())
         for device in devices:
@@ -78,7 +78,7 @@ class ShaperView:
             if device.plan is None:
                 continue
             counted = self._supervisor.counters(device)
-            findings = self._supervisor.inspector.findings(device, settings)
+            findings = self._supervisor.inspector.findings(device, sysctls)
             shown.append(
                 shaper_object(
                     device.spec,

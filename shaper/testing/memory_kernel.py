@@ -16,7 +16,7 @@ from shaper.testing.memory_netlink import MemoryMonitor, MemoryNetlink
 from shaper.testing.memory_tap import MemoryTap
 
 
-class MemorySettings(Sysctls):
+class MemorySysctls(Sysctls):
     """Sysctls as a kernel has them that drops nothing.
 
     Args:
@@ -95,9 +95,9 @@ class MemoryKernel(Kernel):
         """Keep a speed."""
         self._devices.set_speed(ifname, speed_mbit)
 
-    def sysctls(self) -> MemorySettings:
+    def sysctls(self) -> MemorySysctls:
         """Return the sysctls of devices."""
-        return MemorySettings(self.ipv4_values)
+        return MemorySysctls(self.ipv4_values)
 
     def reverse_path_rules(self) -> tuple[str, ...]:
         """Return that no rule looks up the way back."""

@@ -19,7 +19,7 @@ MOST_ATTRIBUTES = 12
 REASONS = {
     "Connection": "what is read, what is sent and who is answered change together, call by call",
     "Device": "one shaper as the supervisor has it: each attribute is an aspect or a seen fact",
-    "Forwarder": "one process: its channel, its board and what is known of whether it lives",
+    "Forwarder": "one process: its channel, its board, and whether it answers",
     "FqCodel": "six are what every queue tells; lists and table are read for each frame",
     "HistoryRig": "a path with every input that a history may change",
     "Loop": "one turn of the forwarder reads all of it; an indirection would cost each frame",
