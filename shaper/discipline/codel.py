@@ -101,6 +101,14 @@ class Law:
         """Follow other setpoints from now on."""
         self.target, self.interval, self.full_frame_bytes = points
 
+    def step(self, count: int) -> int:
+        """Return the time to the next drop, in parts of a tick (RFC 8289, 5.6).
+
+        That is interval / sqrt(count), rounded down; there are `PARTS_A_TICK` in a tick.
+        """
+        interval = self.interval * PARTS_A_TICK
+        return isqrt(interval * interval // count)
+
 
 class Codel:
     """A queue of frames under the law.
@@ -220,7 +228,7 @@ class Codel:
         is_remembered = elapsed < _MEMORY_INTERVALS * self.law.interval * PARTS_A_TICK
         self._count = recent if recent > 1 and is_remembered else 1
         self._last_count = self._count
-        self._drop_next = now * PARTS_A_TICK + self._step()
+        self._drop_next = now * PARTS_A_TICK + self.law.step(self._count)
         return marked
 
     def _go_on(self, frame: Frame, now: int) -> Frame:
@@ -229,12 +237,12 @@ class Codel:
             self._count += 1
             marked = self.law.mark(frame)
             if marked is not None:
-                self._drop_next += self._step()
+                self._drop_next += self.law.step(self._count)
                 return marked
             self.law.drop(frame)
             frame, self._is_dropping = self._take(now)
             if self._is_dropping:
-                self._drop_next += self._step()
+                self._drop_next += self.law.step(self._count)
         return frame
 
     def _take(self, now: int) -> tuple[Frame, bool]:
@@ -247,8 +255,3 @@ class Codel:
             self._first_above = None
             return frame, False
         return frame, self._is_standing(now)
-
-    def _step(self) -> int:
-        """Return the ticks to the next drop: interval / sqrt(count), rounded down (5.6)."""
-        interval = self.law.interval * PARTS_A_TICK
-        return isqrt(interval * interval // self._count)

@@ -121,13 +121,19 @@ def test_a_master_that_goes_on_the_short_way_is_waited_for() -> None:
 
 def test_a_delay_is_none_for_what_did_not_wait() -> None:
     """The delays of fq_codel count frames that took the short way as well."""
-    rig = PathRig(replace(FAST, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
+    slow = replace(SETTINGS, rate_bits=800_000, burst_bytes=3000)  # a frame takes 8 ms
+    rig = PathRig(replace(slow, queue=Queue.FQ_CODEL, ticks_per_second=1_000_000))
     rig.run(0)
-    rig.source.frames.append(FRAME)
-    rig.run(300 * MS)
-    assert rig.count("delay_ns") == rig.count("delay_p99_ns") == 0
-    assert rig.path._discipline is not None
-    assert rig.path._discipline.delay_percentile(99, now=300_000) == 0
+    for number in range(1, 121):
+        rig.source.frames.append(FRAME)
+        rig.run(number * 20 * MS)
+    rig.source.frames.extend([FRAME] * 2)
+    rig.run(2420 * MS)
+    rig.run(2420 * MS + US)
+    rig.run_to(3000 * MS)
+    assert rig.count("sent_packets") == 122
+    assert rig.count("delay_ns") > 7 * MS
+    assert rig.count("delay_p99_ns") == 0
 
 
 def test_departures_fall_on_quarters_of_a_jiffy() -> None:
