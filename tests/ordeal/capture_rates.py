@@ -42,7 +42,7 @@ from bench.lab.topology import (
 )
 from bench.lab.traffic import Sender, Sink
 from bench.ping import Pinger
-from tests.kernel.shaping import outlast_stalls
+from tests.kernel.shaping import outlast_stalls, wait_idle
 from tests.kernel.steps import PORT, SHAPER
 
 RATES_MBIT = (50, 1000)
@@ -199,9 +199,14 @@ def row(mode: str, protocol: str, rate: int) -> str:
         keep_order(pair.host, MASTER)
         lead(daemon, pair, mode, rate)
         flows = [Flow(protocol, address, PORT) for address in ADDRESSES[mode]]
-        runs = [[measure(pair, mode, flow, rate) for flow in flows] for _ in range(RUNS)]
-        cells = " | ".join(str(typical(each)) for each in zip(*runs, strict=True))
-    return f"| {rate // 10**6} Mbit/s {mode} {protocol} | {cells} |"
+        cells = []
+        for flow in flows:
+            runs = []
+            for _ in range(RUNS):
+                wait_idle(daemon)
+                runs.append(measure(pair, mode, flow, rate))
+            cells.append(str(typical(runs)))
+    return f"| {rate // 10**6} Mbit/s {mode} {protocol} | {' | '.join(cells)} |"
 
 
 def main(rates_mbit: Iterable[int]) -> None:
