@@ -112,13 +112,6 @@ class Board:
         """Return the word that a forwarder changes while it runs paths."""
         return self._words[slot * SLOT_WORDS]
 
-    def repair(self, slot: int) -> None:
-        """Set counts that cannot be to zero, so that a successor can go on from the row."""
-        row = self.row(slot)
-        for index, count in enumerate(row):
-            if count > MAX_COUNT:
-                row[index] = 0
-
     def clear(self, slot: int) -> None:
         """Set every counter of a slot to zero, for its next owner."""
         self.row(slot)[:] = memoryview(bytes(SLOT_WORDS * WORD_BYTES)).cast("Q")

@@ -10,6 +10,7 @@ from shaper.channel.board import (
     FIELDS,
     FIRST_ALTERATION,
     FIRST_DROP,
+    MAX_COUNT,
 )
 from shaper.discipline import ticks
 from shaper.discipline.base import Discipline
@@ -32,7 +33,8 @@ class Tally:
     """Counters of one path.
 
     Args:
-        row: the shaper's row on the board; counting continues from what it holds.
+        row: the shaper's row on the board; counting continues from what it holds. Another
+            forwarder may write there at any time: it is read once, and what cannot be is 0.
 
     Attributes:
         sent_bytes: wire bytes that the master took.
@@ -42,14 +44,17 @@ class Tally:
 
     def __init__(self, row: memoryview) -> None:
         self._row = row
-        self.sent_bytes, self.sent_packets, self._overlimits = row[:3]
-        self._dropped = dict(zip(DROP_REASONS, row[FIRST_DROP:], strict=False))
+        counts = [count if count <= MAX_COUNT else 0 for count in row]
+        for index, count in enumerate(counts):
+            row[index] = count
+        self.sent_bytes, self.sent_packets, self._overlimits = counts[:3]
+        self._dropped = dict(zip(DROP_REASONS, counts[FIRST_DROP:], strict=False))
         # What the row says is waiting was in the hands of a predecessor that did not close it.
-        self._dropped["crash"] += row[BACKLOG_PACKETS]
+        self._dropped["crash"] += counts[BACKLOG_PACKETS]
         self._theirs: dict[str, int] | None = None  # its drops, when they were last published
         self._since_bytes = self.sent_bytes  # when the rate was last set
-        self._ecn_marks = row[ECN_MARKS]
-        self._altered = dict(zip(ALTERATIONS, row[FIRST_ALTERATION:], strict=False))
+        self._ecn_marks = counts[ECN_MARKS]
+        self._altered = dict(zip(ALTERATIONS, counts[FIRST_ALTERATION:], strict=False))
         self._burst = Burst(0)
         self._measured: Settings | None = None  # what has the rate, and its trace
         self._windows_at_ns = 0

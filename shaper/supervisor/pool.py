@@ -199,10 +199,6 @@ class Pool:
     async def _respawn(self, position: int) -> None:
         forwarder = await self._spawn_at_last(position)
         self._forwarders[position] = forwarder
-        free = set(self._free_slots)  # cleared when taken; to repair them, too, takes 20 ms
-        for slot in range(position, MAX_SHAPERS, self.size):
-            if slot not in free:
-                self.board.repair(slot)
         assert self._on_replaced is not None
         try:
             await self._on_replaced(position, forwarder)

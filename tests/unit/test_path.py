@@ -252,3 +252,19 @@ def test_every_field_has_room_on_the_board() -> None:
     assert board.read(0)["sent_bytes"] == 0
     board.clear(1)
     assert board.read(1)["sent_bytes"] == 0
+
+
+def test_what_others_have_written_on_the_board_ends_no_path() -> None:
+    """Another forwarder can write any number there, at any time; a path takes it for none."""
+    rig = PathRig()
+    rig.board.row(0)[:] = memoryview(b"\xff" * 8 * SLOT_WORDS).cast("Q")
+    rig.path = Path(rig.source, rig.board.row(0), b"")
+    assert all(count == 0 for count in rig.board.row(0))
+    rig.path.bind(rig.sink)
+    rig.board.row(0)[:] = memoryview(b"\xff" * 8 * SLOT_WORDS).cast("Q")
+    rig.path.configure(SETTINGS, 0)
+    rig.source.frames.extend([FRAME, FRAME, ARP])
+    rig.run(0)
+    rig.run(100 * MS)
+    assert (rig.count("sent_packets"), rig.count("sent_bytes")) == (2, 1600)
+    assert (rig.count("crash"), rig.count("neighbour")) == (0, 1)

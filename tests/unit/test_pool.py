@@ -161,17 +161,6 @@ async def test_a_hand_over_that_fails_starts_no_third(rig: PoolRig) -> None:
 
 
 @instantly
-async def test_counts_that_cannot_be_are_not_handed_on(rig: PoolRig) -> None:
-    """A successor goes on from the row, so nonsense that was written there must end."""
-    pool = await rig.start()
-    row = pool.board.row(pool.take_slot())
-    row[0], row[1] = 1500, (1 << 64) - 1
-    rig.started[0].die()
-    await until(lambda: rig.replaced)
-    assert list(row[:2]) == [1500, 0]
-
-
-@instantly
 async def test_events_of_other_shapers_make_no_sense(rig: PoolRig) -> None:
     """A forwarder tells of its own shapers, and of no others."""
     await rig.start()
