@@ -34,6 +34,7 @@ from shaper.model import Framing, Queue, Settings
 from shaper.trace import Playback, Trace
 
 MESSAGE_BYTES = 4096  # the longest is a configure, of about 250
+_MAX_ERRNO = 4095  # specified: include/linux/err.h
 _FAILURE_CHARACTERS = 500  # chosen: of what a forwarder says of a failure, so much is passed on
 
 
@@ -232,7 +233,9 @@ def _report(fields: dict[str, Any]) -> Report:
             return Done(serial)
         case {"report": "Done", "serial": int(serial), "failed": str(failed)}:
             return Done(serial, _words(failed))
-        case {"report": "ReadFailed", "slot": int(slot), "number": int(number)}:
+        case {"report": "ReadFailed", "slot": int(slot), "number": int(number)} if (
+            0 < number <= _MAX_ERRNO
+        ):
             return ReadFailed(slot, number)
         case {"report": "LoopFound", "slot": int(slot)}:
             return LoopFound(slot)

@@ -83,6 +83,8 @@ GARBAGE = [
     b'{"report": "Done", "serial": NaN, "failed": null}',
     b'{"report": "Done", "serial": 1, "failed": {}}',
     b'{"report": "ReadFailed", "slot": null, "number": 5}',
+    b'{"report": "ReadFailed", "slot": 0, "number": 1000000000000000000000}',
+    b'{"report": "ReadFailed", "slot": 0, "number": -1}',
     b'{"report": "Open", "slot": 1}',
     b'{"report": ["Done"], "serial": 1}',
     b'{"report": "\\ud800", "serial": 1}',
