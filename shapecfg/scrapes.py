@@ -1,8 +1,9 @@
 """The listener for scrapes: HTTP, a thread for each connection, and an end to their number.
 
 Anyone who reaches the port may connect. So few connections are open at a time, and the oldest one
-makes room: a client that sends nothing, or does not read, costs a thread until others come. What
-is sent that is no HTTP is answered and not logged.
+of the address that has most makes room: a client that sends nothing, or does not read, costs a
+thread until others come, and a crowd keeps no other address out. What is sent that is no HTTP is
+answered and not logged.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import io
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
-from socketserver import ThreadingMixIn
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -42,18 +45,25 @@ class _Server(ThreadingMixIn, WSGIServer):
     request_queue_size = _WAITING
 
     def __init__(self, *words: Any) -> None:
-        self._open: dict[socket.socket, None] = {}  # the oldest first
+        self._open: dict[socket.socket, str] = {}  # the oldest first, and where they come from
         self._changing = threading.Lock()
         super().__init__(*words)
 
+    def server_bind(self) -> None:
+        """Bind, and ask no nameserver what the address is called."""
+        TCPServer.server_bind(self)
+        name, self.server_port, *_ = self.server_address
+        self.server_name = str(name)
+        self.setup_environ()
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin a thread for a connection; the oldest one makes room."""
+        """Begin a thread for a connection; another one makes room."""
         with self._changing:
-            if len(self._open) >= MOST_CONNECTIONS:
-                oldest = next(iter(self._open))
+            self._open[request] = origin(client_address[0])
+            if len(self._open) > MOST_CONNECTIONS:
+                oldest = _to_make_room(self._open)
                 del self._open[oldest]
                 _hang_up(oldest)
-            self._open[request] = None
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -102,6 +112,23 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: a scrape every few seconds is not worth a line."""
+
+
+def origin(address: str) -> str:
+    """Return what tells one client's addresses from another's; of IPv6 it has 64 bits of them."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(IPv6Network((found, 64), strict=False))
+        found = found.ipv4_mapped
+    return str(found)
+
+
+def _to_make_room(open_from: dict[socket.socket, str]) -> socket.socket:
+    """Return the first of the connections from where there are most."""
+    crowds = Counter(open_from.values())
+    most = max(crowds.values())
+    return next(each for each, origin in open_from.items() if crowds[origin] == most)
 
 
 def _hang_up(connection: socket.socket) -> None:

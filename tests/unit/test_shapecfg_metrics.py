@@ -131,6 +131,42 @@ def test_clients_that_send_nothing_make_room(tmp_path: Path) -> None:
         wait_until(lambda: threading.active_count() <= most, "threads of clients to end")
 
 
+def test_a_crowd_of_one_address_keeps_no_other_out(tmp_path: Path) -> None:
+    """What comes from elsewhere is answered although it is slow and the crowd comes after it."""
+    with (
+        FakeDaemon(tmp_path / "s", SHOWN) as daemon,
+        listening(Client(daemon.path)) as port,
+        socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0)) as slow,
+        contextlib.ExitStack() as crowd,
+    ):
+        slow.sendall(b"GET /metrics HTTP/1.1\r\n")
+        for _ in range(3 * scrapes.MOST_CONNECTIONS):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        slow.sendall(b"\r\n")
+        assert slow.recv(65536).startswith(b"HTTP/1.0 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_addresses_that_one_client_has_count_as_one(address: str, expected: str) -> None:
+    """Of IPv6 a host has 64 bits of addresses to choose from."""
+    assert scrapes.origin(address) == expected
+
+
+def test_no_nameserver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not answer would hold up the start."""
+    monkeypatch.setattr(socket, "getfqdn", lambda _: pytest.fail("a name was looked up"))
+    with FakeDaemon(tmp_path / "s", SHOWN) as daemon, listening(Client(daemon.path)):
+        pass
+
+
 @pytest.mark.parametrize(
     "sent",
     [
