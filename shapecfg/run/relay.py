@@ -56,7 +56,10 @@ class RelayedConnection:
     async def carry(self) -> None:
         """Connect to where the command wanted to, and carry bytes until both sides end."""
         try:
-            reader, self._server = await asyncio.open_connection(*_destination(self._client))
+            wanted = _destination(self._client)
+            if wanted == self._client.getsockname()[:2]:
+                raise ConnectionRefusedError  # the relay itself, which would go on for ever
+            reader, self._server = await asyncio.open_connection(*wanted)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_on(self._server))
                 group.create_task(_pump(reader, self._writer))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.topology import PEER, PEER6, Pair
+from shapecfg.run import plan, relay_plan
 from tests.kernel.runs import (
     END_S,
     NEEDS,
@@ -88,6 +89,23 @@ def test_relay_has_both_families_and_ends_as_its_server_does(pair: Pair) -> None
         with serving(pair.peer, slam, address) as port:
             done = run(pair, USER, *words, address, f"{port}")
         assert "ConnectionResetError" in done.stderr
+
+
+def test_relay_does_not_connect_to_itself(pair: Pair) -> None:
+    """A connection to its own door would be relayed there, again and again; it is reset."""
+    knock = (
+        "import socket, sys\n"
+        "for door in sys.argv[2:]:\n"
+        "    with socket.create_connection((door, int(sys.argv[1])), 5) as it:\n"
+        "        try:\n"
+        "            print(it.recv(100))\n"
+        "        except OSError as error:\n"
+        "            print(type(error).__name__)"
+    )
+    own = plan.addresses(0)
+    words = ("python3", "-c", knock, f"{relay_plan.PORT}", own.resolver, own.relay6)
+    done = run(pair, USER, "-q", "--loss", "1%", "--", *words)
+    assert (done.stdout.split(), done.stderr) == (["ConnectionResetError"] * 2, "")
 
 
 def test_exit_status(pair: Pair) -> None:
