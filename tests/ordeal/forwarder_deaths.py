@@ -9,26 +9,16 @@ import time
 from collections.abc import Iterator
 
 from bench.lab.daemon import Shaperd
-from bench.lab.topology import (
-    HOST,
-    MASTER,
-    REMOTE,
-    REMOTE6,
-    REMOTE_NETWORK,
-    REMOTE_NETWORK6,
-    Pair,
-    make_pair,
-)
+from bench.lab.topology import MASTER, Pair, make_pair
 from bench.lab.wait import wait_until
 from shaper.desired.store import Store
 from shaper.model import Options, Spec
-from tests.kernel.steps import PORT, SHAPER, Listener, Stream, now_ns, shape, show
+from tests.kernel.steps import Listener, Stream, now_ns, shape, show
 from tests.kernel.test_crash import is_running
 from tests.ordeal.campaign import Trial, campaign
 
 MANY = 1000
 START_NS = STOP_NS = 2_000_000_000  # for that many
-FIRST_NS, ALL_NS = 300_000_000, 1_000_000_000  # until they pass again after a death
 FOUND_NS = 2_000_000_000
 STALL_NS = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -153,35 +143,3 @@ def start_and_stop_many(trial: Trial) -> None:
         trial.stalled(max(start_ns, stop_ns))
         if start_ns > START_NS or stop_ns > STOP_NS:
             trial.failed(f"start {start_ns / 1e9:.2f} s, stop {stop_ns / 1e9:.2f} s")
-
-
-@campaign("many bereaved", count=5)
-def kill_the_forwarder_of_many(trial: Trial) -> None:
-    """After the death of their forwarder a thousand shapers carry frames again in a second."""
-    last = f"shaper{MANY - 1}"
-    with many() as (pair, shaperd, _start_ns):
-        pair.host.ip(
-            f"address add {HOST}/28 dev {SHAPER}",
-            f"route add {REMOTE_NETWORK} dev {SHAPER}",
-            f"route add {REMOTE_NETWORK6} dev {last}",
-        )
-        with (
-            Listener(pair.peer, PORT) as first,
-            Listener(pair.peer, PORT + 1) as final,
-            Stream(pair.host, REMOTE, PORT),
-            Stream(pair.host, REMOTE6, PORT + 1),
-        ):
-            for _ in trial:
-                for listener in (first, final):
-                    listener.wait_after(now_ns())
-                time.sleep(SETTLED_S)
-                at_ns = now_ns()
-                os.kill(forwarder_of(shaperd), signal.SIGKILL)
-                time.sleep(SETTLED_S)
-                first_ns = first.longest_gap_ms(at_ns, now_ns()) * NS_PER_MS
-                all_ns = final.longest_gap_ms(at_ns, now_ns()) * NS_PER_MS
-                trial.stalled(max(first_ns, all_ns))
-                if first_ns > FIRST_NS or all_ns > ALL_NS:
-                    trial.failed(
-                        f"{SHAPER} after {first_ns / 1e9:.2f} s, {last} {all_ns / 1e9:.2f}"
-                    )
