@@ -89,13 +89,14 @@ class Shaping(Collector):
         up.add_metric([], 1)
         yield up
         yield from _events(answer)
+        shapers = [_labelled_in_utf8(each) for each in answer["shapers"]]
         for family, read in _simple():
-            for shaper in answer["shapers"]:
+            for shaper in shapers:
                 value = read(shaper)
                 if value is not None:
                     family.add_metric([shaper["ifname"]], value)
             yield family
-        yield from _labelled(answer["shapers"])
+        yield from _labelled(shapers)
 
     def _latest(self) -> Shapers | None:
         """Return what the daemon answers, or has just answered; None if it does not."""
@@ -107,6 +108,16 @@ class Shaping(Collector):
                     self._answer = None
                 self._asked = time.monotonic()
             return self._answer
+
+
+def _labelled_in_utf8(shaper: Shaper) -> Shaper:
+    """Return a shaper whose names are text, as labels have to be; the kernel takes any bytes."""
+    ifname, link = shaper["ifname"], shaper["link"]
+    return {**shaper, "ifname": _in_utf8(ifname), "link": link and _in_utf8(link)}
+
+
+def _in_utf8(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _rate(shaper: Shaper) -> float:

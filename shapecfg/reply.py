@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NoReturn, TypedDict, get_args, get_origin, is_typeddict
 
+from shaper import names
+
 
 class ReplyError(ValueError):
     """The answer is not one that this version knows."""
@@ -179,9 +181,7 @@ def printable(value: Any) -> Any:
     Names of devices and groups can have any characters, and so can what a forwarder says.
     """
     if isinstance(value, str):
-        if value.replace("\n", "").isprintable():
-            return value
-        return "".join(each if each.isprintable() or each == "\n" else "?" for each in value)
+        return names.printable(value)
     if isinstance(value, dict):
         return {printable(key): printable(each) for key, each in value.items()}
     return [printable(each) for each in value] if isinstance(value, list) else value

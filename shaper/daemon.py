@@ -17,6 +17,7 @@ from shaper import __version__
 from shaper.desired.config import CommandLine
 from shaper.desired.store import sole_owner
 from shaper.errors import InvalidValue, ShaperError
+from shaper.names import printable
 from shaper.output import settle_output
 from shaper.shipped import obstacle, unit
 from shaper.supervisor.journal import handler
@@ -40,7 +41,7 @@ _log = logging.getLogger("shaperd")
 
 def _fail(error: ShaperError, status: int) -> NoReturn:
     with contextlib.suppress(OSError):  # there is nowhere left to say it
-        click.echo(f"shaperd: {error}", err=True)
+        click.echo(f"shaperd: {printable(str(error))}", err=True)
     sys.exit(status)
 
 

@@ -1,4 +1,4 @@
-"""Which names a network device can have.
+"""Which names a network device can have, and how a name of any kind is shown.
 
 The rule is the kernel's (`dev_valid_name` in net/core/dev.c) and a little narrower: a name that
 the kernel would complete by itself ("shaper%d") or that cannot be printed or sent as UTF-8 is
@@ -32,6 +32,28 @@ def check_master_name(name: str) -> str:
     Raises InvalidValue if not.
     """
     return _check(name, MAX_ALTNAME_BYTES)
+
+
+def check_seen_name(name: str) -> str:
+    """Return `name` if the kernel can have told it: a device may be renamed to what we refuse.
+
+    Raises InvalidValue if not.
+    """
+    data = name.encode(errors="surrogateescape")
+    is_named = 0 < len(data) <= MAX_NAME_BYTES and name not in (".", "..")
+    if not is_named or any(each in b"/:\0" or bytes((each,)).isspace() for each in data):
+        raise InvalidValue(f"{_shown(name)} is no name of a network device")
+    return name
+
+
+def printable(text: str) -> str:
+    """Return a text as a terminal may show it: nothing in it moves the cursor.
+
+    The kernel lets devices and groups have any bytes for a name, and files can say anything.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
 
 
 def _check(name: str, max_bytes: int) -> str:

@@ -160,6 +160,6 @@ def _device(ip: str, family: str) -> str | None:
 
 def _ip_json(ip: str, *arguments: str) -> list[dict[str, object]]:
     answer = subprocess.run([ip, "-j", *arguments], capture_output=True, check=False).stdout
-    with contextlib.suppress(ValueError):
-        return list(json.loads(answer or b"[]"))
+    with contextlib.suppress(ValueError):  # a device's name may be no UTF-8
+        return list(json.loads(answer.decode(errors="surrogateescape") or "[]"))
     return []

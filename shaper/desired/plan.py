@@ -24,6 +24,7 @@ from shaper.model import (
     Spec,
     State,
 )
+from shaper.names import printable
 from shaper.units import format_rate
 
 # Specified: include/uapi/linux/if_arp.h, if_ether.h.
@@ -303,7 +304,7 @@ def _port_of(master: Link | None) -> int | None:
 def _alias(spec: Spec, master: Link | None) -> str:
     if spec.master is None:
         return f"{ALIAS_PREFIX}, detached"
-    name = master.ifname if master is not None else spec.master_now or spec.master
+    name = printable(master.ifname if master is not None else spec.master_now or spec.master)
     if not spec.options.mean_bits:
         return f"{ALIAS_PREFIX} of {name}, no speed set"
     return f"{ALIAS_PREFIX} of {name} at {format_rate(spec.options.mean_bits)}"

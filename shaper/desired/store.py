@@ -31,7 +31,7 @@ from shaper.desired.files import (
 from shaper.desired.trace_syntax import write_trace
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Options, Spec
-from shaper.names import check_master_name, check_name
+from shaper.names import check_master_name, check_seen_name
 
 FILE_NAME = "state.json"
 VERSION = 1
@@ -243,7 +243,7 @@ def _damaged(error: Exception) -> InvalidValue:
 def _spec(shaper: dict[str, Any], boot: str) -> Spec:
     master, master_now = shaper["master"], shaper.get("master_now")
     spec = Spec(
-        ifname=check_name(shaper["ifname"]),
+        ifname=check_seen_name(shaper["ifname"]),
         master=None if master is None else check_master_name(master),
         options=bounds.change(
             Options(rate_bits=_rate_or_zero(shaper["rate_bits"])),
@@ -255,7 +255,7 @@ def _spec(shaper: dict[str, Any], boot: str) -> Spec:
             trace=shaper.get("trace"),
         ),
         network=read_network(shaper["ifname"], shaper.get("network", {})),
-        master_now=None if master_now is None else check_master_name(master_now),
+        master_now=None if master_now is None else check_seen_name(master_now),
     )
     spec = _going_on(spec, shaper.get("trace_began", {}), boot)
     return captures.with_capture(spec, shaper.get("capture"), shaper.get("cgroup"))

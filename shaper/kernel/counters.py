@@ -14,9 +14,10 @@ _READ_BYTES = 1 << 16
 def tx_dropped() -> dict[str, int]:
     """Return, by device, the frames dropped before the device took them: a full ring, mostly."""
     dropped = {}
-    for line in _read().decode().splitlines()[_HEADER_LINES:]:
-        ifname, _, fields = line.partition(":")
-        dropped[ifname.strip()] = int(fields.split()[_TX_DROPPED_FIELD])
+    for line in _read().split(b"\n")[_HEADER_LINES:-1]:
+        ifname, _, fields = line.partition(b":")  # any bytes but this, blanks and slashes
+        name = ifname.strip().decode(errors="surrogateescape")
+        dropped[name] = int(fields.split()[_TX_DROPPED_FIELD])
     return dropped
 
 

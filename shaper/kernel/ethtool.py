@@ -53,5 +53,6 @@ def offloads_off(ifname: str) -> tuple[str, ...]:
 def _request(ifname: str, command: bytearray) -> None:
     holder = (ctypes.c_char * len(command)).from_buffer(command)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        request = _IFREQ.pack(ifname.encode(), ctypes.addressof(holder))
+        name = ifname.encode(errors="surrogateescape")
+        request = _IFREQ.pack(name, ctypes.addressof(holder))
         fcntl.ioctl(sock, _SIOCETHTOOL, request)

@@ -67,7 +67,7 @@ def open_packet_socket(
         if ifindex is None:
             ifindex = socket.if_nametoindex(ifname)
         _bind(sock, ifindex)
-        if (bound := sock.getsockname()[0]) != ifname:
+        if (bound := _name_of(ifindex)) != ifname or not is_bound_to(sock, ifindex):
             raise OSError(errno.ESTALE, f"device {ifindex} is called {bound or 'nothing'} now")
     except OSError as error:
         sock.close()
@@ -79,10 +79,20 @@ def open_packet_socket(
 
 def is_bound_to(sock: socket.socket, ifindex: int) -> bool:
     """Whether a packet socket leads to this device; the kernel unbinds it when the device goes."""
-    try:
-        return socket.if_nametoindex(sock.getsockname()[0]) == ifindex
-    except OSError:
+    address, length = ctypes.create_string_buffer(_SOCKADDR_LL.size), ctypes.c_uint32()
+    length.value = _SOCKADDR_LL.size
+    # `socket.getsockname` tells a name alone, and fails for one that is not UTF-8.
+    if _libc.getsockname(sock.fileno(), address, ctypes.byref(length)) != 0:
         return False
+    return bool(_SOCKADDR_LL.unpack(address.raw)[2] == ifindex)
+
+
+def _name_of(ifindex: int) -> str:
+    """Return what a device is called now; empty if there is none."""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return ""
 
 
 def _bind(sock: socket.socket, ifindex: int) -> None:

@@ -151,7 +151,7 @@ class Tap:
 
     def _attach(self) -> None:
         flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-        request = _IFREQ.pack(self.ifname.encode(), flags)
+        request = _IFREQ.pack(self.ifname.encode(errors="surrogateescape"), flags)
         try:
             fcntl.ioctl(self._descriptor, _TUNSETIFF, request)
         except OSError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 from shaper.events import Event, Kind, event_of
+from shaper.names import printable
 
 # Specified: sd-daemon(3), of syslog(3).
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -35,7 +36,15 @@ _MOST_THINGS = 4096
 FORMAT = "shaperd: %(levelname)s: %(message)s"
 
 
-class PriorityFormatter(logging.Formatter):
+class PrintableFormatter(logging.Formatter):
+    """Lets nothing that is said of a device, a file or a forwarder move a terminal's cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        return printable(super().format(record))
+
+
+class PriorityFormatter(PrintableFormatter):
     """Puts the priority in front of each line of a record."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -54,7 +63,7 @@ class JournalHandler(logging.StreamHandler):  # type: ignore[type-arg] # standar
     def __init__(self, path: Path = _SOCKET) -> None:
         super().__init__()
         self.setFormatter(PriorityFormatter(FORMAT))
-        self._message = logging.Formatter("%(message)s")
+        self._message = PrintableFormatter("%(message)s")
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
@@ -80,7 +89,11 @@ class JournalHandler(logging.StreamHandler):  # type: ignore[type-arg] # standar
         event = event_of(record)
         if event is not None:
             fields |= _fields(event)
-        return b"".join(_field(name, value.encode()) for name, value in fields.items())
+        return b"".join(
+            # A device's name may be no UTF-8: it goes as the kernel has it.
+            _field(name, value.encode(errors="surrogateescape"))
+            for name, value in fields.items()
+        )
 
 
 def _fields(event: Event) -> dict[str, str]:
@@ -144,7 +157,7 @@ def handler(environ: Mapping[str, str], descriptor: int = 2) -> logging.Handler:
         made = JournalHandler()
     else:
         made = logging.StreamHandler()
-        made.setFormatter(logging.Formatter(FORMAT))
+        made.setFormatter(PrintableFormatter(FORMAT))
     made.addFilter(Repetition())
     return made
 

@@ -12,6 +12,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+from shaper.names import printable
+
 # Chosen: sd_watchdog_enabled(3) recommends two; with four a report that had to be left out, and a
 # stuck forwarder that is replaced meanwhile, are made good before the manager acts.
 REPORTS_PER_WATCHDOG = 4
@@ -99,8 +101,8 @@ def _address(name: str) -> bytes:
 
 
 def _line(text: str) -> str:
-    """Return `text` on one line: a second one would be read as another variable."""
-    return " ".join(text.split())
+    """Return `text` on one line, as a second one would be another variable, and in UTF-8."""
+    return printable(" ".join(text.split()))
 
 
 def _is_number(text: str) -> bool:

@@ -29,3 +29,11 @@ def test_check_refuses_a_file_in_one_sentence(tmp_path: Path) -> None:
     done = make_runner().invoke(shaperd, ["--check", "--config", str(tmp_path)])
     assert done.exit_code == 1
     assert done.stderr == f"shaperd: cannot read {tmp_path}: Is a directory\n"
+
+
+def test_check_prints_nothing_that_moves_the_cursor(tmp_path: Path) -> None:
+    """A file is somebody else's, and what it says is told."""
+    path = tmp_path / "shaper.toml"
+    path.write_text('[device.shaper0]\nseed = "1 \\u001b[2J"\n')
+    done = make_runner().invoke(shaperd, ["--check", str(path)])
+    assert done.stderr == f"shaperd: {path}: device.shaper0: seed 1 ?[2J: one value is enough\n"

@@ -112,6 +112,36 @@ def test_events_have_fields_in_the_journal(
     assert capsys.readouterr().err == ""
 
 
+def test_a_name_of_any_bytes_is_told(tmp_path: Path) -> None:
+    """The message can be printed, whatever a device is called; the field has the name as it is."""
+    name = b"e\xff\x1b[2J".decode(errors="surrogateescape")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "socket"))
+        journal.setblocking(False)
+        log = JournalHandler(tmp_path / "socket")
+        LOGGER.addHandler(log)
+        try:
+            tell(Event(Kind.MASTER, "shaper0", name), "eth1 is %s now", name)
+        finally:
+            LOGGER.removeHandler(log)
+            log.close()
+        entry = journal.recv(4096)
+    assert b"MESSAGE=eth1 is e??[2J now\n" in entry
+    assert b"SHAPER_MASTER=e\xff\x1b[2J\n" in entry
+
+
+@pytest.mark.parametrize("stream", ["1:1", "the log"])
+def test_no_line_moves_the_cursor(tmp_path: Path, stream: str) -> None:
+    """On a terminal, in a file and in the journal."""
+    with (tmp_path / "log").open("w") as log:
+        status = os.fstat(log.fileno())
+        own = f"{status.st_dev}:{status.st_ino}"
+        named = {"JOURNAL_STREAM": own if stream == "the log" else stream}
+        made = handler(named, log.fileno())
+    assert made.format(record("eth1 is %s", "e\x1b[2J\udcff")).endswith(": eth1 is e?[2J?")
+    made.close()
+
+
 def test_without_a_journal_there_are_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shaper.errors import InvalidValue
-from shaper.names import check_name
+from shaper.names import check_name, check_seen_name
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,18 @@ def test_name_is_refused_with_the_reason(name: str, reason: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         check_name(name)
     assert str(refused.value).startswith(f"{name!r} cannot name a network device: {reason}")
+
+
+@pytest.mark.parametrize("name", ["eth1", "e\udcff\x1b[2J", "\u00a0", "a%b", "..."])
+def test_what_the_kernel_can_call_a_device_is_taken_from_it(name: str) -> None:
+    """A device that somebody has given a name that we would refuse is known all the same."""
+    assert check_seen_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a/b", "a:b", "a b", "a\n", "a\0", "x" * 16, "\udcff" * 16]
+)
+def test_what_it_cannot_is_not(name: str) -> None:
+    """A file that says it is damaged."""
+    with pytest.raises(InvalidValue, match="is no name of a network device"):
+        check_seen_name(name)

@@ -77,6 +77,16 @@ def test_without_a_daemon_it_is_down(tmp_path: Path) -> None:
     assert (result.exit_code, samples(result.stdout)) == (0, {("shaper_up", ()): 0})
 
 
+def test_a_name_that_is_no_text_is_a_label(tmp_path: Path) -> None:
+    """What is no UTF-8 of it is written as an escape, so that two names stay two."""
+    names = ["e\udcfa", "e\udcfb"]
+    odd = [shaper(ifname=name, link="e\udcff\x1b[2J") for name in names]
+    with FakeDaemon(tmp_path / "s", answer(shapers=odd)) as daemon:
+        text = metrics.text(Client(daemon.path))
+    for digit in "ab":
+        assert f'shaper_sent_bytes_total{{device="e\\\\udcf{digit}"}}' in text
+
+
 def test_a_file_is_written_at_once(tmp_path: Path) -> None:
     """node_exporter reads whole files; nothing else is left in its directory."""
     directory = tmp_path / "textfile"
