@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 import struct
 import termios
@@ -36,6 +37,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _START_S = 10.0  # for its devices to be there
 _POLL_S = 0.005
 _BYTES = 1 << 16  # read at once
+_WAITING = 1024  # to be accepted; what finds no room tries again a second later
 
 
 class RelayedConnection:
@@ -101,7 +103,7 @@ class Relay:
         """Carry what comes; never returns."""
         asyncio.get_running_loop().add_reader(self._control, self._answer)
         for listener in listeners:
-            await asyncio.start_server(self._accept, sock=listener)
+            await asyncio.start_server(self._accept, sock=listener, backlog=_WAITING)
         await asyncio.Event().wait()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,6 +144,8 @@ def relay(order: Order, control: socket.socket, namespace: str) -> NoReturn:
         time.sleep(_POLL_S)
     obey(order.tools.ip, ["-batch", "-"], "\n".join(relay_plan.furnish_relay(order.machine)))
     obey(order.tools.nft, ["-f", "-"], relay_plan.relay_rules(order.machine))
+    _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors))
     listeners = _listeners(order.machine)
     control.send(READY)
     asyncio.run(Relay(control).serve(listeners))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import select
 import shutil
 import signal
@@ -96,16 +97,39 @@ def test_relay_does_not_connect_to_itself(pair: Pair) -> None:
     knock = (
         "import socket, sys\n"
         "for door in sys.argv[2:]:\n"
-        "    with socket.create_connection((door, int(sys.argv[1])), 5) as it:\n"
-        "        try:\n"
+        "    try:\n"
+        "        with socket.create_connection((door, int(sys.argv[1])), 5) as it:\n"
         "            print(it.recv(100))\n"
-        "        except OSError as error:\n"
-        "            print(type(error).__name__)"
+        "    except OSError as error:\n"
+        "        print(type(error).__name__)"
     )
     own = plan.addresses(0)
     words = ("python3", "-c", knock, f"{relay_plan.PORT}", own.resolver, own.relay6)
     done = run(pair, USER, "-q", "--loss", "1%", "--", *words)
     assert (done.stdout.split(), done.stderr) == (["ConnectionResetError"] * 2, "")
+
+
+def test_relay_carries_as_many_connections_as_the_machine_allows(pair: Pair) -> None:
+    """A limit that a process may raise is none: each connection takes two descriptors."""
+    crowd = (
+        "import resource, socket, sys\n"
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n"
+        "address = sys.argv[1], int(sys.argv[2])\n"
+        "opened = [socket.create_connection(address, 5) for _ in range(100)]\n"
+        "print(sum(each.recv(5) == b'hello' for each in opened))"
+    )
+
+    def greet(stream: socket.socket) -> None:
+        stream.sendall(b"hello")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 1024))
+
+    with serving(pair.peer, greet) as port:
+        words = ("-q", "--loss", "1%", "--", "python3", "-c", crowd, PEER, f"{port}")
+        done = run(pair, USER, *words, preexec_fn=limit)
+    assert (done.stdout, done.stderr) == ("100\n", "")
 
 
 def test_exit_status(pair: Pair) -> None:
