@@ -71,4 +71,5 @@ def asked(socket_path: str, given: list[str], incomplete: str) -> list[str]:
 
 
 def _matching(words: list[str], incomplete: str) -> list[str]:
-    return [word for word in words if word.startswith(incomplete)]
+    """Return the words that begin so, without those that no command line takes."""
+    return [word for word in words if word.startswith(incomplete) and word.isprintable()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_masters_are_the_devices_of_the_machine(tmp_path: Path) -> None:
     assert completion.masters("", directory=str(tmp_path)) == ["eth0", "eth1", "wlan0"]
     assert completion.masters("eth", directory=str(tmp_path)) == ["eth0", "eth1"]
     assert completion.masters("", directory=str(tmp_path / "absent")) == []
+
+
+def test_names_that_no_command_takes_are_not_offered(tmp_path: Path) -> None:
+    """A device may have any bytes for a name; what cannot be printed is left out."""
+    for name in (b"eth0", b"e\xff", b"e\x1b[2J"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).mkdir()
+    assert completion.masters("", directory=str(tmp_path)) == ["eth0"]
+    odd = answer(shapers=[shaper(), shaper(ifname="sh\udcff")])
+    with FakeDaemon(tmp_path / "socket", odd) as daemon:
+        assert completed("shapecfg show sh", daemon.path) == ["shaper0"]
 
 
 def test_attach_offers_masters_behind_the_device(tmp_path: Path) -> None:
