@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import struct
 
 from shaper.errors import Busy, KernelRefused, NotPermitted
@@ -88,6 +89,12 @@ class Tap:
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._descriptor
+
+    def holds_frames(self) -> bool:
+        """Whether a frame waits in the ring to be read."""
+        looker = select.poll()  # not select(2), which ends at descriptor 1024
+        looker.register(self._descriptor, select.POLLIN)
+        return any(found & select.POLLIN for _, found in looker.poll(0))
 
     def name(self) -> str | None:
         """Return what the device is called now, wherever it is; None once it is deleted."""

@@ -36,7 +36,6 @@ _IPV6_MIN_MTU = 1280  # RFC 8200, section 5; below it the kernel gives a device 
 # up itself; this makes it hand over about one at a time. It takes no 0.
 _SMALLEST_GSO_BYTES = 2048
 _BINDING = {"has_carrier", "framing", "capture", "is_tunnel"}  # fields of a plan
-
 _PLAN_FIELDS = frozenset(each.name for each in fields(Plan))
 
 _log = logging.getLogger(__name__)
@@ -91,8 +90,7 @@ class Device:
         self._sockets = sockets
         self._set_speed = set_speed
         self._path = PathHandle(slot)
-        self._had_carrier = False
-        self._was_up = False
+        self._had_carrier = self._was_up = False
 
     async def prepare(self) -> None:
         """Silence the device: no address of its own, no solicitation, no carrier.
@@ -127,6 +125,10 @@ class Device:
             await self._path.configure(plan.settings)
             await self._bind(plan, None)
             self._done = plan
+
+    def holds_frames(self) -> bool:
+        """Whether frames wait for its forwarder."""
+        return self._tap.holds_frames()
 
     async def realize(self, plan: Plan, own: Link, master: Link | None) -> None:
         """Make a plan true.

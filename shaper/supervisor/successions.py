@@ -51,20 +51,21 @@ class Successions:
         self._faults = ReadFaults()
 
     async def replaced(self, position: int, forwarder: Forwarder) -> None:
-        """Hand the devices of a forwarder that died to its successor, those in use first."""
+        """Hand the devices of a forwarder that died to its successor, those in need first."""
         async with self._keeper.lock:
             bereaved = [
                 device
                 for device in self._keeper.devices.values()
                 if self._pool.position_of(device.slot) == position
             ]
-            bereaved.sort(key=self._is_unused)
+            bereaved.sort(key=self._patience)
             work = (self._hand_over(device, forwarder) for device in bereaved)
             await together(work, _AT_ONCE)
 
-    def _is_unused(self, device: Device) -> bool:
-        """Whether nothing has ever left by a shaper."""
-        return not self._pool.board.row(device.slot)[_SENT_PACKETS]
+    def _patience(self, device: Device) -> tuple[bool, bool]:
+        """Return what is less where frames wait by now, and next where any have ever left."""
+        is_unused = not self._pool.board.row(device.slot)[_SENT_PACKETS]
+        return not device.holds_frames(), is_unused
 
     async def _hand_over(self, device: Device, forwarder: Forwarder) -> None:
         try:

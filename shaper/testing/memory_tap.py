@@ -20,7 +20,7 @@ class MemoryTap(Tap):
     def __init__(self, ifname: str, kernel: MemoryNetlink) -> None:
         self.ifname = ifname
         self.has_carrier = True
-        self.has_offload = False
+        self.has_offload = self.has_frames = False
         self.leaves_checksums = self._is_persistent = True
         self.is_closed = False
         self._kernel = kernel
@@ -33,6 +33,10 @@ class MemoryTap(Tap):
     def fileno(self) -> int:
         """Return a number that is never to be read from."""
         return -1
+
+    def holds_frames(self) -> bool:
+        """Whether the test says that a frame waits."""
+        return self.has_frames
 
     def name(self) -> str | None:
         """Return what the device is called, here or elsewhere."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shaper.channel.board import FIELDS
 from shaper.errors import KernelRefused
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.change import change_shapers
@@ -212,6 +213,25 @@ async def test_a_forwarder_that_died_is_replaced(machine: Machine) -> None:
         assert machine.forwarders[1].verbs() == ["open", "configure", "bind"] * 2
         assert {fields["slot"] for _, fields in machine.forwarders[1].told} == {0, 1}
         assert machine.taps["shaper0"].has_carrier
+
+
+@instantly
+async def test_frames_that_wait_are_the_first_to_be_handed_over(machine: Machine) -> None:
+    """Next are shapers that frames have left by, and last those that nothing uses."""
+    names = [f"shaper{number}" for number in range(4)]
+    async with machine.running(*(replace(SPEC, ifname=name) for name in names)):
+        devices = machine.supervisor.devices
+        for name in ("shaper2", "shaper3"):
+            board = machine.forwarders[0].board
+            assert board is not None
+            board.row(devices[name].slot)[FIELDS.index("sent_packets")] = 1
+        machine.taps["shaper1"].has_frames = machine.taps["shaper3"].has_frames = True
+        machine.forwarders[0].die()
+        await until(lambda: len(machine.forwarders) == 2)
+        await settle()
+        opened = [fields["slot"] for verb, fields in machine.forwarders[1].told if verb == "open"]
+        order = ["shaper3", "shaper1", "shaper2", "shaper0"]
+        assert opened == [devices[name].slot for name in order]
 
 
 @pytest.mark.parametrize("verb", ["open", "configure", "bind"])
