@@ -29,7 +29,14 @@ from tests.kernel.steps import (
     now_ns,
 )
 from tests.ordeal.campaign import Trial, campaign
-from tests.ordeal.process import MANY, NS_PER_MS, SETTLED_S, forwarder_of, many, passes_again
+from tests.ordeal.forwarder_deaths import (
+    MANY,
+    NS_PER_MS,
+    SETTLED_S,
+    forwarder_of,
+    many,
+    passes_again,
+)
 
 FIRST_NS, ALL_NS = 300_000_000, 1_000_000_000  # specified: until they pass again
 _WAIT_S = 10.0
