@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from bench.lab.topology import PEER, PEER6, Pair
-from shapecfg.run import plan, relay_plan
+from shapecfg.run import link_plan, relay_plan
 from tests.kernel.runs import (
     END_S,
     NEEDS,
@@ -103,7 +103,7 @@ def test_relay_does_not_connect_to_itself(pair: Pair) -> None:
         "    except OSError as error:\n"
         "        print(type(error).__name__)"
     )
-    own = plan.addresses(0)
+    own = link_plan.addresses(0)
     words = ("python3", "-c", knock, f"{relay_plan.PORT}", own.resolver, own.relay6)
     done = run(pair, USER, "-q", "--loss", "1%", "--", *words)
     assert (done.stdout.split(), done.stderr) == (["ConnectionResetError"] * 2, "")
