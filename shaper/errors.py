@@ -10,9 +10,16 @@ import errno
 
 
 class ShaperError(Exception):
-    """Base of all refusals; never raised itself."""
+    """Base of all refusals; never raised itself.
+
+    Attributes:
+        declared: the address, route or rule of shaper.toml that is refused, if it is one.
+        ifname: the shaper that it is declared for.
+    """
 
     errno: int = errno.EIO
+    declared: str | None = None
+    ifname: str | None = None
 
 
 class NoSuchShaper(ShaperError):

@@ -17,8 +17,10 @@ IpAddress = IPv4Address | IPv6Address
 IpInterface = IPv4Interface | IPv6Interface
 IpNetwork = IPv4Network | IPv6Network
 
-# Specified: include/uapi/linux/rtnetlink.h.
+# Specified: include/uapi/linux/rtnetlink.h, ipv6_route.h.
 MAIN_TABLE = 254
+IPV6_DEFAULT_METRIC = 1024
+DEFAULT_METRICS = {4: None, 6: IPV6_DEFAULT_METRIC}  # of IPv4 the kernel shows none
 
 # Chosen: free in include/uapi/linux/rtnetlink.h and in the files of iproute2; 96 is for 1996. It
 # marks routes and rules as ours, so that those alone are removed.
@@ -43,7 +45,7 @@ class Route:
 
     Attributes:
         destination: the prefix; of length 0 for a default route.
-        gateway: the next hop.
+        gateway: the next hop; of IPv4 it may be one of IPv6 (RFC 8950).
         follows_master: the next hop is that of the master's own default route.
     """
 

@@ -32,18 +32,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shaper.desired import bounds, captures, line_syntax
+from shaper.desired import bounds, captures, doubles, line_syntax, lines
 from shaper.desired.continuing import going_on
-from shaper.desired.declared import parse_network
+from shaper.desired.declared import parse_table
 from shaper.desired.files import read_text
 from shaper.desired.named_files import with_content
 from shaper.desired.profiles import DOWN, UP, Profile, Profiles, halved
 from shaper.desired.routing_tables import table_names
-from shaper.errors import InvalidValue
+from shaper.errors import InvalidValue, ShaperError
 from shaper.line_options import LineOptions
 from shaper.model import Options, Spec
 from shaper.names import check_master_name, check_name
-from shaper.network import Network
 from shaper.units import ParsedRate, parse_rate, parse_size
 
 # Chosen.
@@ -92,6 +91,7 @@ class Config:
         profiles: links that `profile` can name beside those that are known.
         devices: shapers that are to be so.
         warnings: what may have been meant otherwise.
+        text: as it was read.
     """
 
     hz: int = 0
@@ -101,6 +101,11 @@ class Config:
     profiles: Profiles = field(default_factory=dict)
     devices: tuple[Spec, ...] = ()
     warnings: tuple[str, ...] = ()
+    text: str = field(default="", repr=False, compare=False)
+
+    def sentence(self, error: ShaperError) -> str:
+        """Return what a refusal says, behind the line that it is about."""
+        return lines.sentence(error, self.text, table_names())
 
 
 @dataclass(frozen=True)
@@ -170,11 +175,15 @@ def parse(text: str, *, reads_files: bool = True) -> Config:
         name: _profile(name, values, reads_files=reads_files)
         for name, values in document.get("profile", {}).items()
     }
-    devices = tuple(
-        _spec(ifname, device, _Around(hz, profiles, reads_files), warnings)
-        for ifname, device in document.get("device", {}).items()
-    )
-    captures.refuse_doubles(devices)
+    try:
+        devices = tuple(
+            _spec(ifname, device, _Around(hz, profiles, reads_files), warnings)
+            for ifname, device in document.get("device", {}).items()
+        )
+        captures.refuse_doubles(devices)
+        doubles.refuse_doubles(devices)
+    except InvalidValue as error:
+        raise InvalidValue(lines.sentence(error, text, table_names())) from error
     return Config(
         hz=hz,
         shapers=_check_shapers(document.get("shapers", 1)),
@@ -183,6 +192,7 @@ def parse(text: str, *, reads_files: bool = True) -> Config:
         profiles=profiles,
         devices=devices,
         warnings=tuple(warnings),
+        text=text,
     )
 
 
@@ -282,28 +292,10 @@ def _spec(ifname: str, device: Any, around: _Around, warnings: list[str]) -> Spe
         ifname,
         None if master is None else check_master_name(master),
         options,
-        _network(where, ifname, device),
+        parse_table(where, ifname, device, table_names()),
     )
     try:
         return captures.with_capture(spec, device.get("capture"), device.get("cgroup"))
-    except InvalidValue as error:
-        raise InvalidValue(f"{where}: {error}") from error
-
-
-def _network(where: str, ifname: str, device: dict[str, Any]) -> Network:
-    for key in ("addresses", "routes", "rules"):
-        for each in device.get(key, ()):
-            if not isinstance(each, str):
-                raise InvalidValue(f"{where}.{key}: {bounds.shown(each)} is not a text")
-    try:
-        return parse_network(
-            ifname,
-            is_up=device.get("up"),
-            addresses=device.get("addresses", []),
-            routes=device.get("routes", []),
-            rules=device.get("rules", []),
-            tables=table_names(),
-        )
     except InvalidValue as error:
         raise InvalidValue(f"{where}: {error}") from error
 

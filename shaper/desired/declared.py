@@ -14,14 +14,18 @@ is preferred to the kernel's 1024: two routes of the same metric would share the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
+from shaper.desired.bounds import shown
+from shaper.desired.doubles import check
 from shaper.desired.ip_route import format_address, format_route, parse_address, parse_route
 from shaper.desired.ip_rule import format_rule, parse_rule
 from shaper.errors import InvalidValue
 from shaper.network import (
+    DEFAULT_METRICS,
     GUARD_METRIC,
     MAIN_TABLE,
     IpAddress,
@@ -72,12 +76,14 @@ class Presence:
         copies: of the master's addresses, at full length.
         routes: through the shaper.
         guards: through no device.
+        declared: what each route was declared as.
     """
 
     addresses: tuple[IpInterface, ...] = ()
     copies: tuple[IpInterface, ...] = ()
     routes: tuple[Route, ...] = ()
     guards: tuple[Route, ...] = ()
+    declared: Mapping[Route, Route] = field(default_factory=dict, compare=False)
 
 
 def presence(network: Network, master: MasterNetwork) -> Presence:
@@ -88,22 +94,33 @@ def presence(network: Network, master: MasterNetwork) -> Presence:
     """
     unicast = [route for route in network.routes if route.kind is RouteKind.UNICAST]
     others = [route for route in network.routes if route.kind is not RouteKind.UNICAST]
-    halves = [half for route in unicast for half in _halves(route)]
-    followed = [_followed(route, master) for route in halves]
+    halves = [(half, route) for route in unicast for half in _halves(route)]
+    declared = {
+        _as_listed(each): route
+        for half, route in halves
+        if (followed := _followed(half, master)) is not None
+        for each in _with_way(followed)
+    }
+    guards = {_guard(half): route for half, route in halves}
+    guards |= {_as_listed(each): each for each in others}
     return Presence(
         addresses=network.addresses,
         copies=_copies(network, master),
-        routes=tuple(
-            dict.fromkeys(each for route in followed if route for each in _with_way(route))
-        ),
-        guards=tuple(dict.fromkeys([*map(_guard, halves), *others])),
+        routes=tuple(declared),
+        guards=tuple(guards),
+        declared=declared | guards,
     )
+
+
+def _as_listed(route: Route) -> Route:
+    """Return a route as the kernel lists it: its default metric is none."""
+    return replace(route, metric=None) if route.metric == DEFAULT_METRICS[route.version] else route
 
 
 def _copies(network: Network, master: MasterNetwork) -> tuple[IpInterface, ...]:
     if not network.follows_master:
         return ()
-    return tuple(parse_address(str(each.ip)) for each in master.addresses)
+    return tuple(ip_interface(each.ip) for each in master.addresses)
 
 
 def _halves(route: Route) -> list[Route]:
@@ -204,6 +221,31 @@ def parse_network(
         routes=tuple(parse_route(each, ifname, tables) for each in routes),
         rules=tuple(parse_rule(each, tables) for each in rules),
     )
+    check(network, ifname)
     if is_up is None and not network.is_empty:
         is_up = True
     return replace(network, is_up=is_up)
+
+
+def parse_table(
+    where: str, ifname: str, device: dict[str, Any], tables: dict[str, int]
+) -> Network:
+    """Return what the table of a shaper in shaper.toml declares. Raises InvalidValue.
+
+    Args:
+        where: the table.
+        ifname: the shaper.
+        device: its values.
+        tables: numbers of tables by name.
+    """
+    lists = {key: device.get(key, []) for key in ("addresses", "routes", "rules")}
+    for key, values in lists.items():
+        for each in values:
+            if not isinstance(each, str):
+                raise InvalidValue(f"{where}.{key}: {shown(each)} is not a text")
+    try:
+        return parse_network(ifname, is_up=device.get("up"), tables=tables, **lists)
+    except InvalidValue as error:
+        refused = InvalidValue(f"{where}: {error}")
+        refused.declared, refused.ifname = error.declared, ifname
+        raise refused from error

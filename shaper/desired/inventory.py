@@ -10,7 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from shaper.desired.declared import Presence
-from shaper.network import MAIN_TABLE, IpInterface, Network, Route, Rule, RuleAction
+from shaper.desired.doubles import Place, places
+from shaper.network import (
+    DEFAULT_METRICS,
+    MAIN_TABLE,
+    IpInterface,
+    Network,
+    Route,
+    Rule,
+    RuleAction,
+)
 
 # Specified: include/uapi/linux/rtnetlink.h (RT_TABLE_DEFAULT, RT_TABLE_LOCAL).
 _EVERYBODYS_TABLES = {253, MAIN_TABLE, 255}
@@ -42,7 +51,8 @@ def inventory(ifname: str, declared: Network, wanted: Presence, seen: Seen) -> N
         wanted: what follows from that, which is not to be declared a second time.
         seen: what there is.
     """
-    routes = (*declared.routes, *(each for each in seen.routes if each not in wanted.routes))
+    added = (_with_metric(each) for each in seen.routes if each not in wanted.routes)
+    routes = _first_of_each_place([*declared.routes, *added])
     tables = {route.table for route in routes} - _EVERYBODYS_TABLES
     rules = [each for each in seen.rules if _concerns(each, ifname, tables)]
     is_up = seen.is_up if declared.is_up is None else declared.is_up
@@ -53,6 +63,22 @@ def inventory(ifname: str, declared: Network, wanted: Presence, seen: Seen) -> N
         routes=routes,
         rules=(*declared.rules, *(each for each in rules if not _is_among(each, declared.rules))),
     )
+
+
+def _with_metric(route: Route) -> Route:
+    """Return a route that says the metric that an undeclared one has by default."""
+    return replace(route, metric=route.metric or DEFAULT_METRICS[route.version])
+
+
+def _first_of_each_place(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """Leave out what the kernel does not use: another comes before it."""
+    taken: set[Place] = set()
+    found = []
+    for route in routes:
+        if taken.isdisjoint(places(route)):
+            found.append(route)
+        taken.update(places(route))
+    return tuple(found)
 
 
 def _together(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shaper.desired.ip_words import MOST, MOST_PORT, Words
+from shaper.desired.ip_words import EVERYTHING, LEAST_PORT, MOST, MOST_PORT, MOST_UID, Words
 from shaper.network import Rule, RuleAction
 
 # Specified: the protocol numbers of IANA.
@@ -25,7 +25,10 @@ def parse_rule(text: str, tables: dict[str, int] | None = None) -> Rule:
         parse = _RULE_KEYS.get(key)
         if parse is None:
             raise words.wrong(f"{key!r} is not understood here")
-        values |= parse(words, key, tables or {})
+        taken = parse(words, key, tables or {})
+        if not values.keys().isdisjoint(taken):
+            raise words.wrong(f"{key} is said twice")
+        values |= taken
     told = {values[key].version for key in ("source", "destination") if values.get(key)}
     if family is not None:
         told.add(6 if family.endswith("6") else 4)
@@ -33,7 +36,17 @@ def parse_rule(text: str, tables: dict[str, int] | None = None) -> Rule:
         raise words.wrong("IPv4 and IPv6 are mixed")
     if "action" not in values:
         raise words.wrong("it says neither which table nor what else to do")
-    return Rule(told.pop() if told else 4, **values)
+    for key in ("source", "destination"):
+        if values.get(key) and not values[key].prefixlen:  # the kernel shows no such selector
+            values[key] = None
+    return _checked_rule(words, Rule(told.pop() if told else 4, **values))
+
+
+def _checked_rule(words: Words, rule: Rule) -> Rule:
+    suppressed, most = rule.suppress_prefix_bits, EVERYTHING[rule.version].max_prefixlen
+    if suppressed is not None and suppressed > most:
+        raise words.wrong(f"suppress_prefixlength {suppressed} is more than {most}")
+    return rule
 
 
 def _mark(words: Words, key: str, _: dict[str, int]) -> dict[str, Any]:
@@ -44,6 +57,8 @@ def _mark(words: Words, key: str, _: dict[str, int]) -> dict[str, Any]:
         raise words.wrong(f"{key} is no number") from None
     if not all(0 <= number <= MOST for number in numbers.values()):
         raise words.wrong(f"{key} does not fit into 32 bits")
+    if not numbers["mark_mask"]:
+        raise words.wrong(f"{key} with a mask of 0 matches everything")
     return dict(numbers)
 
 
@@ -64,13 +79,13 @@ _RULE_KEYS: dict[str, Callable[[Words, str, dict[str, int]], dict[str, Any]]] = 
     "from": lambda words, key, _: {"source": words.prefix()},
     "to": lambda words, key, _: {"destination": words.prefix()},
     "fwmark": _mark,
-    "iif": lambda words, key, _: {"input_device": words.take()},
-    "dev": lambda words, key, _: {"input_device": words.take()},
-    "oif": lambda words, key, _: {"output_device": words.take()},
+    "iif": lambda words, key, _: {"input_device": words.device(key)},
+    "dev": lambda words, key, _: {"input_device": words.device(key)},
+    "oif": lambda words, key, _: {"output_device": words.device(key)},
     "ipproto": _protocol,
-    "sport": lambda words, key, _: {"source_ports": words.span(key, MOST_PORT)},
-    "dport": lambda words, key, _: {"destination_ports": words.span(key, MOST_PORT)},
-    "uidrange": lambda words, key, _: {"uids": words.span(key, MOST)},
+    "sport": lambda words, key, _: {"source_ports": words.span(key, MOST_PORT, LEAST_PORT)},
+    "dport": lambda words, key, _: {"destination_ports": words.span(key, MOST_PORT, LEAST_PORT)},
+    "uidrange": lambda words, key, _: {"uids": words.span(key, MOST_UID)},
     "suppress_prefixlength": lambda words, key, _: {
         "suppress_prefix_bits": words.number(key, most=128)
     },

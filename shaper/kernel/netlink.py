@@ -132,6 +132,13 @@ class Netlink:
         """Return a message for every device."""
         return self._ask("list the devices", RTM_GETLINK, DUMP, ifinfmsg())
 
+    async def sent_packets(self) -> dict[str, int]:
+        """Return for every device how many packets the kernel has sent by it."""
+        return {
+            message.get_attr("IFLA_IFNAME"): message.get_attr("IFLA_STATS64") or 0
+            for message in await self.links()
+        }
+
     async def link(self, ifindex: int) -> list[Message]:
         """Return a message for one device."""
         what = f"look at device {ifindex}"
@@ -270,7 +277,10 @@ def ask(wire: Wire, what: str, kind: int, flags: int, request: Message | bytes) 
         raise NotPermitted(f"may not {what}: CAP_NET_ADMIN is needed") from error
     except OSError as error:
         number = error.errno or errno.ETIMEDOUT
-        raise KernelRefused(f"cannot {what}: {os.strerror(number)}", number) from error
+        reason = os.strerror(number)
+        if error.strerror not in (None, reason):
+            reason += f" ({error.strerror})"
+        raise KernelRefused(f"cannot {what}: {reason}", number) from error
 
 
 def filled(request: Message, **values: object) -> Message:

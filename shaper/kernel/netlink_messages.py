@@ -36,6 +36,7 @@ _IFLA_ALT_IFNAME = 53
 _OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")
 _CACHEINFO = struct.Struct("=IIII")  # confirmed, used, updated, references; in 1/100 s ago
 _DEVCONF_MTU6 = 2
+_SENT_PACKETS = struct.Struct("=8xQ")  # of struct rtnl_link_stats64: behind those received
 
 Message = Any  # a decoded pyroute2 nlmsg, or the like: a mapping with get_attr
 Attribute = tuple[tuple[int, ...], Callable[[bytes], Any]]  # where it lies, and how it is read
@@ -74,6 +75,10 @@ def _centiseconds_unused(value: bytes) -> int:
     return int(_CACHEINFO.unpack_from(value)[1])
 
 
+def _sent_packets(value: bytes) -> int:
+    return int(_SENT_PACKETS.unpack_from(value)[0])
+
+
 def _altnames(value: bytes) -> tuple[str, ...]:
     properties = attributes(value, 0, len(value))
     return tuple(_text(each) for number, each in properties if number == _IFLA_ALT_IFNAME)
@@ -95,6 +100,7 @@ _LINK_ATTRIBUTES: dict[str, Attribute] = {
     "IFLA_IFALIAS": ((20,), _text),
     "IFLA_INET6_CONF": ((26, socket.AF_INET6, 2), _ipv6_mtu),
     "IFLA_INET6_ADDR_GEN_MODE": ((26, socket.AF_INET6, 8), _number),
+    "IFLA_STATS64": ((23,), _sent_packets),
     "IFLA_LINK_NETNSID": ((37,), _number),
     "IFLA_PROP_LIST": ((52,), _altnames),
 }

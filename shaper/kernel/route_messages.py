@@ -13,7 +13,15 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from shaper.kernel.netlink import filled
 from shaper.kernel.netlink_messages import Message
-from shaper.network import PROTOCOL, IpInterface, Route, RouteKind, Rule, RuleAction
+from shaper.network import (
+    IPV6_DEFAULT_METRIC,
+    PROTOCOL,
+    IpInterface,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+)
 
 # Specified: include/uapi/linux/rtnetlink.h, if_addr.h, fib_rules.h.
 _RTNH_F_ONLINK = 4
@@ -43,11 +51,29 @@ _ACTIONS = {
     8: RuleAction.PROHIBIT,
 }
 _ACTION_NUMBERS = {action: number for number, action in _ACTIONS.items()}
+_PORT_MASKS = (28, 29)  # told of every single port from Linux 6.15 on; unknown to pyroute2
+_RULE_ATTRIBUTES = {
+    "FRA_SPORT_MASK",
+    "FRA_DPORT_MASK",
+    "FRA_DST",
+    "FRA_SRC",
+    "FRA_IIFNAME",
+    "FRA_PRIORITY",
+    "FRA_FWMARK",
+    "FRA_SUPPRESS_PREFIXLEN",
+    "FRA_TABLE",
+    "FRA_FWMASK",
+    "FRA_OIFNAME",
+    "FRA_UID_RANGE",
+    "FRA_PROTOCOL",
+    "FRA_IP_PROTO",
+    "FRA_SPORT_RANGE",
+    "FRA_DPORT_RANGE",
+}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _VERSIONS = {family: version for version, family in FAMILIES.items()}
 _ADDRESS_BITS = {4: 32, 6: 128}
 _MAX_SHORT_TABLE = 255  # of the header; larger ones are in RTA_TABLE alone
-_IPV6_DEFAULT_METRIC = 1024  # include/uapi/linux/ipv6_route.h, IP6_RT_PRIO_USER
 _ROUTE_MTU = "RTAX_MTU"
 
 
@@ -100,7 +126,7 @@ def route_request(route: Route, ifindex: int | None) -> Message:
         request = filled(request, RTA_DST=str(route.destination.network_address))
     optional: dict[str, object] = {
         "RTA_OIF": ifindex if route.kind is RouteKind.UNICAST else None,
-        "RTA_GATEWAY": None if route.gateway is None else str(route.gateway),
+        **_gateway(route),
         "RTA_PRIORITY": route.metric,
         "RTA_PREFSRC": None if route.source is None else str(route.source),
         "RTA_METRICS": None
@@ -108,6 +134,14 @@ def route_request(route: Route, ifindex: int | None) -> Message:
         else {"attrs": [(_ROUTE_MTU, route.mtu_bytes)]},
     }
     return filled(request, **{key: value for key, value in optional.items() if value is not None})
+
+
+def _gateway(route: Route) -> dict[str, object]:
+    if route.gateway is None:
+        return {}
+    if route.gateway.version == route.version:
+        return {"RTA_GATEWAY": str(route.gateway)}
+    return {"RTA_VIA": {"family": FAMILIES[route.gateway.version], "addr": str(route.gateway)}}
 
 
 def rule_request(rule: Rule) -> Message:
@@ -164,12 +198,16 @@ def seen_address(message: Message) -> SeenAddress:
 
 
 def seen_route(message: Message) -> SeenRoute | None:
-    """Return a route, or None for one of a kind that is not ours to handle."""
+    """Return a route, or None for one that cannot be declared: of another kind, or narrower."""
     kind, version = _KINDS.get(message["type"]), _VERSIONS[message["family"]]
     if kind is None or message.get_attr("RTA_MULTIPATH"):
         return None
+    if message["tos"] or message["src_len"] or message.get_attr("RTA_ENCAP_TYPE"):
+        return None
     network = message.get_attr("RTA_DST") or ("0.0.0.0" if version == 4 else "::")
-    gateway, source = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_PREFSRC")
+    via = message.get_attr("RTA_VIA") or {}
+    gateway = message.get_attr("RTA_GATEWAY") or via.get("addr")
+    source = message.get_attr("RTA_PREFSRC")
     metric = message.get_attr("RTA_PRIORITY")
     metrics = message.get_attr("RTA_METRICS")
     route = Route(
@@ -178,7 +216,7 @@ def seen_route(message: Message) -> SeenRoute | None:
         gateway=ip_address(gateway) if gateway else None,
         is_onlink=bool(message["flags"] & _RTNH_F_ONLINK),
         table=message.get_attr("RTA_TABLE") or message["table"],
-        metric=None if version == 6 and metric == _IPV6_DEFAULT_METRIC else metric,
+        metric=None if version == 6 and metric == IPV6_DEFAULT_METRIC else metric,
         source=ip_address(source) if source else None,
         mtu_bytes=metrics.get_attr(_ROUTE_MTU) if metrics is not None else None,
     )
@@ -187,9 +225,9 @@ def seen_route(message: Message) -> SeenRoute | None:
 
 
 def seen_rule(message: Message) -> SeenRule | None:
-    """Return a rule, or None for one of an action that cannot be declared."""
+    """Return a rule, or None for one that cannot be declared: of another action, or selector."""
     action = _ACTIONS.get(message["action"])
-    if action is None:
+    if action is None or _is_narrower(message):
         return None
     return SeenRule(
         Rule(
@@ -204,6 +242,19 @@ def seen_rule(message: Message) -> SeenRule | None:
     )
 
 
+def _is_narrower(message: Message) -> bool:
+    """Whether a rule of somebody else's has a selector that `Rule` has not."""
+    if message.get_attr("FRA_PROTOCOL") == PROTOCOL:
+        return False
+    others = (each for each in message["attrs"] if each[0] not in _RULE_ATTRIBUTES)
+    return bool(message["tos"]) or any(map(_is_other, others))
+
+
+def _is_other(attribute: tuple[str, Any]) -> bool:
+    name, value = attribute
+    return name != "UNKNOWN" or value["header"]["type"] not in _PORT_MASKS
+
+
 def _selectors(message: Message) -> Iterator[tuple[str, Any]]:
     for name, attribute, length in (
         ("source", "FRA_SRC", "src_len"),
@@ -212,15 +263,15 @@ def _selectors(message: Message) -> Iterator[tuple[str, Any]]:
         if (address := message.get_attr(attribute)) is not None:
             yield name, ip_network(f"{address}/{message[length]}")
     for name, attribute in (
-        ("mark", "FRA_FWMARK"),
         ("input_device", "FRA_IIFNAME"),
         ("output_device", "FRA_OIFNAME"),
         ("protocol_number", "FRA_IP_PROTO"),
     ):
         if value := message.get_attr(attribute):
             yield name, value
-    if message.get_attr("FRA_FWMARK"):
-        yield "mark_mask", message.get_attr("FRA_FWMASK")
+    if mask := message.get_attr("FRA_FWMASK"):  # a mark of 0 is not told
+        yield "mark", message.get_attr("FRA_FWMARK") or 0
+        yield "mark_mask", mask
     for name, attribute in (
         ("source_ports", "FRA_SPORT_RANGE"),
         ("destination_ports", "FRA_DPORT_RANGE"),

@@ -1,7 +1,8 @@
 """Addresses, routes and rules of this network namespace: listed, added and removed.
 
 Every method raises KernelRefused, with the kernel's errno, or NotPermitted. Adding what exists and
-removing what is gone is no error: the outcome is what was asked for.
+removing what is gone is no error: the outcome is what was asked for. What adds returns whether it
+did.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ from shaper.network import (
 
 # Specified: include/uapi/linux/netlink.h, if.h.
 _IFF_UP = 0x1
+_NLM_F_REPLACE = 0x100
 _NLM_F_CREATE = 0x400
+_NLM_F_APPEND = 0x800
 _NLM_F_EXCL = 0x200
 _GONE = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV}
 
@@ -77,6 +80,15 @@ class Routing:
             request = addresses_request(family, ifindex)
             what = f"list the addresses of device {ifindex}"
             found += [seen_address(each) for each in self._dump(what, RTM_GETADDR, request)]
+        return found
+
+    def addresses_of_all(self) -> dict[int, list[SeenAddress]]:
+        """Return the addresses of every device that has some, in the same order."""
+        found: dict[int, list[SeenAddress]] = {}
+        for family in FAMILIES.values():
+            request = addresses_request(family, 0)
+            for each in self._dump("list the addresses", RTM_GETADDR, request):
+                found.setdefault(each["index"], []).append(seen_address(each))
         return found
 
     def holders(self, address: IpAddress) -> set[int]:
@@ -106,43 +118,61 @@ class Routing:
             found += [seen for each in messages if (seen := seen_rule(each)) is not None]
         return found
 
-    def bring_up(self, ifindex: int) -> None:
+    def bring_up(self, ifindex: int) -> bool:
         """Set a device up, as `ip link set up` does."""
         request = filled(ifinfmsg(), index=ifindex, flags=_IFF_UP, change=_IFF_UP)
-        self._change(f"bring up device {ifindex}", RTM_SETLINK, REQUEST, request, ())
+        return self._change(f"bring up device {ifindex}", RTM_SETLINK, REQUEST, request, ())
 
-    def add_address(self, ifindex: int, address: IpInterface) -> None:
+    def take_down(self, ifindex: int) -> None:
+        """Set a device down, as `ip link set down` does."""
+        request = filled(ifinfmsg(), index=ifindex, flags=0, change=_IFF_UP)
+        self._change(f"take down device {ifindex}", RTM_SETLINK, REQUEST, request, _GONE)
+
+    def add_address(self, ifindex: int, address: IpInterface) -> bool:
         """Give a device an address, and with it the route to its prefix."""
-        self._add_address(ifindex, address, 0)
+        return self._add_address(ifindex, address, 0)
 
-    def add_copy(self, ifindex: int, address: IpInterface) -> None:
+    def add_copy(self, ifindex: int, address: IpInterface) -> bool:
         """Give a device an address of another device: no route to its prefix comes with it."""
-        self._add_address(ifindex, address, IFA_F_NOPREFIXROUTE)
+        return self._add_address(ifindex, address, IFA_F_NOPREFIXROUTE)
 
-    def _add_address(self, ifindex: int, address: IpInterface, flags: int) -> None:
+    def _add_address(self, ifindex: int, address: IpInterface, flags: int) -> bool:
         # A shaper receives nothing, so it could not find a duplicate.
         flags |= IFA_F_NODAD if address.version == 6 else 0
         request = address_request(
             ifindex, str(address.ip), address.network.prefixlen, flags=flags, protocol=PROTOCOL
         )
         kind = REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
-        self._change(f"add {address}", RTM_NEWADDR, kind, request, {errno.EEXIST})
+        return self._change(f"add {address}", RTM_NEWADDR, kind, request, {errno.EEXIST})
 
     def remove_address(self, ifindex: int, address: IpInterface) -> None:
         """Take an address from a device."""
         request = address_request(ifindex, str(address.ip), address.network.prefixlen)
         self._change(f"remove {address}", RTM_DELADDR, REQUEST, request, _GONE)
 
-    def add_route(self, route: Route, ifindex: int | None) -> None:
+    def add_route(self, route: Route, ifindex: int | None, beside: Route | None = None) -> bool:
         """Add a route, before others of its prefix and metric, which stay.
 
         Args:
             route: what to add.
             ifindex: through which device; None where its kind needs none.
+            beside: one of ours of the same prefix, metric and device, which is to go. A request to
+                remove it takes the first that has all that the request names, so that the new one
+                comes behind it; of IPv6, where there is one for each next hop, in its place.
         """
-        what = f"add the route {route.destination}"
-        request = route_request(route, ifindex)
-        self._change(what, RTM_NEWROUTE, REQUEST | _NLM_F_CREATE, request, {errno.EEXIST})
+        hop = "" if route.gateway is None else f" via {route.gateway}"
+        flags = REQUEST | _NLM_F_CREATE
+        if beside is not None and route.version == 4:
+            flags |= _NLM_F_APPEND
+        elif beside is not None and beside.gateway == route.gateway:
+            flags |= _NLM_F_REPLACE
+        return self._change(
+            f"add the route {route.destination}{hop}",
+            RTM_NEWROUTE,
+            flags,
+            route_request(route, ifindex),
+            {errno.EEXIST},
+        )
 
     def remove_route(self, route: Route, ifindex: int | None) -> None:
         """Remove a route of ours."""
@@ -150,10 +180,10 @@ class Routing:
         request = route_request(route, ifindex)
         self._change(what, RTM_DELROUTE, REQUEST, request, _GONE)
 
-    def add_rule(self, rule: Rule) -> None:
+    def add_rule(self, rule: Rule) -> bool:
         """Add a policy rule."""
         flags = REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
-        self._change("add a rule", RTM_NEWRULE, flags, rule_request(rule), {errno.EEXIST})
+        return self._change("add a rule", RTM_NEWRULE, flags, rule_request(rule), {errno.EEXIST})
 
     def remove_rule(self, rule: Rule) -> None:
         """Remove a policy rule of ours."""
@@ -177,9 +207,11 @@ class Routing:
 
     def _change(
         self, what: str, kind: int, flags: int, request: Message | bytes, harmless: Iterable[int]
-    ) -> None:
+    ) -> bool:
         try:
             ask(self._wire, what, kind, flags, request)
         except KernelRefused as error:
             if error.errno not in harmless:
                 raise
+            return False
+        return True

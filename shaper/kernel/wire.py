@@ -17,18 +17,28 @@ import socket
 import struct
 from collections.abc import Callable
 
-from shaper.kernel.netlink_messages import NLMSG_HEADER, Message, decode_one, split_with_flags
+from shaper.kernel.netlink_messages import (
+    NLMSG_HEADER,
+    Message,
+    attributes,
+    decode_one,
+    split_with_flags,
+)
 
 # Specified: include/uapi/linux/netlink.h; bits/socket.h.
 _SOL_NETLINK = 270
+_NETLINK_CAP_ACK = 10
+_NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
 _NLM_F_REQUEST = 0x1
 _NLM_F_ACK = 0x4
 _NLM_F_DUMP_INTR = 0x10
 _NLM_F_DUMP = 0x300
+_NLM_F_ACK_TLVS = 0x200
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
-_ERROR_NUMBER = struct.Struct("=i")  # negative; 0 acknowledges
+_NLMSGERR_ATTR_MSG = 1
+_ERROR_NUMBER = struct.Struct("=i")  # negative; 0 acknowledges; the request's header follows
 
 # The flags of every request, and of one for everything there is.
 REQUEST = _NLM_F_REQUEST | _NLM_F_ACK
@@ -47,6 +57,9 @@ def open_socket() -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
     # Strict checking lets the kernel filter a dump, so that a large routing table is not read.
     opened.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+    # What the kernel says of a refusal beside its number, and not the request again.
+    opened.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+    opened.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     opened.settimeout(_ANSWER_SECONDS)
     return opened
 
@@ -71,7 +84,8 @@ class Wire:
     def ask(self, kind: int, flags: int, request: Message | bytes) -> list[Message]:
         """Return the messages of the answer to a request, or to one of which this is the body.
 
-        Raises OSError, with the kernel's errno; EAGAIN for a table that changed throughout.
+        Raises OSError, with the kernel's errno, and its words if it has some; EAGAIN for a table
+        that changed throughout.
         """
         for _ in range(_ATTEMPTS):
             answer = self._ask_once(kind, flags, request)
@@ -102,7 +116,8 @@ class Wire:
                     continue
                 is_complete &= not answer_flags & _NLM_F_DUMP_INTR
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
-                    _raise_error(data, start)
+                    told = data[start:end] if answer_flags & _NLM_F_ACK_TLVS else b""
+                    _raise_error(data, start, told if kind == _NLMSG_ERROR else b"")
                     return found if is_complete else None
                 found += decode_one(kind, data, start, end)
 
@@ -125,7 +140,10 @@ class Wire:
         self._socket = self._open()
 
 
-def _raise_error(data: bytes, start: int) -> None:
+def _raise_error(data: bytes, start: int, told: bytes) -> None:
     (number,) = _ERROR_NUMBER.unpack_from(data, start)
     if number:
-        raise OSError(-number, os.strerror(-number))
+        header = _ERROR_NUMBER.size + NLMSG_HEADER.size
+        words = dict(attributes(told, header, len(told))).get(_NLMSGERR_ATTR_MSG, b"")
+        text = words.rstrip(b"\0").decode(errors="replace").rstrip(".")
+        raise OSError(-number, text or os.strerror(-number))

@@ -12,6 +12,7 @@ import pytest
 from bench.lab.topology import HOST, MASTER, REMOTE_NETWORK, REMOTE_NETWORK6, Pair
 from shaper.desired.ip_route import format_route, parse_route
 from shaper.desired.ip_rule import format_rule, parse_rule
+from shaper.errors import KernelRefused
 from shaper.kernel.routing import Routing
 from shaper.kernel.wire import Wire
 from shaper.network import PROTOCOL
@@ -119,3 +120,30 @@ def test_addresses_are_as_they_were_added(routing: Routing, ifindex: int, pair: 
             routing.remove_address(ifindex, address)
     assert [each for each in routing.addresses(ifindex) if each.is_ours] == []
     assert listed(pair, "route", "show", "table", "main") == before
+
+
+def test_a_refusal_has_the_kernels_words(routing: Routing, ifindex: int) -> None:
+    """Beside what its number means."""
+    own = parse_route(f"{REMOTE_NETWORK} via {HOST} onlink", MASTER)
+    with pytest.raises(KernelRefused, match="Nexthop has invalid gateway") as refused:
+        routing.add_route(own, ifindex)
+    assert "Invalid argument" in str(refused.value)
+    assert HOST in str(refused.value)
+
+
+def test_what_cannot_be_declared_is_not_taken_for_something_wider(
+    routing: Routing, ifindex: int, pair: Pair
+) -> None:
+    """Rules and routes with another selector than ours are passed over."""
+    rules = routing.rules()
+    pair.host.ip(
+        "rule add tos 0x10 lookup 7",
+        "rule add iif lo goto 32766",
+        "rule add from 10.0.0.0/8 realms 3/4 lookup 7",
+        f"route add 10.5.0.0/16 dev {MASTER} tos 0x10",
+        f"route add 10.6.0.0/16 dev {MASTER}",
+        f"route add fd06::/64 from fd07::/64 dev {MASTER}",
+    )
+    assert routing.rules() == rules
+    seen = [each.route for each in routing.routes_through(ifindex)]
+    assert [*map(format_route, seen)] == ["10.6.0.0/16"]

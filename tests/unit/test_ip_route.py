@@ -29,6 +29,11 @@ SHAPER = "shaper0"
         ("10.1.0.0/24 table main", "10.1.0.0/24"),
         ("unreachable 10.0.0.0/8 metric 0x10", "unreachable 10.0.0.0/8 metric 16"),
         ("10.1.0.0/24 table uplink", "10.1.0.0/24 table 7"),
+        ("10.1.0.0/24 via inet6 fe80::1", "10.1.0.0/24 via inet6 fe80::1"),
+        ("inet default via inet6 fe80::1", "inet default via inet6 fe80::1"),
+        ("default via inet6 fe80::1", "default via fe80::1"),
+        ("10.1.0.0/24 metric 0", "10.1.0.0/24"),
+        ("2001:db8::/32 metric 0", "2001:db8::/32 metric 1024"),
     ],
 )
 def test_a_route_is_read_and_written(text: str, written: str) -> None:
@@ -70,6 +75,26 @@ def test_a_default_without_a_next_hop_follows_the_master() -> None:
         ("10.0.0.0/8 onlink", "onlink"),
         ("unreachable 10.0.0.0/8 via 10.0.0.1", "next hop"),
         ("224.0.0.0/4", "multicast"),
+        ("224.0.0.1/4", "host bits"),
+        ("10.0.0.0/33", "33"),
+        ("10.0.0.0/8 via 224.0.0.1", "multicast"),
+        ("10.0.0.0/8 via 255.255.255.255", "broadcast"),
+        ("10.0.0.0/8 via 0.0.0.0", "unspecified"),
+        ("10.0.0.0/8 via 127.0.0.1 onlink", "loopback"),
+        ("fd09::/64 via ff02::1", "multicast"),
+        ("fd09::/64 via ::", "unspecified"),
+        ("fd09::/64 via ::1", "loopback"),
+        ("10.0.0.0/8 via inet6 10.0.0.1", "inet6"),
+        ("fd09::/64 via inet 10.0.0.1", "mixed"),
+        ("10.0.0.0/8 src 224.0.0.1", "multicast"),
+        ("10.0.0.0/8 src 0.0.0.0", "unspecified"),
+        ("10.0.0.0/8 via 10.1.0.1 via 10.1.0.2", "twice"),
+        ("10.0.0.0/8 metric 1 metric 2", "twice"),
+        ("10.0.0.0/8 table 4294967296", "4294967296"),
+        ("10.0.0.0/8 mtu 65521", "65521"),
+        ("10.0.0.0/8 scope frob", "frob"),
+        ("10.0.0.0/8 proto 300", "300"),
+        ("unreachable 10.0.0.0/8 dev shaper0", "device"),
     ],
 )
 def test_a_route_that_cannot_be_is_named(text: str, named: str) -> None:
@@ -83,6 +108,7 @@ def test_addresses() -> None:
     """With a prefix length or without, and nothing that is no address."""
     assert format_address(parse_address("10.0.0.5/28")) == "10.0.0.5/28"
     assert format_address(parse_address("2001:db8::5")) == "2001:db8::5/128"
-    for text in ("10.0.0.5/33", "10.0.0", "", "eth1"):
+    bad = ("10.0.0.5/33", "10.0.0", "", "eth1", "0.0.0.0/24", "224.0.0.1/24", "255.255.255.255")
+    for text in (*bad, "fd00::1/129", "::/64", "::1/128", "ff02::1/64"):
         with pytest.raises(InvalidValue, match="address"):
             parse_address(text)
