@@ -15,10 +15,7 @@ from shaper.supervisor.inspector import Inspector
 from shaper.supervisor.pool import Pool
 from shaper.supervisor.process import Forwarder
 from shaper.supervisor.read_faults import ReadFaults
-from shaper.supervisor.together import together
-
-# Chosen: enough to keep both processes busy, and few enough for the first to be done soon.
-_AT_ONCE = 8
+from shaper.supervisor.together import FEW_AT_ONCE, together
 
 _SENT_PACKETS = FIELDS.index("sent_packets")
 
@@ -60,7 +57,7 @@ class Successions:
             ]
             bereaved.sort(key=self._patience)
             work = (self._hand_over(device, forwarder) for device in bereaved)
-            await together(work, _AT_ONCE)
+            await together(work, FEW_AT_ONCE)
 
     def _patience(self, device: Device) -> tuple[bool, bool]:
         """Return what is less where frames wait by now, and next where any have ever left."""

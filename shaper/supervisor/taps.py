@@ -30,6 +30,11 @@ class Taps:
         self._keepsakes = keepsakes
         self._kept: dict[str, int] = {}
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether some outlived an earlier daemon, and are not opened yet."""
+        return bool(self._kept)
+
     def find_kept(self) -> None:
         """Take what outlived an earlier daemon, by what the devices are called now."""
         for kept in self._keepsakes.names(_KEPT):

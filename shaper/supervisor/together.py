@@ -7,10 +7,12 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 # Chosen: so many orders fit into a channel, and fill the time until the first is answered.
-_AT_ONCE = 64
+MANY_AT_ONCE = 64
+# Chosen: enough to keep both processes busy, and few enough for the first to be done soon.
+FEW_AT_ONCE = 8
 
 
-async def together(work: Iterable[Coroutine[Any, Any, None]], at_once: int = _AT_ONCE) -> None:
+async def together(work: Iterable[Coroutine[Any, Any, None]], at_once: int = MANY_AT_ONCE) -> None:
     """Do all of it, begun in this order; then raise the first error, if there was one.
 
     The fewer pieces at once, the sooner the first is done.

@@ -7,21 +7,18 @@ import json
 import os
 import select
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.lab.namespaces import python, stop
+from bench.lab.namespaces import stop
 from bench.lab.topology import MASTER, Pair
 from bench.lab.wait import wait_until
+from tests.kernel.manager import Manager
 
 FIRST, LAST = "192.0.2.77", "192.0.2.78"  # addresses that begin and end what is listened to
-MOVED = 100  # a number that no descriptor has yet
 
 # Out of the shaper, whatever is routed to it.
 TEN_FRAMES = """
@@ -32,78 +29,12 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
         channel.send(bytes(6) + bytes([2]) + bytes(5) + b"\\x08\\x00" + bytes(100))
 """
 
-# Put what was passed where sd_listen_fds(3) has it, and become the daemon.
-PASS = f"""
-import os, sys
-passed = [int(each) for each in sys.argv[1].split(":") if each]
-moved = [os.dup2(each, {MOVED} + place) for place, each in enumerate(passed)]
-for place, each in enumerate(moved):
-    os.dup2(each, 3 + place, inheritable=True)
-os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), str(len(moved))
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-class Manager:
-    """A service manager: starts the daemon, and keeps what it is given."""
-
-    def __init__(self, pair: Pair, directory: Path) -> None:
-        self._pair = pair
-        self._directory = directory
-        self.kept: dict[str, int] = {}
-        self.process: subprocess.Popen[Any] | None = None
-        self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._line.bind(str(directory / "notify"))
-        self._line.settimeout(0.05)
-        (directory / "state").mkdir()
-
-    def start(self) -> None:
-        """Start the daemon with all that is kept, and wait until it is ready."""
-        names = sorted(self.kept)
-        passed = [self.kept[name] for name in names]
-        daemon = python("shaper.daemon", "--socket", str(self._directory / "org.shaper"))
-        daemon += ["--state-dir", str(self._directory / "state")]
-        daemon += ["--config", str(self._directory / "shaper.toml")]
-        argv = [sys.executable, "-c", PASS, ":".join(map(str, passed)), *daemon]
-        extra = {"NOTIFY_SOCKET": str(self._directory / "notify"), "SHAPER_FDSTORE": "1"}
-        extra["LISTEN_FDNAMES"] = ":".join(names)
-        with (self._directory / "log").open("ab") as log:
-            self.process = self._pair.host.popen(
-                argv, extra=extra, pass_fds=passed, stdout=log, stderr=log
-            )
-        wait_until(lambda: self.listen("READY=1"), "the daemon to be ready")
-
-    def listen(self, wanted: str = "") -> bool:
-        """Obey what the daemon says; return whether it has said this."""
-        with contextlib.suppress(TimeoutError):
-            while True:
-                data, descriptors, _, _ = socket.recv_fds(self._line, 4096, 8)
-                lines = data.decode().split("\n")
-                said = dict(line.partition("=")[::2] for line in lines)
-                if "FDSTORE" in said:
-                    self.kept[said["FDNAME"]] = descriptors[0]
-                if "FDSTOREREMOVE" in said and said["FDNAME"] in self.kept:
-                    os.close(self.kept.pop(said["FDNAME"]))
-                if wanted in lines:
-                    return True
-        return False
-
-    def close(self) -> None:
-        """End the daemon, and what it had."""
-        if self.process is not None:
-            stop(self.process)
-        for descriptor in self.kept.values():
-            os.close(descriptor)
-        self._line.close()
-
 
 @pytest.fixture
 def manager(pair: Pair, tmp_path: Path) -> Iterator[Manager]:
     """Return a manager whose daemon runs, with one shaper that is up and active."""
-    (tmp_path / "shaper.toml").write_text(
-        f'[device.shaper0]\nmaster = "{MASTER}"\nspeed = "10mbit"\nup = true\n'
-    )
-    with contextlib.closing(Manager(pair, tmp_path)) as made:
+    configuration = f'[device.shaper0]\nmaster = "{MASTER}"\nspeed = "10mbit"\nup = true\n'
+    with contextlib.closing(Manager(pair, tmp_path, configuration)) as made:
         made.start()
         wait_until(lambda: "LOWER_UP" in shown(pair), "carrier")
         yield made
