@@ -68,7 +68,9 @@ Without a route, DEV can take from MASTER
 egress        everything MASTER sends
 ingress       everything MASTER receives
 cgroup GROUP  what a control group sends through MASTER: a path below the
-              cgroup2 mount, or a unit (backup.service, user.slice)"""
+              cgroup2 mount, or a unit (backup.service, user.slice)
+
+With one of these, a shaperN that is not there is made."""
 
 
 def _complete_settings(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

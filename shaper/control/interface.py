@@ -215,7 +215,10 @@ class ShaperInterface(VarlinkInterface, name=INTERFACE):
         capture: str | None = None,
         cgroup: str | None = None,
     ) -> list[str]:
-        """Bind a shaper to a master. It keeps a speed that was set before."""
+        """Bind a shaper to a master. It keeps a speed that was set before.
+
+        With a capture other than route a shaperN that is not there is created.
+        """
         return await self._shapers.attach(
             ifname, master, capture=capture, cgroup=cgroup, may_replace=False
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -16,8 +16,9 @@ async def change_shapers(
 ) -> list[str]:
     """Make shapers be as these say, new ones too, and save it; return warnings.
 
-    Raises ShaperError when one of them cannot be so. Those that were made are then removed, and
-    the others are wanted as before, which is made true as after an event.
+    Raises ShaperError when one of them cannot be so, or what is declared beside it. Those that
+    were made are then removed, and the others are wanted as before, which is made true as after an
+    event.
 
     Args:
         supervisor: its lock is held.
@@ -27,12 +28,27 @@ async def change_shapers(
     """
     async with AsyncExitStack() as undoing:
         undoing.callback(supervisor.save)  # `reconcile` saves as well, where a device is gone
+        declaring = _declaring_anew(specs, supervisor.specs())
+        if declaring:
+            undoing.callback(supervisor.keeper.put_back)
+            supervisor.keeper.hold()
         for spec in specs:
             await _change_one(supervisor, spec, undoing, may_wait=may_wait)
+        if declaring:
+            supervisor.keeper.settle(declaring)
         undoing.pop_all()
     for ifname in without:
         await _strike(supervisor, ifname)
     return supervisor.save()
+
+
+def _declaring_anew(specs: Iterable[Spec], known: Mapping[str, Spec]) -> list[str]:
+    """Return which of these declare something else than before."""
+    return [
+        spec.ifname
+        for spec in specs
+        if spec.network != known.get(spec.ifname, Spec(spec.ifname)).network
+    ]
 
 
 async def _change_one(

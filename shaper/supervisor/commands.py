@@ -6,8 +6,10 @@ wants is put into a spec; the supervisor applies it.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
@@ -23,6 +25,7 @@ from shaper.errors import (
     InvalidValue,
     NoSuchMaster,
     NotAttached,
+    ShaperError,
 )
 from shaper.kernel.cgroup import check as check_group
 from shaper.model import Capture, Link, Options, Spec, State
@@ -31,6 +34,10 @@ from shaper.network import Network
 from shaper.supervisor.change import change_shapers
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.shaper_view import ShaperView, find_device
+
+# Of another name, or by route, one that is not there is a slip.
+_NUMBERED = re.compile(r"shaper(0|[1-9]\d*)", re.ASCII)
+_BY_DEVICE = {Capture.EGRESS, Capture.INGRESS, Capture.CGROUP}
 
 
 class Commands:
@@ -66,9 +73,12 @@ class Commands:
         cgroup: str | None = None,
         may_replace: bool = False,
     ) -> list[str]:
-        """Bind a shaper to a master, for what is routed to it or taken there; return warnings."""
+        """Bind a shaper to a master, for what is routed to it or taken there; return warnings.
+
+        A shaperN for what is taken there is made where there is none: it needs nothing else.
+        """
         async with self._supervisor.changing():
-            before = self._spec(ifname)
+            before = self._spec_or_new(ifname, capture)
             if before.master is not None and not may_replace:
                 name = before.master_now or before.master
                 raise Busy(f"{ifname} is already attached to {name} (detach it first)")
@@ -179,7 +189,11 @@ class Commands:
         config = parse(configuration, reads_files=False)
         specs = initial_specs(config, [])
         gone = self._supervisor.specs().keys() - {spec.ifname for spec in specs}
-        return [*config.warnings, *await self.apply(specs, without=sorted(gone))]
+        try:
+            return [*config.warnings, *await self.apply(specs, without=sorted(gone))]
+        except ShaperError as error:
+            error.args = (config.sentence(error),)
+            raise
 
     async def apply(
         self, specs: Iterable[Spec], *, without: Iterable[str] = (), hz: int | None = None
@@ -211,7 +225,8 @@ class Commands:
             for ifname in gone:
                 self._spec(ifname)
             for spec in changed:
-                self._check(spec)
+                with _naming(spec.ifname):
+                    self._check(spec)
             await change_shapers(self._supervisor, *changed, without=gone, may_wait=True)
             self.hz = self.hz if hz is None else hz
             return self._warnings(specs)
@@ -282,12 +297,29 @@ class Commands:
         absent = self._supervisor.absent.get(ifname)
         return absent.spec if absent is not None else find_device(self._supervisor, ifname).spec
 
+    def _spec_or_new(self, ifname: str, capture: str | None) -> Spec:
+        is_new = ifname not in self._supervisor.specs() and _NUMBERED.fullmatch(ifname)
+        if is_new and capture in _BY_DEVICE:
+            return Spec(check_name(ifname), options=Options(hz=self.hz))
+        return self._spec(ifname)
+
     def _free_name(self) -> str:
         taken = {*self._supervisor.specs(), *self._supervisor.links.names()}
         number = 0
         while (name := f"shaper{number}") in taken:
             number += 1
         return name
+
+
+@contextlib.contextmanager
+def _naming(ifname: str) -> Iterator[None]:
+    """Have a refusal name the shaper, where many are changed at once."""
+    try:
+        yield
+    except ShaperError as error:
+        if ifname not in str(error):
+            error.args = (f"{ifname}: {error}",)
+        raise
 
 
 def _traced_warnings(ifname: str, options: Options) -> list[str]:

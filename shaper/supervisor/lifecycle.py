@@ -21,7 +21,7 @@ from shaper.control.service import Service
 from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
 from shaper.desired.continuing import begun, drawn
 from shaper.desired.store import Store
-from shaper.errors import ShaperError
+from shaper.errors import InvalidValue, ShaperError
 from shaper.events import Event, Kind, tell
 from shaper.kernel.glance import Glance
 from shaper.kernel.linux import LINUX, Kernel
@@ -99,7 +99,7 @@ class Daemon:
             try:
                 await self._start(supervisor, store)
                 async with self._keep(supervisor) as keeper:
-                    commands.inventory = keeper.inventory
+                    commands.inventory, keeper.explain = keeper.inventory, self._explain
                     keeper.start()
                     service.accept()
                     patience.cancel()
@@ -199,7 +199,7 @@ class Daemon:
         try:
             await self._configure(commands, service)
         except ShaperError as error:
-            _log.error("configuration refused, the old one stays: %s", error)
+            _log.error("configuration refused, the old one stays: %s", str(error))
         except Exception:
             _log.exception("configuration refused, the old one stays")
         self._notifier.ready(summary(supervisor))
@@ -208,7 +208,11 @@ class Daemon:
         """Read the configuration again. Raises ShaperError; the old one is then kept."""
         config = self._command_line.config()
         specs = (*further_specs(self._config, config), *config.devices)
-        for warning in (*config.warnings, *await commands.apply(specs, hz=config.hz)):
+        try:
+            warnings = (*config.warnings, *await commands.apply(specs, hz=config.hz))
+        except ShaperError as error:
+            raise InvalidValue(self._explain(error, config)) from error
+        for warning in warnings:
             _log.warning("%s", warning)
         if config.forwarders != self._config.forwarders:
             _log.warning("a new number of forwarders needs a restart")
@@ -216,6 +220,13 @@ class Daemon:
         service.change_group(config.group)
         self._config = replace(config, forwarders=self._config.forwarders)
         tell(Event(Kind.CONFIGURED), "configuration read again")
+
+    def _explain(self, error: ShaperError, config: Config | None = None) -> str:
+        """Return what is told of a refusal, behind file and line where it is of a declaration."""
+        sentence = (config or self._config).sentence(error)
+        return (
+            sentence if sentence == str(error) else f"{self._command_line.config_path}: {sentence}"
+        )
 
     def _follow_up(self, supervisor: Supervisor, observer: Observer) -> None:
         """Do what is due once a second."""

@@ -28,8 +28,10 @@ from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.master_sockets import MasterSockets
 from shaper.supervisor.masters import Masters
 from shaper.supervisor.pool import Pool
+from shaper.supervisor.precedence import Precedence
 from shaper.supervisor.retaking import Retaking
 from shaper.supervisor.retries import Retries
+from shaper.supervisor.subjects import DeclarationKeeper, NoKeeper
 from shaper.supervisor.successions import Successions
 from shaper.supervisor.taps import Taps
 from shaper.supervisor.together import together
@@ -59,6 +61,7 @@ class Supervisor:
         links: all network devices.
         masters: which of them each shaper is bound to.
         is_kept: devices outlive this daemon, until the service is stopped.
+        keeper: keeps true what is declared beside the shapers.
         on_reconciled: called after a shaper or what it depends on may have changed.
     """
 
@@ -90,6 +93,7 @@ class Supervisor:
         self._successions = Successions(self, pool, self._watcher.mark)
         self.lock = asyncio.Lock()
         self.on_reconciled: Callable[[], None] = lambda: None
+        self.keeper: DeclarationKeeper = NoKeeper()
         self._has_started = False
         self.captor = kernel.captor(keepsakes if keepsakes.is_kept else None)
         self._groups = Groups(self._watcher.mark)
@@ -108,23 +112,24 @@ class Supervisor:
             inherited: names whose TAPs only a dying forwarder of our own can still hold; those
                 are waited for, `_RELEASE_SECONDS` for all of them together.
         """
+        self._taps.find_kept()
+        precedence = Precedence(self.netlink, is_needed=self._taps.are_kept)
+        await precedence.look()
         await self._pool.start(self._successions.replaced, self._successions.reported)
         await self._watcher.start()
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         self._expected = set(inherited)
-        self._taps.find_kept()
         async with self.lock:
+            work = [self._start_one(each, release) for each in await precedence.order(specs)]
             await self._pool.predecessors.end()
-            await together(
-                self._start_one(spec, release if spec.ifname in inherited else 0) for spec in specs
-            )
+            await together(work, precedence.at_once)
             self.save()
         self._taps.give_up_the_rest()
         self._has_started = True
 
     async def _start_one(self, spec: Spec, release: float) -> None:
         if (reason := await self.foreign_reason(spec.ifname)) is None:
-            await self.bring_in(spec, release)
+            await self.bring_in(spec, release if spec.ifname in self._expected else 0)
         else:
             self.absent.miss(Absent(spec, State.CONFLICT, reason))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,35 @@ from shaper.supervisor.absent import Absentees
 from shaper.supervisor.device import Device
 
 
+class DeclarationKeeper(Protocol):
+    """What is asked of the keeper when declarations change, so that all of it is true or none."""
+
+    def hold(self) -> None:
+        """Do nothing until `settle` or `put_back` is called."""
+
+    def settle(self, ifnames: Collection[str]) -> None:
+        """Add what these shapers declare anew. Raises ShaperError for what cannot be.
+
+        What is declared no longer goes later.
+        """
+
+    def put_back(self) -> None:
+        """Make true again what was before `hold`, and is declared again."""
+
+
+class NoKeeper:
+    """Where nothing keeps declarations true."""
+
+    def hold(self) -> None:
+        """Do nothing."""
+
+    def settle(self, ifnames: Collection[str]) -> None:
+        """Do nothing."""
+
+    def put_back(self) -> None:
+        """Do nothing."""
+
+
 class Devices(Protocol):
     """What the keeper asks of the supervisor."""
 
@@ -19,6 +48,7 @@ class Devices(Protocol):
     absent: Absentees
     links: Links
     on_reconciled: Callable[[], None]
+    keeper: DeclarationKeeper
 
 
 @dataclass(frozen=True)

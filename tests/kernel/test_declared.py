@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,37 @@ def test_a_reload_changes_what_is_declared(pair: Pair, daemon: Shaperd, config: 
     wait_shaped(pair, "10.6.0.1")
     wait_until(lambda: f"dev {MASTER}" in way(pair), "the default to be the machine's own")
     assert "unreachable 0.0.0.0/1" not in everything(pair)
+
+
+def is_refused(daemon: Shaperd, times: int) -> bool:
+    """Whether the log has so many refusals."""
+    return daemon.log().count("refused") == times
+
+
+def test_a_reload_that_the_kernel_refuses_changes_nothing(
+    pair: Pair, daemon: Shaperd, config: Path
+) -> None:
+    """Not one route of before is lost, nothing of the new file is there, and the line is told."""
+    pair.host.ip(f"link add other link {MASTER} type macvlan", "address add 10.9.9.9/24 dev other")
+    before = everything(pair)
+    more = f"{DECLARATION}[device.shaper1]\n"
+    bad = (
+        (DECLARATION.replace('"default", ', '"10.6.0.0/16 via 192.0.2.77", '), 6, "192.0.2.77"),
+        (DECLARATION.replace('"default", ', '"10.6.0.0/16 src 192.0.2.1", '), 6, "src 192.0.2.1"),
+        (DECLARATION.replace('"master"', '["10.9.9.9/24"]'), 5, "10.9.9.9/24 is that of other"),
+        (f'{more}routes = ["10.8.0.0/16 via 192.0.2.78"]\n', 9, "192.0.2.78"),
+        (f'{more}routes = ["10.8.0.0/16",\n"10.8.0.1/16"]\n', 10, "10.8.0.1/16"),
+    )
+    assert daemon.process is not None
+    for number, (text, line, named) in enumerate(bad, start=1):
+        config.write_text(text)
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(partial(is_refused, daemon, number), f"{named} to be refused")
+        told = daemon.log().splitlines()[-1]
+        assert f"{config}: line {line}: " in told
+        assert named in told
+        assert everything(pair) == before
+        assert not exists(pair.host, "shaper1")
+    config.write_text(DECLARATION.replace('"default", ', '"10.6.0.0/16 via 192.0.2.77 onlink", '))
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_shaped(pair, "10.6.0.1")

@@ -3,71 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from bench.lab.topology import MASTER, Pair
-from shaper.desired.declared import parse_network
+from bench.lab.topology import HOST, MASTER, Pair
+from shaper.desired.declared import is_guard, parse_network, read_network
+from shaper.desired.ip_route import format_route
+from shaper.errors import KernelRefused
 from shaper.kernel.routing import Routing
 from shaper.kernel.wire import Wire
-from shaper.network import Network
+from shaper.network import PROTOCOL, Network
+from shaper.supervisor.differences import Differences
 from shaper.supervisor.network_keeper import NetworkKeeper
-from shaper.supervisor.subjects import Subject
-
-SHAPER = "shaper0"  # here a plain macvlan: what matters is that it is another device
-
-
-class KeeperBench:
-    """A keeper on a host whose one shaper has a declaration that a test changes."""
-
-    def __init__(self, pair: Pair, routing: Routing) -> None:
-        self.host = pair.host
-        self.host.ip(
-            "route add default via 10.0.0.100",
-            f"route add ::/0 via fd00::100 dev {MASTER} metric 1024",
-            f"link add {SHAPER} link {MASTER} type macvlan",
-        )
-        self.before = self.state()
-        self.host.ip(f"link set {SHAPER} up")
-        with self.host.enter():
-            self._ifindex = socket.if_nametoindex(SHAPER)
-            master_index = socket.if_nametoindex(MASTER)
-        self.subject = Subject(SHAPER, Network(), self._ifindex, True, master_index)
-        self.routing = routing
-        self.keeper = NetworkKeeper(routing, lambda: [self.subject])
-
-    def declare(
-        self,
-        *routes: str,
-        addresses: list[str] | str = "master",
-        rules: tuple[str, ...] = (),
-    ) -> None:
-        """Declare this and nothing else, and have it made true."""
-        network = parse_network(
-            SHAPER, is_up=None, addresses=addresses, routes=[*routes], rules=[*rules]
-        )
-        self.subject = replace(self.subject, network=network)
-        self.look()
-
-    def look(self) -> None:
-        """Make it true."""
-        assert self.keeper.look()
-
-    def ip(self, *arguments: str) -> str:
-        """Return what `ip` prints."""
-        return self.host.run(["ip", *arguments]).stdout
-
-    def state(self) -> str:
-        """Return everything that is routed and ruled, but for what comes with the shaper."""
-        lines = "".join(
-            self.ip(*family, what, "show", *("table", "all")[: 2 * (what == "route")])
-            for family in ((), ("-6",))
-            for what in ("route", "rule")
-        ).splitlines()
-        return "\n".join(sorted(line for line in lines if SHAPER not in line))
+from tests.kernel.keeper_bench import ROUTES, RULES, SHAPER, KeeperBench, split_lines
 
 
 @pytest.fixture
@@ -141,6 +91,16 @@ def test_what_is_not_declared_any_more_goes(bench: KeeperBench) -> None:
     assert f"10.7.0.0/16 dev {SHAPER}" in routes
 
 
+@pytest.mark.parametrize(
+    ("route", "address"), [("10.1.0.0/24", "10.7.0.1"), ("fd09::/64", "fd07::1")]
+)
+def test_a_route_goes_whose_source_has_gone(bench: KeeperBench, route: str, address: str) -> None:
+    """IPv6 keeps it without the source that it had."""
+    bench.declare(f"{route} src {address}", addresses=[f"{address}/24"])
+    bench.declare("10.2.0.0/24", addresses=[])
+    assert f"{route} dev" not in bench.ip("route", "show", "table", "all")
+
+
 def test_an_earlier_daemons_leftovers_are_taken_over(bench: KeeperBench) -> None:
     """What it left and is not declared goes; what is declared stays where it is."""
     bench.declare("10.1.0.0/24", "10.3.0.0/24")
@@ -163,6 +123,106 @@ def test_a_route_that_the_kernel_refuses_is_named(
         bench.declare("10.1.0.0/24 via 192.0.2.99", "10.2.0.0/24")
     assert "10.1.0.0/24 via 192.0.2.99" in caplog.text
     assert f"10.2.0.0/24 dev {SHAPER}" in bench.ip("route", "show")
+
+
+@pytest.mark.parametrize("prefix", ["10.1.0.0/24", "fd09::/64"])
+def test_a_route_stays_while_the_one_in_its_place_is_refused(
+    bench: KeeperBench, prefix: str
+) -> None:
+    """With another next hop or metric; what is at other places goes."""
+    version = ["-6"] if ":" in prefix else ["-4"]
+    gateway = "fd55::9" if ":" in prefix else "192.0.2.99"
+    bench.declare(prefix, "10.2.0.0/24")
+    for words in ("", "metric 7"):
+        bench.want(f"{prefix} via {gateway} {words}")
+        assert not bench.keeper.look()
+        routes = bench.ip(*version, "route", "show")
+        assert f"{prefix} dev {SHAPER} proto 96" in routes
+        assert "10.2.0.0/24" not in routes
+    bench.declare(prefix)
+    assert bench.ip(*version, "route", "show").count(f"{prefix} dev {SHAPER}") == 1
+
+
+@pytest.mark.parametrize("prefix", ["10.1.0.0/24", "fd09::/64"])
+def test_a_route_that_differs_in_one_word_takes_the_others_place(
+    bench: KeeperBench, prefix: str
+) -> None:
+    """There is one at a time, and another look finds nothing to do."""
+    source = "fd00::1" if ":" in prefix else HOST
+    for words in ("", "mtu 1400", f"src {source}", "", f"mtu 1300 src {source}", "metric 9", ""):
+        bench.declare(f"{prefix} {words}")
+        (seen,) = [each.route for each in bench.routing.own_routes() if not is_guard(each.route)]
+        assert format_route(replace(seen, metric=seen.metric if "metric" in words else None)) == (
+            f"{prefix} {words}".strip()
+            if "src" not in words or "mtu" not in words
+            else f"{prefix} src {source} mtu 1300"
+        )
+
+
+def test_what_is_true_is_left_alone(bench: KeeperBench, caplog: pytest.LogCaptureFixture) -> None:
+    """However it is written, the kernel lists it as it was wanted, and forgets it entirely."""
+    addresses = ["10.2.0.1/24", "fd02::1/64"]
+    for what, lines in (("routes", ROUTES), ("rules", RULES)):
+        for line in split_lines(lines):
+            declared = {"addresses": addresses, "routes": [], "rules": [], what: [line]}
+            bench.subject = replace(bench.subject, network=read_network(SHAPER, declared))
+            bench.look()
+            differences = Differences(bench.routing, [bench.subject], str, [])
+            assert all(each.is_there for each in differences.wanted()), line
+            for found in (differences.superfluous_routes([]), differences.superfluous_rules()):
+                assert not [*found], line
+            bench.subject = replace(bench.subject, network=Network())
+            bench.look()
+            assert not bench.routing.own_routes(), line
+            assert all(each.protocol != PROTOCOL for each in bench.routing.rules()), line
+    assert not caplog.records
+
+
+def test_what_somebody_else_has_made_alike_is_left_alone(
+    bench: KeeperBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not told as restored, and when it is removed ours comes."""
+    alike = f"fd09::/64 dev {SHAPER} metric 512"
+    bench.host.ip(f"route add {alike}", "rule add fwmark 7 table 7")
+    bench.want("fd09::/64", rules=("fwmark 7 table 7",), addresses=[])
+    for _ in range(3):
+        bench.look()
+    assert not caplog.records
+    bench.host.ip(f"route del {alike}", "rule del fwmark 7 table 7")
+    bench.look()
+    assert f"fd09::/64 dev {SHAPER} proto 96" in bench.ip("-6", "route", "show")
+    assert "fwmark 0x7 lookup 7 proto 96" in bench.ip("rule")
+
+
+def test_a_change_that_is_refused_changes_nothing(bench: KeeperBench) -> None:
+    """Addresses, routes and rules are as before; the refusal names what was declared."""
+    bench.host.ip(
+        f"link add other link {MASTER} type macvlan", "address add 10.8.0.1/24 dev other"
+    )
+    bench.declare("10.1.0.0/24", addresses=["10.7.0.1/24"], rules=("fwmark 7 table 7",))
+    before, addresses = bench.state(), bench.ip("address", "show", "dev", SHAPER)
+    network = bench.subject.network
+    bad: list[dict[str, object]] = [
+        {"routes": ["10.1.0.0/24 via 192.0.2.77", "10.2.0.0/24"]},
+        {"routes": ["10.2.0.0/24", "10.3.0.0/24 src 192.0.2.1"]},
+        {"routes": ["fd09::/64 via fd55::9"]},
+        {"addresses": ["10.7.7.1/24", "10.8.0.1/24"]},
+    ]
+    for declared in bad:
+        values: dict[str, object] = {"addresses": [], "routes": [], "rules": ["fwmark 8 table 8"]}
+        bench.keeper.hold()
+        bench.subject = replace(
+            bench.subject,
+            network=read_network(SHAPER, values | declared),
+        )
+        with pytest.raises(KernelRefused, match=SHAPER) as refused:
+            bench.keeper.settle([SHAPER])
+        assert refused.value.declared is not None
+        assert refused.value.declared in str(refused.value)
+        assert "10.1.0.0/24" in bench.ip("route", "show")
+        bench.subject = replace(bench.subject, network=network)
+        bench.keeper.put_back()
+        assert (bench.state(), bench.ip("address", "show", "dev", SHAPER)) == (before, addresses)
 
 
 @pytest.mark.parametrize("address", ["10.7.0.1/24", "fd07::1/64"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.ordeal.campaign import CampaignRow, Trial
 from tests.ordeal.flood import flood
 from tests.ordeal.forwarder_deaths import kill_supervisors, stop_forwarders, stop_supervisors
+from tests.ordeal.takeover import take_over
 
 PLENTY_S = 60.0
 
@@ -35,3 +36,10 @@ def test_a_supervisor_that_stood_still_leaves_its_forwarder_alone() -> None:
     row = CampaignRow()
     stop_supervisors(Trial(row, 1, PLENTY_S))
     assert (row.repetitions, row.findings) == (1, [])
+
+
+def test_those_in_use_are_taken_over_first() -> None:
+    """After a restart and after a kill, of forty; where a service manager keeps descriptors."""
+    row = CampaignRow()
+    take_over(Trial(row, 2, PLENTY_S), count=40, in_use=4)
+    assert (row.repetitions, row.findings) == (2, [])

@@ -75,6 +75,8 @@ def test_restore_is_all_or_none(pair: Pair, shaped: Shaperd, tmp_path: Path) -> 
         (before + "\n[device.shaper9]\nspeed = 7\n", "7"),
         (before + '\n[device.shaper9]\nmaster = "shaper9"\n', "shaper9"),
         (before + '\n[device.shaper9]\nroutes = ["10.0.0.0/8 frob"]\n', "frob"),
+        (before + '\n[device.shaper9]\nroutes = ["10.0.0.0/8 via 192.0.2.7"]\n', "192.0.2.7"),
+        (before + '\n[device.shaper9]\naddresses = ["127.0.0.1/8"]\n', "that of lo"),
     )
     for text, named in bad:
         status, said = restore(shaped, tmp_path, text)

@@ -170,11 +170,7 @@ def test_four_commands_limit_both_ways_and_a_boot_finds_them(debian: InstalledMa
     """Egress and ingress of eth1, measured by the peer: the same before a boot and after it."""
     container = debian.container
     container.shell("ip address flush dev shaper0\nshapecfg detach shaper0")
-    container.shell(
-        "shapecfg attach shaper0 eth1 egress\nshapecfg speed shaper0 10mbit\n"
-        "shapecfg add shaper1\n"
-        "shapecfg attach shaper1 eth1 ingress\nshapecfg speed shaper1 20mbit"
-    )
+    container.shell(first_example().replace("50mbit", "20mbit"))
     assert container.run("systemctl", "is-enabled", "shaper") == "enabled\n"
     assert_both_ways(debian)
     (container.root / "etc/tmpfiles.d").mkdir(exist_ok=True)
@@ -186,6 +182,14 @@ def test_four_commands_limit_both_ways_and_a_boot_finds_them(debian: InstalledMa
     set_up_network(container, debian.peer)
     wait_until(lambda: states(debian) == {"shaper0": "active", "shaper1": "active"}, "both", 15)
     assert_both_ways(debian)
+
+
+def first_example() -> str:
+    """Return the four commands that README begins with."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = text.partition("```sh\n")[2].partition("```")[0]
+    assert re.findall("shapecfg ([a-z]+)", example) == ["attach", "speed"] * 2
+    return example
 
 
 def assert_both_ways(machine: InstalledMachine) -> None:

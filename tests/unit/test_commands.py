@@ -78,6 +78,22 @@ async def test_an_unknown_shaper_is_refused(machine: Machine) -> None:
 
 
 @instantly
+async def test_one_that_is_attached_by_device_is_made(machine: Machine) -> None:
+    """It has to have a name as `add` gives them, and it is not made for what is refused."""
+    async with machine.running(SPEC) as commands:
+        await commands.attach("shaper1", "eth1", capture="egress")
+        assert machine.state("shaper1") == State.NO_SPEED
+        with pytest.raises(Busy, match="shaper1 takes the egress"):
+            await commands.attach("shaper2", "eth1", capture="egress")
+        for refused, capture in (("shaper2", None), ("shaper2", "route"), ("wan0", "egress")):
+            with pytest.raises(NoSuchShaper, match=refused):
+                await commands.attach(refused, "eth1", capture=capture)
+        with pytest.raises(NoSuchMaster, match="eth9"):
+            await commands.attach("shaper2", "eth9", capture="ingress")
+        assert [spec.ifname for spec in machine.saved()] == ["shaper0", "shaper1"]
+
+
+@instantly
 async def test_a_shaper_is_not_its_own_master(machine: Machine) -> None:
     """Frames would come straight back."""
     async with machine.running(DETACHED) as commands:

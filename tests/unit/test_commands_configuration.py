@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
 
+from shaper.desired.declared import parse_network
 from shaper.errors import (
     Busy,
     InvalidValue,
@@ -28,6 +30,47 @@ async def test_a_configuration_is_made_true(machine: Machine) -> None:
         assert machine.saved() == [moved, replace(SPEC, ifname="shaper1"), new]
         assert machine.supervisor.devices["shaper0"].master_index == 20
         assert machine.state("slow") == State.NO_SPEED
+
+
+class RefusingKeeper:
+    """A keeper that is told what it is asked, and refuses one shaper."""
+
+    def __init__(self, refused: str) -> None:
+        self.asked: list[object] = []
+        self._refused = refused
+
+    def hold(self) -> None:
+        """Be asked."""
+        self.asked.append("hold")
+
+    def settle(self, ifnames: Collection[str]) -> None:
+        """Refuse it."""
+        self.asked.append([*ifnames])
+        if self._refused in ifnames:
+            raise REFUSAL
+
+    def put_back(self) -> None:
+        """Be asked."""
+        self.asked.append("put back")
+
+
+@instantly
+async def test_what_the_kernel_refuses_of_a_declaration_takes_all_back(machine: Machine) -> None:
+    """Of other shapers as well, and a new one is gone; what declares nothing asks nothing."""
+    routed = parse_network("shaper0", is_up=None, addresses=[], routes=["10.1.0.0/24"], rules=[])
+    wanted = [replace(SPEC, network=routed), Spec("shaper1", "eth1", network=routed)]
+    async with machine.running(SPEC) as commands:
+        machine.supervisor.keeper = keeper = RefusingKeeper("shaper1")
+        with pytest.raises(KernelRefused):
+            await commands.apply([*wanted, Spec("shaper2", "eth1")])
+        assert keeper.asked == ["hold", ["shaper0", "shaper1"], "put back"]
+        assert machine.supervisor.specs() == {"shaper0": SPEC}
+        assert machine.saved() == [SPEC]
+        keeper.asked.clear()
+        await commands.apply([replace(SPEC, options=Options(rate_bits=8000)), wanted[0]])
+        await commands.apply([wanted[0]])
+        await commands.set_speed("shaper0", 64_000)
+        assert keeper.asked == ["hold", ["shaper0"]]
 
 
 @pytest.mark.parametrize("verb", ["configure", "bind"])

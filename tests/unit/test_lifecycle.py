@@ -17,6 +17,7 @@ from shaper.desired.store import sole_owner
 from shaper.errors import Busy
 from shaper.model import Options, Queue, Spec
 from shaper.network import Network
+from shaper.supervisor.journal import Repetition
 from shaper.supervisor.lifecycle import Daemon
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine_rig import Machine
@@ -142,6 +143,18 @@ async def test_a_refused_reload_is_told_and_nothing_else(
     assert life.machine.saved() == [
         Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
     ]
+
+
+@instantly
+async def test_no_refusal_is_left_out(life: Life, caplog: pytest.LogCaptureFixture) -> None:
+    """Each says something else, however soon one follows the other."""
+    repetition = Repetition()
+    async with life.running():
+        for number in range(12):
+            await reload(life, f"nonsense{number} = 1")
+    refused = [each for each in caplog.records if "refused" in each.getMessage()]
+    assert len(refused) == 12
+    assert all(map(repetition.filter, refused))
 
 
 @instantly
