@@ -148,7 +148,7 @@ class Client:
             with self._connected() as connection:
                 connection.sendall(json.dumps(request).encode() + b"\0")
                 for answer in _answers(connection, end):
-                    error, parameters = reply.parse(answer)
+                    error, parameters = reply.parse_answer(answer)
                     if error is not None:
                         self._refused("Monitor", error, parameters)
                     yield reply.fitted(parameters, reply.Events)
@@ -178,7 +178,8 @@ class Client:
         given = {key: value for key, value in parameters.items() if value is not None}
         request = {"method": f"{interface}.{method}", "parameters": given}
         try:
-            error, answered = reply.parse(self._exchange(json.dumps(request).encode() + b"\0"))
+            answer = self._exchange(json.dumps(request).encode() + b"\0")
+            error, answered = reply.parse_answer(answer)
             if error is not None:
                 self._refused(method, error, answered)
             return reply.fitted(answered, wanted)

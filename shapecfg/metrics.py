@@ -188,7 +188,7 @@ def text(client: Client) -> str:
     return generate_latest(registry(client)).decode()
 
 
-def write(client: Client, path: Path) -> None:
+def write_textfile(client: Client, path: Path) -> None:
     """Write them to a file, all at once, as node_exporter's textfile collector wants it.
 
     Its directory may be another user's, so a name that exists, or leads elsewhere, is not opened.

@@ -100,7 +100,7 @@ def metrics(view: View, listen: str | None, textfile: Path | None) -> None:
     if address is not None:
         prometheus.listen(view.client, *address)
     elif textfile is not None:
-        prometheus.write(view.client, textfile)
+        prometheus.write_textfile(view.client, textfile)
     else:
         click.echo(prometheus.text(view.client), nl=False)
 

@@ -161,7 +161,7 @@ class Refusal(TypedDict):
     message: str
 
 
-def parse(answer: bytes) -> tuple[str | None, dict[str, Any]]:
+def parse_answer(answer: bytes) -> tuple[str | None, dict[str, Any]]:
     """Return the error, if it is one, and the parameters of an answer; raises ReplyError."""
     try:
         reply = json.loads(answer)

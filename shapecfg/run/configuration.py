@@ -51,7 +51,7 @@ def _line(line: LineOptions) -> list[str]:
     """Return what frames meet, as TOML."""
     if line.is_default:
         return []
-    return [f'{key} = "{value}"' for key, value in line_syntax.write(line).items()]
+    return [f'{key} = "{value}"' for key, value in line_syntax.write_line(line).items()]
 
 
 def _trace(trace: Trace | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shaper.desired.config import load
+from shaper.desired.config import load_config
 from shaper.desired.profiles import Profile, Profiles, find
 from shaper.errors import InvalidValue
 
@@ -20,6 +20,6 @@ def profile_named(name: str, configuration: Path = CONFIGURATION) -> Profile:
 def _configured(path: Path) -> Profiles:
     """Return the profiles of a configuration; none where it cannot be read, which is no fault."""
     try:
-        return load(path, must_exist=False).profiles
+        return load_config(path, must_exist=False).profiles
     except InvalidValue:
         return {}

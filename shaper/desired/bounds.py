@@ -44,7 +44,7 @@ def check_hz(hz: int) -> int:
     return check_within("hz", hz, MIN_HZ, MAX_HZ, "ticks a second")
 
 
-def change(
+def change_options(
     options: Options,
     *,
     queue: str | None = None,
@@ -77,7 +77,7 @@ def change(
     if hz is not None:
         options = replace(options, hz=hz and check_hz(hz), has_own_hz=bool(hz))
     if line is not None:
-        options = replace(options, line=line_syntax.change(options.line, line))
+        options = replace(options, line=line_syntax.change_line(options.line, line))
     if trace is not None:
         options = replace(options, playback=_playback(trace))
     check_line(options)
@@ -102,7 +102,7 @@ def check_line(options: Options) -> None:
     needed_bytes = options.line.needed_bytes(options.peak_bits)
     if needed_bytes > MOST_LINE_BYTES:
         link = " ".join(
-            " ".join(pair) for pair in line_syntax.write(options.line, is_brief=True).items()
+            " ".join(pair) for pair in line_syntax.write_line(options.line, is_brief=True).items()
         )
         raise InvalidValue(
             f"{link} at {format_rate(options.peak_bits)} would take "

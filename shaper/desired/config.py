@@ -125,7 +125,7 @@ class CommandLine:
 
         Raises InvalidValue.
         """
-        config = load(self.config_path, must_exist=self.must_have_config)
+        config = load_config(self.config_path, must_exist=self.must_have_config)
         if self.hz is not None:
             config = replace(config, hz=bounds.check_hz(self.hz))
         if self.shapers is not None:
@@ -135,7 +135,7 @@ class CommandLine:
         return config
 
 
-def load(path: Path, *, must_exist: bool = True) -> Config:
+def load_config(path: Path, *, must_exist: bool = True) -> Config:
     """Return the configuration in a file; the defaults for none, unless it must exist.
 
     Raises InvalidValue, naming the file and the fault.
@@ -151,13 +151,13 @@ def load(path: Path, *, must_exist: bool = True) -> Config:
     except InvalidValue as error:
         raise InvalidValue(f"cannot read {path}: it {error}") from error
     try:
-        config = parse(text)
+        config = parse_config(text)
     except InvalidValue as error:
         raise InvalidValue(f"{path}: {error}") from error
     return replace(config, warnings=tuple(f"{path}: {each}" for each in config.warnings))
 
 
-def parse(text: str, *, reads_files: bool = True) -> Config:
+def parse_config(text: str, *, reads_files: bool = True) -> Config:
     """Return the configuration in a text.
 
     Args:
@@ -259,7 +259,7 @@ def _profile(name: str, values: Any, *, reads_files: bool) -> Profile:
     try:
         down, up = (parse_rate(str(values[key])).rate_bits for key in (DOWN, UP))
         values = with_content(values, reads_files=reads_files)
-        line = line_syntax.change(
+        line = line_syntax.change_line(
             LineOptions(), {key: values[key] for key in _PROFILE_LINE if key in values}
         )
         return Profile(bounds.check_rate(down), bounds.check_rate(up), halved(line))
@@ -303,7 +303,7 @@ def _spec(ifname: str, device: Any, around: _Around, warnings: list[str]) -> Spe
 def _options(device: dict[str, Any], around: _Around) -> tuple[Options, list[str | None]]:
     """Return the options of a table, and what there is to warn of."""
     speed = parse_rate(str(device["speed"])) if "speed" in device else ParsedRate(0, None)
-    options = bounds.change(
+    options = bounds.change_options(
         Options(rate_bits=speed.rate_bits),
         queue=device.get("queue"),
         limit_packets=device.get("limit"),

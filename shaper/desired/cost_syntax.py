@@ -35,7 +35,7 @@ LINK_COSTS = {
 }
 
 
-def change(cost: Cost, key: str, words: list[str]) -> Cost:
+def change_cost(cost: Cost, key: str, words: list[str]) -> Cost:
     """Return a cost with `overhead` or `mpu` changed; no words put one back.
 
     `overhead` says all of it, so an mpu that is to differ from that of a word comes after.
@@ -66,11 +66,11 @@ def change(cost: Cost, key: str, words: list[str]) -> Cost:
     return changed
 
 
-def write(cost: Cost) -> dict[str, str]:
-    """Return the keys and values of a cost, as `change` reads them."""
+def write_cost(cost: Cost) -> dict[str, str]:
+    """Return the keys and values of a cost, as `change_cost` reads them."""
     overhead = _write_overhead(cost)
     texts = {} if overhead == "0" else {OVERHEAD: overhead}
-    if change(Cost(), OVERHEAD, overhead.split()).mpu != cost.mpu:
+    if change_cost(Cost(), OVERHEAD, overhead.split()).mpu != cost.mpu:
         texts[MPU] = str(cost.mpu)
     return texts
 

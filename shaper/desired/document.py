@@ -1,4 +1,4 @@
-"""Writes the format of shaper.toml: the reverse of `config.parse`."""
+"""Writes the format of shaper.toml: the reverse of `config.parse_config`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from shaper.line_options import LineOptions
 from shaper.model import Capture, Queue, Spec
 
 
-def write(specs: Iterable[Spec]) -> str:
+def write_config(specs: Iterable[Spec]) -> str:
     """Return a configuration in which these shapers are all that is declared.
 
     What is not set, or is what it would be anyway, is left out, so that the text says what
-    somebody asked for. `config.parse` returns the same shapers for it.
+    somebody asked for. `config.parse_config` returns the same shapers for it.
     """
     devices = {spec.ifname: _device(spec) for spec in specs}
     document: dict[str, Any] = {"shapers": 0}
@@ -46,5 +46,5 @@ def _device(spec: Spec) -> dict[str, Any]:
 
 
 def _line(line: LineOptions) -> dict[str, Any]:
-    texts = line_syntax.write(line)
+    texts = line_syntax.write_line(line)
     return {**texts, "seed": line.seed} if "seed" in texts else texts

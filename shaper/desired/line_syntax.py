@@ -14,8 +14,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from shaper.desired.cost_syntax import KEYS as COST_KEYS
-from shaper.desired.cost_syntax import change as change_cost
-from shaper.desired.cost_syntax import write as write_cost
+from shaper.desired.cost_syntax import change_cost, write_cost
 from shaper.desired.line_files import (
     PATTERN,
     TABLE,
@@ -50,7 +49,7 @@ _MOST_SEED = (1 << 63) - 1
 _MAX_SHOWN = 60  # characters of a value that is refused
 
 
-def change(options: LineOptions, values: Mapping[str, str]) -> LineOptions:
+def change_line(options: LineOptions, values: Mapping[str, str]) -> LineOptions:
     """Return a link with these keys changed; `default` puts one back.
 
     Raises InvalidValue, naming key and value.
@@ -75,8 +74,8 @@ def _order(key: str) -> int:
     return COST_KEYS.index(key) if key in COST_KEYS else 0
 
 
-def write(options: LineOptions, *, is_brief: bool = False) -> dict[str, str]:
-    """Return what is not the default, as `change` reads it.
+def write_line(options: LineOptions, *, is_brief: bool = False) -> dict[str, str]:
+    """Return what is not the default, as `change_line` reads it.
 
     Args:
         options: the link.

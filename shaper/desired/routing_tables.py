@@ -20,13 +20,13 @@ def table_names() -> dict[str, int]:
     names: dict[str, int] = {}
     for path in paths:
         try:
-            names |= parse(path.read_text(encoding="utf-8", errors="replace"))
+            names |= parse_tables(path.read_text(encoding="utf-8", errors="replace"))
         except OSError:
             continue
     return names
 
 
-def parse(text: str) -> dict[str, int]:
+def parse_tables(text: str) -> dict[str, int]:
     """Return the tables of one file: a number and a name on each line."""
     names = {}
     for line in text.splitlines():

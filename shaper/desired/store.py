@@ -185,7 +185,7 @@ def _encode_one(spec: Spec) -> str:
         optional["master_now"] = spec.master_now
     if spec.capture is not Capture.ROUTE:
         optional |= {"capture": spec.capture, "cgroup": spec.cgroup}
-    if line := line_syntax.write(spec.options.line):
+    if line := line_syntax.write_line(spec.options.line):
         optional["line"] = line
     if (playback := spec.options.playback) is not None:
         optional["trace"] = write_trace(playback.trace)
@@ -245,7 +245,7 @@ def _spec(shaper: dict[str, Any], boot: str) -> Spec:
     spec = Spec(
         ifname=check_seen_name(shaper["ifname"]),
         master=None if master is None else check_master_name(master),
-        options=bounds.change(
+        options=bounds.change_options(
             Options(rate_bits=_rate_or_zero(shaper["rate_bits"])),
             queue=shaper["queue"],
             limit_packets=_whole_or_none(shaper["limit_packets"]),

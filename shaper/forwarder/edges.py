@@ -14,7 +14,7 @@ import struct
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
 from shaper.forwarder.sendmmsg import Messages
 from shaper.packet.checksum import complete
-from shaper.packet.frame import VNET_HEADER_BYTES, parse, strip_link_header
+from shaper.packet.frame import VNET_HEADER_BYTES, parse_frame, strip_link_header
 from shaper.packet.segment import split
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end under a flood
@@ -256,7 +256,7 @@ class CookedSink(HeaderlessSink):
 
     def write_one(self, data: bytes) -> Outcome:
         """Send an IP packet, or all segments of one; when blocked, go on where that was."""
-        segments = [data] if not data[1] else [each.data for each in split(parse(data))]
+        segments = [data] if not data[1] else [each.data for each in split(parse_frame(data))]
         sent = self._cut[1] if self._cut[0] is data else 0
         for index in range(sent, len(segments)):
             outcome = self._write_segment(segments[index])

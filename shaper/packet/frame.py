@@ -132,7 +132,7 @@ def measure(data: Buffer, header_bytes_removed: int = 0) -> tuple[int, int]:
     return _offload_wire_bytes(data, layout, header_bytes_removed), layout.packets
 
 
-def parse(data: bytes, header_bytes_removed: int = 0) -> Frame:
+def parse_frame(data: bytes, header_bytes_removed: int = 0) -> Frame:
     """Return what was read from the TAP with its size on the wire, as `measure` tells it."""
     return _new_frame(Frame, (data, *measure(data, header_bytes_removed)))
 
@@ -155,7 +155,7 @@ def are_plain(memory: bytes | mmap.mmap, stride: int, count: int) -> bool:
 def parse_all(
     batch: list[bytes], header_bytes_removed: int = 0, *, keeps_neighbours: bool = False
 ) -> tuple[list[Frame], int]:
-    """Return the frames of a batch as `parse` would, and how many others may not leave.
+    """Return the frames of a batch as `parse_frame` would, and how many others may not leave.
 
     Those are neighbour traffic, which with `keeps_neighbours` is not told from other traffic, and
     what `is_excessive`.
@@ -174,7 +174,7 @@ def parse_all(
         ):
             neighbours += 1
         elif data[1]:
-            frame = parse(data, header_bytes_removed)
+            frame = parse_frame(data, header_bytes_removed)
             if frame.packets > MAX_SEGMENTS:
                 neighbours += 1
             else:

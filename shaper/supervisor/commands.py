@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from shaper.control.interface import AddedObject, ShaperObject
 from shaper.desired import bounds, captures
-from shaper.desired.config import initial_specs, parse, with_hz
+from shaper.desired.config import initial_specs, parse_config, with_hz
 from shaper.desired.continuing import begun, drawn, going_on
-from shaper.desired.document import write
+from shaper.desired.document import write_config
 from shaper.desired.master_kinds import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.desired.profiles import Profiles
@@ -135,7 +135,7 @@ class Commands:
         """
         async with self._supervisor.changing():
             spec = self._spec(ifname)
-            options = bounds.change(
+            options = bounds.change_options(
                 spec.options,
                 queue=queue,
                 limit_packets=limit_packets,
@@ -176,7 +176,7 @@ class Commands:
         async with self._supervisor.changing():
             networks = self.inventory()
             specs = self._supervisor.specs().values()
-            return write(
+            return write_config(
                 replace(spec, network=networks.get(spec.ifname, spec.network)) for spec in specs
             )
 
@@ -186,7 +186,7 @@ class Commands:
         Shapers that it does not name are removed: it is the whole of what there should be. What
         concerns the daemon itself (forwarders, group) stays as it is.
         """
-        config = parse(configuration, reads_files=False)
+        config = parse_config(configuration, reads_files=False)
         specs = initial_specs(config, [])
         gone = self._supervisor.specs().keys() - {spec.ifname for spec in specs}
         try:

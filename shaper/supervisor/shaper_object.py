@@ -130,7 +130,7 @@ def _options(spec: Spec, settings: Settings | None) -> OptionsObject:
         queue=spec.options.queue,
         limit_packets=settings.limit_packets if settings else spec.options.limit_packets or 0,
         hz=spec.options.clock_hz,
-        line=line_syntax.write(spec.options.line, is_brief=True),
+        line=line_syntax.write_line(spec.options.line, is_brief=True),
         trace=_trace(spec.options.playback),
     )
 

@@ -6,7 +6,12 @@ import random
 
 from shaper.packet import ecn, flow
 from shaper.packet.checksum import complete
-from shaper.packet.frame import VNET_HEADER_BYTES, is_neighbour_traffic, parse, strip_link_header
+from shaper.packet.frame import (
+    VNET_HEADER_BYTES,
+    is_neighbour_traffic,
+    parse_frame,
+    strip_link_header,
+)
 from shaper.packet.segment import split
 from tests.ordeal.campaign import Trial, campaign
 
@@ -39,7 +44,7 @@ def frame(source: random.Random) -> bytes:
 def fault(data: bytes) -> str | None:
     """Return what the pure code does wrong with a frame, or None."""
     try:
-        whole = parse(data) if len(data) >= VNET_HEADER_BYTES else None
+        whole = parse_frame(data) if len(data) >= VNET_HEADER_BYTES else None
         if len(complete(data)) != len(data) or not isinstance(is_neighbour_traffic(data), bool):
             return "the checksum changed its length"
         if whole is None:

@@ -16,7 +16,7 @@ from shapecfg.settings import KEYS
 from shaper.channel.board import DROP_REASONS
 from shaper.control.interface import ShaperInterface
 from shaper.desired.alarms import Alarm
-from shaper.desired.config import Config, parse
+from shaper.desired.config import Config, parse_config
 from shaper.desired.diagnosis.firewall import HOOKS
 from shaper.desired.findings import REVERSE_PATH_RULE
 from shaper.desired.plan import Plan, make_plan, make_settings, offload_bytes
@@ -193,7 +193,7 @@ def test_the_interface_is_the_one_that_is_served() -> None:
 def known_keys(place: str) -> set[str]:
     """Return the keys that may stand there, as the refusal of another one lists them."""
     with pytest.raises(InvalidValue) as refused:
-        parse(f"{place}unheard = 1")
+        parse_config(f"{place}unheard = 1")
     known = re.search(r"known are: (.+?)\)", str(refused.value))
     assert known is not None
     return set(known[1].split(", "))
@@ -205,13 +205,13 @@ def test_every_configuration_shown_is_good(page: str) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", read(page), re.DOTALL)
     assert page != GUIDE or blocks
     for block in blocks:
-        assert parse(block).warnings == ()
+        assert parse_config(block).warnings == ()
 
 
 def test_the_sample_configuration_is_good_and_whole() -> None:
     """The file in the guide is accepted and has every key that is known."""
     sample = fenced(GUIDE, "toml", "# /etc/shaper/shaper.toml")
-    device, other = parse(sample).devices
+    device, other = parse_config(sample).devices
     options = Options(64_000, 16 * 1024, Queue.FIFO, 100, hz=1000, has_own_hz=True)
     assert device == Spec("shaper0", "eth1", options, device.network)
     line = LineOptions(
@@ -236,7 +236,7 @@ def test_the_sample_configuration_is_good_and_whole() -> None:
     assert (len(device.network.routes), len(device.network.rules)) == (2, 1)
     line = LineOptions(Delay(30_000_000), RandomLoss(5_000_000))
     profiles = {"village": Profile(2_000_000, 256_000, line)}
-    assert replace(parse(sample), devices=()) == Config(hz=1000, profiles=profiles)
+    assert replace(parse_config(sample), devices=()) == Config(hz=1000, profiles=profiles)
     document = tomllib.loads(sample)
     assert set(document) == known_keys("")
     given = {key for each in document["device"].values() for key in each}

@@ -27,10 +27,10 @@ def test_rates_in_bounds(rate_bits: int) -> None:
 
 def test_none_keeps_and_zero_restores_the_default() -> None:
     """Only what is given changes."""
-    options = bounds.change(Options(), limit_packets=5, burst_bytes=3000)
+    options = bounds.change_options(Options(), limit_packets=5, burst_bytes=3000)
     assert (options.limit_packets, options.burst_bytes) == (5, 3000)
-    assert bounds.change(options) == options
-    assert bounds.change(options, limit_packets=0, burst_bytes=0) == Options()
+    assert bounds.change_options(options) == options
+    assert bounds.change_options(options, limit_packets=0, burst_bytes=0) == Options()
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_none_keeps_and_zero_restores_the_default() -> None:
 def test_bad_options(changes: dict[str, object], fault: str) -> None:
     """Each refusal names the option and the value."""
     with pytest.raises(InvalidValue, match=fault):
-        bounds.change(Options(), **changes)  # type: ignore[arg-type]
+        bounds.change_options(Options(), **changes)  # type: ignore[arg-type]
 
 
 def test_classic_has_nothing_to_set() -> None:
     """The 1996 queue has its own limit and no bucket: setting one would be silently ignored."""
     with pytest.raises(InvalidValue, match="classic"):
-        bounds.change(CLASSIC, limit_packets=5)
+        bounds.change_options(CLASSIC, limit_packets=5)
 
 
 def test_classic_is_warned_of_where_it_rounds_away() -> None:

@@ -82,18 +82,18 @@ def test_a_file_that_takes_the_same_twice_is_refused() -> None:
     """Naming both devices."""
     text = TABLE.format("shaper0", "egress") + TABLE.format("shaper1", "egress")
     with pytest.raises(InvalidValue, match=r"device.shaper1: shaper0 takes the egress of eth1"):
-        config.parse(text)
+        config.parse_config(text)
 
 
 def test_a_file_names_the_table_of_a_bad_mode() -> None:
     """And the value."""
     with pytest.raises(InvalidValue, match=r"device.shaper0: capture 'down' is unknown"):
-        config.parse(TABLE.format("shaper0", "down"))
+        config.parse_config(TABLE.format("shaper0", "down"))
 
 
 @pytest.mark.parametrize("spec", [SPEC, EGRESS, GROUP])
 def test_it_is_kept_and_written(spec: Spec) -> None:
     """The state file and the configuration give back what they were given."""
     assert store.decode(store.encode([spec])) == [spec]
-    (read,) = config.parse(document.write([spec])).devices
+    (read,) = config.parse_config(document.write_config([spec])).devices
     assert (read.capture, read.cgroup) == (spec.capture, spec.cgroup)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shaper.forwarder.edges import CookedSink
 from shaper.forwarder.ports import Outcome
 from shaper.packet.checksum import complete
-from shaper.packet.frame import NEEDS_CSUM, parse
+from shaper.packet.frame import NEEDS_CSUM, parse_frame
 from shaper.packet.segment import split
 from tests.unit.strategies import Train, offload, segments, trains
 
@@ -19,7 +19,7 @@ from tests.unit.strategies import Train, offload, segments, trains
 @given(train=trains())
 def test_the_checksum_is_the_one_scapy_computes(train: Train) -> None:
     """For TCP and UDP, IPv4 and IPv6, tags and odd lengths; nothing is asked for any more."""
-    parts = split(parse(offload(train)))
+    parts = split(parse_frame(offload(train)))
     if len(parts) > 1:
         done = [complete(part.data) for part in parts]
         assert [each[10:] for each in done] == segments(train)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.desired.config import Config, initial_specs, load, parse
+from shaper.desired.config import Config, initial_specs, load_config, parse_config
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
 from tests.unit.test_store import SHAPES
@@ -33,7 +33,7 @@ hz = 100
 
 def test_every_key() -> None:
     """Rates and sizes are as on the command line; a device inherits the daemon's HZ."""
-    assert parse(FULL) == Config(
+    assert parse_config(FULL) == Config(
         hz=250,
         shapers=2,
         forwarders=2,
@@ -47,7 +47,7 @@ def test_every_key() -> None:
 
 def test_an_empty_file_is_the_defaults() -> None:
     """Everything is optional."""
-    assert parse("") == Config()
+    assert parse_config("") == Config()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_an_empty_file_is_the_defaults() -> None:
 def test_faults_are_named(text: str, fault: str) -> None:
     """Each refusal says which key and which value."""
     with pytest.raises(InvalidValue, match=fault) as refusal:
-        parse(text)
+        parse_config(text)
     assert len(str(refusal.value)) < 300
     assert "\n" not in str(refusal.value)
 
@@ -114,7 +114,7 @@ def test_what_may_have_been_meant_otherwise_is_warned_of(
     """The same warnings as on the command line, with the file and the device they are about."""
     path = tmp_path / "shaper.toml"
     path.write_text(f"[device.shaper0]\n{text}\n[device.slow]\nspeed = '10mbit'\n")
-    (found,) = load(path).warnings
+    (found,) = load_config(path).warnings
     assert found.startswith(f"{path}: {warning}")
 
 
@@ -122,13 +122,13 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     """A fault, or a file that is not there, is told with its path."""
     path = tmp_path / "shaper.toml"
     with pytest.raises(InvalidValue, match=f"^cannot read {path}: No such file or directory$"):
-        load(path)
+        load_config(path)
     path.write_bytes(b"\xff")
     with pytest.raises(InvalidValue, match=f"^cannot read {path}: it is not UTF-8 .*line 1"):
-        load(path)
+        load_config(path)
     path.write_text("hz = 0")
     with pytest.raises(InvalidValue, match=f"{path}: hz 0"):
-        load(path)
+        load_config(path)
 
 
 def test_configured_devices_win_over_saved_ones() -> None:
@@ -162,10 +162,10 @@ def test_any_shape_of_a_file_is_refused(tmp_path: Path, make: Callable[[Path], N
     make(path)
     for must_exist in (True, False):
         with pytest.raises(InvalidValue, match=str(path)) as refusal:
-            load(path, must_exist=must_exist)
+            load_config(path, must_exist=must_exist)
         assert len(str(refusal.value)) < 300
 
 
 def test_the_null_device_is_an_empty_configuration() -> None:
     """`--config /dev/null` asks for the defaults."""
-    assert load(Path("/dev/null")) == Config()
+    assert load_config(Path("/dev/null")) == Config()

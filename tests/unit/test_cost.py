@@ -21,7 +21,7 @@ CELL = 53
 
 def line(**values: str) -> LineOptions:
     """Return a link of these keys."""
-    return line_syntax.change(LineOptions(), values)
+    return line_syntax.change_line(LineOptions(), values)
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ COSTS = st.builds(
 def test_what_is_written_is_read(cost: Cost) -> None:
     """Words where they say it all."""
     options = LineOptions(cost=cost)
-    assert line_syntax.change(LineOptions(), line_syntax.write(options)) == options
+    assert line_syntax.change_line(LineOptions(), line_syntax.write_line(options)) == options
 
 
 def test_words_are_written_again() -> None:
     """As they were set; and default is none."""
     for word, cost in LINK_COSTS.items():
-        written = line_syntax.write(LineOptions(cost=cost))
+        written = line_syntax.write_line(LineOptions(cost=cost))
         assert written.get("overhead", "raw") == next(
             other for other, same in LINK_COSTS.items() if same == cost
         ), word
     options = line(overhead="docsis", mpu="100")
-    assert line_syntax.change(LineOptions(), line_syntax.write(options)) == options
+    assert line_syntax.change_line(LineOptions(), line_syntax.write_line(options)) == options
     assert options.cost.mpu == 100
-    assert line_syntax.change(options, {"overhead": "default"}) == LineOptions()
-    assert line_syntax.change(options, {"overhead": "24"}).cost == Cost(24)
+    assert line_syntax.change_line(options, {"overhead": "default"}) == LineOptions()
+    assert line_syntax.change_line(options, {"overhead": "24"}).cost == Cost(24)
     assert options.is_default  # nothing is behind the bucket
 
 

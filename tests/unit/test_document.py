@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shaper.desired.config import parse
+from shaper.desired.config import parse_config
 from shaper.desired.declared import parse_network
-from shaper.desired.document import write
+from shaper.desired.document import write_config
 from shaper.line_options import Delay, Distribution, GilbertElliott, LineOptions
 from shaper.model import Options, Queue, Spec
 from shaper.network import Network
@@ -45,15 +45,15 @@ LINE = LineOptions(
 )
 def test_what_is_written_is_read(specs: list[Spec]) -> None:
     """All of it, names with quotes too; and no other shaper is asked for."""
-    text = write(specs)
-    config = parse(text)
+    text = write_config(specs)
+    config = parse_config(text)
     assert list(config.devices) == specs
     assert config.shapers == 0
-    assert write(config.devices) == text
+    assert write_config(config.devices) == text
 
 
 def test_what_is_not_set_is_left_out() -> None:
     """The text says what somebody asked for."""
-    assert write([Spec("shaper0", "eth1", Options(64_000))]) == (
+    assert write_config([Spec("shaper0", "eth1", Options(64_000))]) == (
         'shapers = 0\n\n[device.shaper0]\nmaster = "eth1"\nspeed = 64000\n'
     )

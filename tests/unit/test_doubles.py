@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shaper.desired.config import parse
+from shaper.desired.config import parse_config
 from shaper.errors import InvalidValue, KernelRefused
 
 
@@ -39,7 +39,7 @@ def test_the_second_is_refused_and_its_line_named(
 ) -> None:
     """The sentence has the line, the shaper, and the value."""
     with pytest.raises(InvalidValue, match=reason) as refused:
-        parse(file_with(**{key: values}))
+        parse_config(file_with(**{key: values}))
     assert str(refused.value).startswith("line 5: device.shaper0: ")
 
 
@@ -48,12 +48,12 @@ def test_no_route_leads_to_the_shaper_itself(route: str) -> None:
     """Neither as its destination nor as its next hop."""
     text = file_with(routes=[route], addresses=["10.0.0.9/24"])
     with pytest.raises(InvalidValue, match=r"line 4: .* own address"):
-        parse(text)
+        parse_config(text)
 
 
 def test_what_the_kernel_tells_apart_can_be_declared_together() -> None:
     """By table, metric, family, priority or prefix length."""
-    parse(
+    parse_config(
         file_with(
             routes=["default", "inet6 default", "default table 7", "10.1.0.0/24"],
             addresses=["10.0.0.1/24", "10.0.0.1/28", "fd00::1/64"],
@@ -67,13 +67,13 @@ def test_two_shapers_have_no_route_in_common() -> None:
     """The kernel would use one of the two; of kinds that lead nowhere one is like the other."""
     text = file_with(routes=["default", "unreachable 10.9.0.0/16"])
     with pytest.raises(InvalidValue, match=r"line 8: device\.shaper1: .* shaper0 has"):
-        parse(text + '[device."shaper1"]\nroutes = ["default"]\n')
-    parse(text + '[device.shaper1]\nroutes = ["unreachable 10.9.0.0/16"]\n')
+        parse_config(text + '[device."shaper1"]\nroutes = ["default"]\n')
+    parse_config(text + '[device.shaper1]\nroutes = ["unreachable 10.9.0.0/16"]\n')
 
 
 def test_what_the_kernel_refuses_has_its_line_too() -> None:
     """It is told as it was declared, or as `save` writes it; not found, it is told without."""
-    config = parse(file_with(routes=["10.1.0.0/24", "10.2.0.0/24 metric 5 via 192.0.2.77"]))
+    config = parse_config(file_with(routes=["10.1.0.0/24", "10.2.0.0/24 metric 5 via 192.0.2.77"]))
     error = KernelRefused("unreachable", 101)
     assert config.sentence(error) == "unreachable"
     error.ifname, error.declared = "shaper0", "10.2.0.0/24 via 192.0.2.77 metric 5"

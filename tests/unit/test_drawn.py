@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shaper.desired.config import parse
+from shaper.desired.config import parse_config
 from shaper.desired.continuing import drawn
 from shaper.line_options import Delay, LineOptions, LossPattern, RandomLoss
 from shaper.model import Options, Spec
@@ -49,5 +49,5 @@ async def test_it_is_shown_and_survives_a_reload(machine: Machine) -> None:
         line = commands.show("shaper0")[0]["options"]["line"]
         assert int(line["seed"]) > 0
         text = "[device.shaper0]\nmaster = 'eth1'\nspeed = 64000\nloss = '1%'\n"
-        await commands.apply(parse(text).devices)
+        await commands.apply(parse_config(text).devices)
         assert commands.show("shaper0")[0]["options"]["line"] == line

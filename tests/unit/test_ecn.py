@@ -11,7 +11,7 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from shaper.packet.ecn import mark
-from shaper.packet.frame import parse
+from shaper.packet.frame import parse_frame
 from shaper.packet.segment import split
 from tests.unit.strategies import Train, offload, virtio
 
@@ -120,7 +120,7 @@ def test_an_offload_frame_marks_all_its_segments(version: int, tags: int) -> Non
         data[network + 1] |= 2 << 4
     marked = mark(bytes(data))
     assert marked is not None
-    segments = split(parse(marked))
+    segments = split(parse_frame(marked))
     assert len(segments) == 5
-    plain = split(parse(bytes(data)))
+    plain = split(parse_frame(bytes(data)))
     assert [segment.data for segment in segments] == [mark(each.data) for each in plain]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.model import Queue, Settings
-from shaper.packet.frame import Frame, parse
+from shaper.packet.frame import Frame, parse_frame
 from tests.unit.gates import SteppedGate, fq_codel
 from tests.unit.simulation.bottleneck import settings_for
 from tests.unit.simulation.stamped_frames import make_frame, read_frame
@@ -166,7 +166,7 @@ def test_turns_follow_the_largest_frame() -> None:
 def test_offload_frames_too_large_for_a_new_rate_are_cut() -> None:
     """What waits and what comes is cut into segments of the same flow, and stays in order."""
     large, small = replace(SETTINGS, unit_bytes=70_000), SETTINGS
-    train = parse(offload(Train(payload_bytes=6000)))
+    train = parse_frame(offload(Train(payload_bytes=6000)))
     queue = make(large)
     queue.enqueue(train, now=0)
     queue.configure(small, now=0)
@@ -288,7 +288,7 @@ def test_no_flow_is_reordered_as_places_fill_and_clear(seed: int) -> None:
 def test_delays_are_those_of_frames_on_either_way() -> None:
     """A train weighs as one frame whether it waited or passed."""
     queue = make(replace(SETTINGS, rate_bits=10**9, unit_bytes=20_000, burst_bytes=40_000))
-    train = parse(offload(Train(payload_bytes=12 * 1448)))
+    train = parse_frame(offload(Train(payload_bytes=12 * 1448)))
     queue.passed(1, now=0)
     queue.enqueue(train, now=0)
     assert queue.dequeue(now=5) == train

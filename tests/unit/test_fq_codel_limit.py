@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shaper.packet.frame import parse
+from shaper.packet.frame import parse_frame
 from tests.unit.simulation.stamped_frames import make_frame
 from tests.unit.strategies import Train, offload
 from tests.unit.test_fq_codel import SETTINGS, departures, frame, make
@@ -59,7 +59,7 @@ def test_the_largest_flow_is_looked_for_only_while_there_is_need() -> None:
 def test_a_train_that_is_split_at_the_limit_leaves_the_largest_to_be_found() -> None:
     """Its segments fill the queue within a batch; what joins after them is ranked as well."""
     queue = make(replace(SETTINGS, limit_packets=10))
-    train = parse(offload(Train(payload_bytes=12 * 1448)))
+    train = parse_frame(offload(Train(payload_bytes=12 * 1448)))
     queue.enqueue_batch([train, *[frame(7, name) for name in range(25)]], now=0)
     for name in range(25, 50):
         queue.enqueue(frame(7, name), now=0)

@@ -35,8 +35,8 @@ from shaper.packet.frame import (
     VNET_HEADER_BYTES,
     find_layout,
     is_neighbour_traffic,
-    parse,
     parse_all,
+    parse_frame,
     strip_link_header,
 )
 from tests.unit.strategies import Train, offload, segments, trains, virtio
@@ -66,8 +66,8 @@ def test_an_ordinary_frame_is_its_length(packet: Packet) -> None:
     """Without offload the wire carries the frame as it is, with its checksum pending or not."""
     for header in ({}, {"flags": 1, "start": 34, "at": 16}):
         data = read(packet, **header)
-        assert parse(data) == (data, len(packet), 1)
-        assert parse(data, ETHERNET_HEADER_BYTES) == (data, len(packet) - 14, 1)
+        assert parse_frame(data) == (data, len(packet), 1)
+        assert parse_frame(data, ETHERNET_HEADER_BYTES) == (data, len(packet) - 14, 1)
 
 
 def test_a_full_tcp_offload_frame() -> None:
@@ -75,8 +75,8 @@ def test_a_full_tcp_offload_frame() -> None:
     data = offload(
         Train(tcp_options=(("Timestamp", (1, 2)),), payload_bytes=65_160, segment_bytes=1448)
     )
-    assert parse(data) == (data, 68_130, 45)
-    assert parse(data, ETHERNET_HEADER_BYTES) == (data, 68_130 - 45 * 14, 45)
+    assert parse_frame(data) == (data, 68_130, 45)
+    assert parse_frame(data, ETHERNET_HEADER_BYTES) == (data, 68_130 - 45 * 14, 45)
 
 
 @settings(deadline=None)
@@ -86,7 +86,7 @@ def test_an_offload_frame_is_as_long_as_its_segments(
 ) -> None:
     """TCP and UDP, IPv4 and IPv6, tagged or not, with options or not, whatever hdr_len says."""
     expected = segments(train)
-    frame = parse(offload(train, is_partial=is_partial, hdr_len=hdr_len))
+    frame = parse_frame(offload(train, is_partial=is_partial, hdr_len=hdr_len))
     assert frame.packets == len(expected)
     assert frame.wire_bytes == sum(map(len, expected))
 
@@ -96,7 +96,7 @@ def test_udp_fragmentation_of_ipv4(payload_bytes: int) -> None:
     """A datagram to be fragmented is as long as the fragments scapy makes of it."""
     packet = LINK / FOUR / UDP() / Raw(bytes(payload_bytes))
     expected = fragment(packet, fragsize=1480)
-    frame = parse(read(packet, flags=1, gso_type=3, size=1480, start=34, at=6))
+    frame = parse_frame(read(packet, flags=1, gso_type=3, size=1480, start=34, at=6))
     assert frame.packets == len(expected)
     assert frame.wire_bytes == sum(len(bytes(one)) for one in expected)
 
@@ -107,8 +107,8 @@ def test_udp_fragmentation_of_ipv6(payload_bytes: int) -> None:
     datagram = UDP() / Raw(bytes(payload_bytes))
     expected = fragment6(LINK / SIX / IPv6ExtHdrFragment() / datagram, 1510)
     data = read(LINK / SIX / datagram, flags=1, gso_type=3, size=1448, start=54, at=6)
-    assert parse(data).packets == len(expected)
-    assert parse(data).wire_bytes == sum(len(bytes(one)) for one in expected)
+    assert parse_frame(data).packets == len(expected)
+    assert parse_frame(data).wire_bytes == sum(len(bytes(one)) for one in expected)
 
 
 GOOD = offload(Train())
@@ -151,15 +151,16 @@ def test_a_header_that_contradicts_itself_counts_as_one_frame(data: bytes) -> No
     """It is one frame of the length it has, and has no layout."""
     assert data[1]
     assert find_layout(data) is None
-    assert parse(data) == (data, len(data) - VNET_HEADER_BYTES, 1)
+    assert parse_frame(data) == (data, len(data) - VNET_HEADER_BYTES, 1)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10])
 def test_less_than_a_header_is_a_frame_of_nothing(length: int) -> None:
     """No length is ever negative, nor is one when the link-layer header is missing too."""
     data = GOOD[:length]
-    assert parse(data) == (data, 0, 1)
-    assert parse(GOOD[: length + 10], ETHERNET_HEADER_BYTES).wire_bytes == max(length - 14, 0)
+    assert parse_frame(data) == (data, 0, 1)
+    stripped = parse_frame(GOOD[: length + 10], ETHERNET_HEADER_BYTES)
+    assert stripped.wire_bytes == max(length - 14, 0)
 
 
 @settings(deadline=None, max_examples=500)
@@ -178,7 +179,7 @@ def test_nothing_raises(
     for offset, value in noise:
         data[min(offset, len(data) - 1)] = value
     for damaged in (bytes(data), bytes(data[:cut])):
-        frame = parse(damaged)
+        frame = parse_frame(damaged)
         assert frame.packets >= 1
         assert frame.wire_bytes >= max(len(damaged) - VNET_HEADER_BYTES, 0)
         is_neighbour_traffic(damaged)
@@ -312,4 +313,4 @@ def test_a_batch_is_parsed_as_its_frames_are(batch: list[bytes]) -> None:
     assert [frame.data for frame in frames] == others
     for frame, data in zip(frames, others, strict=True):
         if len(data) > 24:
-            assert frame == parse(data, 14)
+            assert frame == parse_frame(data, 14)

@@ -26,7 +26,7 @@ from shaper.line_options import (
     LossPattern,
     RandomLoss,
 )
-from shaper.packet.frame import Frame, parse
+from shaper.packet.frame import Frame, parse_frame
 from tests.unit.strategies import Train, offload
 
 MILLISECOND = 1_000_000
@@ -86,7 +86,7 @@ def test_a_fixed_delay_is_exact() -> None:
     options = LineOptions(Delay(20 * MILLISECOND))
     assert passed(options, 100) == [(number, 20 * MILLISECOND) for number in range(100)]
     line = Line(options, NO_LIMIT)
-    train = parse(offload(Train()))
+    train = parse_frame(offload(Train()))
     line.enter([train], 0)
     assert line.leave(20 * MILLISECOND - 1) == []
     assert line.leave(20 * MILLISECOND) == [train]
@@ -222,7 +222,7 @@ def test_only_reorder_reorders() -> None:
 def test_an_offload_frame_is_cut_before_it_meets_chance() -> None:
     """Single segments are lost, not whole trains."""
     line = Line(LineOptions(loss=RandomLoss(50 * PERCENT)), NO_LIMIT)
-    train = parse(offload(Train(payload_bytes=30_000)))
+    train = parse_frame(offload(Train(payload_bytes=30_000)))
     line.enter([train], 0)
     arrived = line.leave(0)
     assert 0 < len(arrived) < train.packets

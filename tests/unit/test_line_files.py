@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from shapecfg import settings
 from shaper.channel import bulk, messages
-from shaper.desired.config import parse
-from shaper.desired.document import write as write_document
+from shaper.desired.config import parse_config
+from shaper.desired.document import write_config as write_document
 from shaper.desired.line_files import parse_pattern, parse_table, write_pattern, write_table
-from shaper.desired.line_syntax import change, write
+from shaper.desired.line_syntax import change_line, write_line
 from shaper.desired.store import Store, decode, encode
 from shaper.discipline.chance import DelayProcess
 from shaper.errors import InvalidValue
@@ -53,13 +53,13 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_words_are_read_and_written() -> None:
     """The content stands where a file's name was."""
-    assert change(LineOptions(), TEXTS) == LINE
-    assert write(LINE) == TEXTS
-    assert write(LINE, is_brief=True) == {
+    assert change_line(LineOptions(), TEXTS) == LINE
+    assert write_line(LINE) == TEXTS
+    assert write_line(LINE, is_brief=True) == {
         "delay": "20ms jitter 5ms distribution table of 4 values correlation 10%",
         "loss": "pattern of 5 frames",
     }
-    assert change(LINE, {"delay": "default", "loss": "default"}) == LineOptions()
+    assert change_line(LINE, {"delay": "default", "loss": "default"}) == LineOptions()
 
 
 @given(st.lists(st.integers(-32768, 32767), min_size=2, unique=True), st.binary(min_size=1))
@@ -142,11 +142,11 @@ def test_a_pattern_of_nonsense_is_refused(text: str, named: str) -> None:
 def test_content_that_makes_no_sense_is_refused(key: str, text: str, named: str) -> None:
     """In a message of one line, however long the content."""
     with pytest.raises(InvalidValue) as refused:
-        change(LineOptions(), {key: text})
+        change_line(LineOptions(), {key: text})
     assert named in str(refused.value)
     long = ",".join(["7", "8"] * 5000)
     with pytest.raises(InvalidValue) as refused:
-        change(LineOptions(), {"delay": f"20ms distribution table {long}"})
+        change_line(LineOptions(), {"delay": f"20ms distribution table {long}"})
     assert len(str(refused.value)) < 160
 
 
@@ -173,8 +173,8 @@ def test_a_configuration_names_files_or_has_their_content(files: tuple[Path, Pat
     table, pattern = files
     device = "[device.shaper0]\nmaster = 'eth1'\nspeed = 8000\n"
     delay = f"delay = '20ms jitter 5ms distribution table {table} correlation 10%'\n"
-    assert parse(f"{device}{delay}loss = 'pattern {pattern}'").devices == (LINKED,)
-    assert parse(write_document([LINKED])).devices == (LINKED,)
+    assert parse_config(f"{device}{delay}loss = 'pattern {pattern}'").devices == (LINKED,)
+    assert parse_config(write_document([LINKED])).devices == (LINKED,)
     assert decode(encode([LINKED])) == [LINKED]
     for value, named in (
         ("some.loss", "'some.loss' is no absolute path"),
@@ -182,7 +182,7 @@ def test_a_configuration_names_files_or_has_their_content(files: tuple[Path, Pat
         (str(table), "neither 0 nor 1"),
     ):
         with pytest.raises(InvalidValue, match=r"^device\.shaper0: ") as refused:
-            parse(f"{device}loss = 'pattern {value}'")
+            parse_config(f"{device}loss = 'pattern {value}'")
         assert named in str(refused.value)
 
 
@@ -249,5 +249,5 @@ async def test_show_has_their_length(machine: Machine) -> None:
         with pytest.raises(InvalidValue, match="neither 0 nor 1"):
             await commands.set_options("shaper0", **NOTHING | {"line": {"loss": "pattern x"}})
         shown = commands.show("shaper0")[0]["options"]["line"]
-        assert shown == write(replace(LINE, seed=7), is_brief=True)
+        assert shown == write_line(replace(LINE, seed=7), is_brief=True)
         assert machine.supervisor.specs()["shaper0"].options.line == replace(LINE, seed=7)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapecfg.settings import LINE_KEYS
-from shaper.desired.bounds import change as change_options
-from shaper.desired.line_syntax import KEYS, change, write
+from shaper.desired.bounds import change_options
+from shaper.desired.line_syntax import KEYS, change_line, write_line
 from shaper.errors import InvalidValue
 from shaper.line_options import Delay, Distribution, GilbertElliott, LineOptions, RandomLoss
 from shaper.model import Options, Queue
@@ -41,9 +41,9 @@ PERCENT = 10_000_000
 )
 def test_words_are_read_and_written(values: dict[str, str], options: LineOptions) -> None:
     """Each key by itself; what is written is read as the same link again."""
-    assert change(LineOptions(), values) == options
-    assert change(LineOptions(), write(options)) == options
-    assert change(options, dict.fromkeys(values, "default")) == LineOptions()
+    assert change_line(LineOptions(), values) == options
+    assert change_line(LineOptions(), write_line(options)) == options
+    assert change_line(options, dict.fromkeys(values, "default")) == LineOptions()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_words_are_read_and_written(values: dict[str, str], options: LineOptions
 def test_what_makes_no_sense_is_refused_by_name(key: str, text: str, refusal: str) -> None:
     """The sentence names key and value."""
     with pytest.raises(InvalidValue) as refused:
-        change(LineOptions(), {key: text})
+        change_line(LineOptions(), {key: text})
     assert refusal in str(refused.value)
 
 
@@ -83,10 +83,10 @@ def test_what_makes_no_sense_is_refused_by_name(key: str, text: str, refusal: st
 def test_any_text_is_read_or_refused(key: str, text: str) -> None:
     """No text is an error of another kind, and what is read can be written."""
     try:
-        options = change(LineOptions(), {key: text})
+        options = change_line(LineOptions(), {key: text})
     except InvalidValue:
         return
-    assert change(LineOptions(), write(options)) == options
+    assert change_line(LineOptions(), write_line(options)) == options
 
 
 def test_the_command_knows_the_same_keys() -> None:

@@ -12,7 +12,7 @@ from bench.lab.namespaces import ROOT
 from shapecfg import settings
 from shapecfg.run.named_profile import profile_named
 from shapecfg.run.words import read_lines
-from shaper.desired.config import parse
+from shaper.desired.config import parse_config
 from shaper.desired.line_syntax import parse_percent, parse_time
 from shaper.desired.profiles import PROFILES, Profile, find
 from shaper.errors import InvalidValue
@@ -61,7 +61,7 @@ def test_a_configuration_names_them() -> None:
     """What else is set goes before the profile's."""
     text = f"{OWN}[device.shaper0]\nprofile = 'village up'\nloss = '2%'\n"
     text += "[device.shaper1]\nprofile = 'village'\nspeed = '1mbit'\n"
-    config = parse(text)
+    config = parse_config(text)
     assert config.profiles == {"village": VILLAGE}
     up, down = (spec.options for spec in config.devices)
     assert up == Options(256_000, line=LineOptions(Delay(30 * MS), RandomLoss(20_000_000)))
@@ -86,7 +86,7 @@ def test_a_configuration_names_them() -> None:
 def test_a_bad_one_is_refused_by_name_and_value(text: str, named: str) -> None:
     """The old configuration then stays."""
     with pytest.raises(InvalidValue, match=named):
-        parse(text)
+        parse_config(text)
 
 
 def test_ones_own_has_jitter_and_bursts() -> None:
@@ -95,7 +95,7 @@ def test_ones_own_has_jitter_and_bursts() -> None:
     text += "loss = 'gemodel 1% 25%'\nreorder = '1% gap 5'\n"
     line = LineOptions(Delay(30_500_000, 5 * MS), GilbertElliott(10_000_000, 250_000_000))
     line = replace(line, reorder=10_000_000, reorder_gap=5)
-    assert parse(text).profiles == {"x": Profile(8000, 8000, line)}
+    assert parse_config(text).profiles == {"x": Profile(8000, 8000, line)}
 
 
 @instantly

@@ -39,7 +39,7 @@ def test_addresses_are_of_the_range_for_tests(number: int, gateway: str, command
 @pytest.mark.parametrize("machine", [ROOT, USER])
 def test_the_daemon_takes_its_configuration(machine: RunMachine) -> None:
     """What the private daemon is given is a valid shaper.toml with both shapers at their rates."""
-    parsed = config.parse(shaper_toml(machine, WISHES))
+    parsed = config.parse_config(shaper_toml(machine, WISHES))
     rates = {spec.ifname: (spec.master, spec.options.rate_bits) for spec in parsed.devices}
     assert rates == {"up": ("out", 1_000_000), "down": ("in", 8_000_000)}
     assert parsed.warnings == ()
@@ -47,7 +47,7 @@ def test_the_daemon_takes_its_configuration(machine: RunMachine) -> None:
 
 def test_a_direction_without_a_rate_is_as_fast_as_can_be() -> None:
     """It has a rate all the same, as a shaper without one forwards nothing."""
-    parsed = config.parse(shaper_toml(ROOT, Wishes(("true",))))
+    parsed = config.parse_config(shaper_toml(ROOT, Wishes(("true",))))
     assert {spec.options.rate_bits for spec in parsed.devices} == {
         link_plan.speed_bits(None, is_linked=False)
     }
@@ -125,7 +125,7 @@ def test_delay_and_loss_are_those_of_the_shapers() -> None:
     """In the words of shaper.toml; a direction without a rate then has one that bounds memory."""
     down = LineOptions(Delay(20_500_000), RandomLoss(5_000_000), seed=7)
     wishes = Wishes(("true",), Direction(8_000_000, 41, down), Direction(None, 41))
-    devices = config.parse(shaper_toml(ROOT, wishes)).devices
+    devices = config.parse_config(shaper_toml(ROOT, wishes)).devices
     parsed = {spec.ifname: spec.options for spec in devices}
     assert parsed[link_plan.DOWN].line == down
     assert parsed[link_plan.UP].line.is_default
@@ -137,7 +137,7 @@ def test_a_trace_is_the_rate_of_its_direction() -> None:
     """Its lines stand in the configuration, whichever format they had."""
     trace = read_trace("lte.trace", "1\n1\n5\n9\n")
     direction = Direction(trace.mean_bits, trace=trace)
-    devices = config.parse(shaper_toml(USER, Wishes(("true",), direction))).devices
+    devices = config.parse_config(shaper_toml(USER, Wishes(("true",), direction))).devices
     playbacks = {spec.ifname: spec.options.playback for spec in devices}
     assert playbacks == {link_plan.UP: None, link_plan.DOWN: Playback(trace)}
     with pytest.raises(InvalidValue, match=r"lte\.csv: line 2: 'fast'"):

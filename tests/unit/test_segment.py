@@ -12,7 +12,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from shaper.packet.frame import ETHERNET_HEADER_BYTES, parse
+from shaper.packet.frame import ETHERNET_HEADER_BYTES, parse_frame
 from shaper.packet.segment import split
 from tests.unit.strategies import GSO_TYPES, Train, completed, offload, segments, trains, virtio
 
@@ -21,7 +21,7 @@ from tests.unit.strategies import GSO_TYPES, Train, completed, offload, segments
 @given(train=trains(), is_partial=st.booleans())
 def test_segments_are_those_scapy_builds(train: Train, is_partial: bool) -> None:
     """Every byte agrees once the pending checksum is filled in, and nothing is lost."""
-    frame = parse(offload(train, is_partial=is_partial))
+    frame = parse_frame(offload(train, is_partial=is_partial))
     parts = split(frame)
     if frame.packets == 1:
         assert parts == [frame]
@@ -44,14 +44,14 @@ def test_a_frame_of_64_kilobytes(protocol: str, version: int) -> None:
         payload_bytes=65_000,
         segment_bytes=1400,
     )
-    parts = split(parse(offload(train)))
+    parts = split(parse_frame(offload(train)))
     assert len(parts) == 47
     assert [completed(part.data) for part in parts] == segments(train)
 
 
 def test_the_ecn_flag_goes_and_cwr_stays_on_the_first() -> None:
     """CWR is said once, and no segment is an offload frame any more."""
-    parts = split(parse(offload(Train(flags="CA"))))
+    parts = split(parse_frame(offload(Train(flags="CA"))))
     assert [part.data[1] for part in parts] == [0, 0, 0]
     assert [part.data[10 + 34 + 13] & 0x80 for part in parts] == [0x80, 0, 0]
 
@@ -59,9 +59,9 @@ def test_the_ecn_flag_goes_and_cwr_stays_on_the_first() -> None:
 def test_without_a_link_layer_each_segment_is_shorter_on_the_wire() -> None:
     """What the master does not transmit is counted in no segment; the bytes are the same."""
     data = offload(Train())
-    frame = parse(data, ETHERNET_HEADER_BYTES)
+    frame = parse_frame(data, ETHERNET_HEADER_BYTES)
     parts = split(frame)
-    assert [part.data for part in parts] == [part.data for part in split(parse(data))]
+    assert [part.data for part in parts] == [part.data for part in split(parse_frame(data))]
     assert [part.wire_bytes for part in parts] == [len(part.data) - 24 for part in parts]
     assert sum(part.wire_bytes for part in parts) == frame.wire_bytes
 
@@ -73,14 +73,14 @@ def test_an_ipv4_checksum_of_zero_is_written_as_zero() -> None:
     train = Train(identification=checksum)
     expected = segments(train)
     assert expected[0][24:26] == b"\x00\x00"
-    assert [completed(part.data) for part in split(parse(offload(train)))] == expected
+    assert [completed(part.data) for part in split(parse_frame(offload(train)))] == expected
 
 
 @given(train=trains(), segment_bytes=st.integers(6000, 65_535))
 @settings(deadline=None, max_examples=20)
 def test_a_frame_of_one_packet_stays_itself(train: Train, segment_bytes: int) -> None:
     """With nothing to cut the very same frame comes back, its header untouched."""
-    frame = parse(offload(dataclasses.replace(train, segment_bytes=segment_bytes)))
+    frame = parse_frame(offload(dataclasses.replace(train, segment_bytes=segment_bytes)))
     assert split(frame) == [frame]
 
 
@@ -118,7 +118,7 @@ TAGGED = offload(Train(tags=1))
 )
 def test_what_cannot_be_cut_is_left_alone(data: bytes) -> None:
     """Counted as several by a header that others contradict, or to be fragmented: it stays."""
-    frame = parse(data)
+    frame = parse_frame(data)
     assert frame.packets > 1
     assert split(frame) == [frame]
 
@@ -139,7 +139,7 @@ def test_no_damage_loses_a_byte_of_payload(
         data[:10] = header
     for offset, value in noise:
         data[min(offset, len(data) - 1)] = value
-    frame = parse(bytes(data))
+    frame = parse_frame(bytes(data))
     parts = split(frame)
     assert sum(part.wire_bytes for part in parts) == frame.wire_bytes
     assert sum(part.packets for part in parts) in (frame.packets, 1)

@@ -227,7 +227,7 @@ def test_a_link_in_a_directory_of_others_is_not_followed(tmp_path: Path) -> None
         if not guess.is_symlink():
             guess.symlink_to(victim)
     with FakeDaemon(tmp_path / "s", SHOWN) as daemon:
-        metrics.write(Client(daemon.path), path)
+        metrics.write_textfile(Client(daemon.path), path)
     assert victim.read_text() == "as it was"
     assert not path.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o644

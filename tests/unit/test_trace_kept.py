@@ -11,9 +11,9 @@ import pytest
 
 from shapecfg import settings
 from shaper.channel import bulk, messages
-from shaper.desired.config import initial_specs, parse
+from shaper.desired.config import initial_specs, parse_config
 from shaper.desired.continuing import begun, going_on
-from shaper.desired.document import write
+from shaper.desired.document import write_config
 from shaper.desired.store import decode, encode
 from shaper.desired.trace_syntax import parse_trace, write_trace
 from shaper.errors import InvalidValue
@@ -50,10 +50,10 @@ def test_a_configuration_names_a_file_or_has_the_lines(tmp_path: Path) -> None:
     path.write_text("0,10mbit\n0.5,0\n2,64kbit\n")
     table = "[device.shaper0]\nmaster = 'eth1'\nspeed = 8000\n"
     fresh = replace(PLAYED, options=replace(PLAYED.options, playback=Playback(TRACE)))
-    assert parse(f"{table}trace = '{path}'").devices == (fresh,)
-    (once,) = parse(f"{table}trace = '{path} once'").devices
+    assert parse_config(f"{table}trace = '{path}'").devices == (fresh,)
+    (once,) = parse_config(f"{table}trace = '{path} once'").devices
     assert once.options.playback == Playback(replace(TRACE, repeats=False))
-    assert parse(write([PLAYED])).devices == (fresh,)
+    assert parse_config(write_config([PLAYED])).devices == (fresh,)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_configuration_names_a_file_or_has_the_lines(tmp_path: Path) -> None:
 def test_a_bad_one_is_refused_with_its_place_and_value(value: str, named: str) -> None:
     """And the device it was for."""
     with pytest.raises(InvalidValue, match=r"^device\.shaper0: ") as refused:
-        parse(f'[device.shaper0]\ntrace = "{value}"')
+        parse_config(f'[device.shaper0]\ntrace = "{value}"')
     assert named in str(refused.value)
 
 
@@ -78,7 +78,7 @@ def test_one_that_is_declared_goes_on_and_another_begins() -> None:
     """After a restart as after a reload."""
     fresh = replace(PLAYED, options=replace(PLAYED.options, playback=Playback(TRACE)))
     other = replace(fresh, options=replace(fresh.options, playback=Playback(parse_trace("5"))))
-    config = parse(write([PLAYED]))
+    config = parse_config(write_config([PLAYED]))
     assert initial_specs(config, [PLAYED]) == [PLAYED]
     assert going_on(other, PLAYED) == other
     started = begun(going_on(other, PLAYED), 99).options.playback
@@ -146,7 +146,7 @@ async def test_a_reload_lets_it_go_on(machine: Machine) -> None:
         before = machine.supervisor.specs()["shaper0"].options.playback
         assert before is not None
         assert before.began_us
-        await commands.apply(parse(await commands.save_configuration()).devices)
+        await commands.apply(parse_config(await commands.save_configuration()).devices)
         assert machine.supervisor.specs()["shaper0"].options.playback == before
 
 

@@ -225,7 +225,7 @@ def named(name: str) -> Options:
 
 def _linked(rate_bits: int, **line: str) -> Options:
     options = Options(rate_bits=rate_bits)
-    return replace(options, line=line_syntax.change(options.line, line))
+    return replace(options, line=line_syntax.change_line(options.line, line))
 
 
 def _traced(text: str) -> Options:
