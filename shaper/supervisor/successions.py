@@ -17,6 +17,7 @@ from shaper.supervisor.process import Forwarder
 from shaper.supervisor.read_faults import ReadFaults
 from shaper.supervisor.together import FEW_AT_ONCE, together
 
+_HEED_SECONDS = 1.0  # chosen: between two events of a kind and a shaper; there may be any number
 _SENT_PACKETS = FIELDS.index("sent_packets")
 
 
@@ -46,6 +47,7 @@ class Successions:
         self._pool = pool
         self._mark = mark
         self._faults = ReadFaults()
+        self._heeded_until: dict[tuple[type[messages.Event], int], float] = {}
 
     async def replaced(self, position: int, forwarder: Forwarder) -> None:
         """Hand the devices of a forwarder that died to its successor, those in need first."""
@@ -77,6 +79,11 @@ class Successions:
 
     def reported(self, event: messages.Event) -> None:
         """Look at a device whose TAP cannot be read, as it may be gone, or whose frames return."""
+        now = asyncio.get_running_loop().time()
+        kind = type(event), event.slot
+        if now < self._heeded_until.get(kind, now):
+            return
+        self._heeded_until[kind] = now + _HEED_SECONDS
         devices = self._keeper.devices.values()
         device = next((each for each in devices if each.slot == event.slot), None)
         if device is None:
@@ -85,8 +92,10 @@ class Successions:
             self._keeper.inspector.note_loop(device)
             return
         self._mark(device.ifindex)
-        self._faults.tell(device, event, asyncio.get_running_loop().time())
+        self._faults.tell(device, event, now)
 
     def forget(self, device: Device) -> None:
         """Forget a device that is gone."""
         self._faults.forget(device)
+        for kind in (messages.ReadFailed, messages.LoopFound):
+            self._heeded_until.pop((kind, device.slot), None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shaper.channel.board import FIELDS
+from shaper.channel.messages import ReadFailed
 from shaper.errors import KernelRefused
 from shaper.model import Options, Queue, Spec, State
 from shaper.supervisor.change import change_shapers
@@ -232,6 +233,21 @@ async def test_frames_that_wait_are_the_first_to_be_handed_over(machine: Machine
         opened = [fields["slot"] for verb, fields in machine.forwarders[1].told if verb == "open"]
         order = ["shaper3", "shaper1", "shaper2", "shaper0"]
         assert opened == [devices[name].slot for name in order]
+
+
+@instantly
+async def test_a_flood_of_events_is_heeded_once_a_second(machine: Machine) -> None:
+    """A forwarder that was taken over can send any number; each had a shaper looked at."""
+    async with machine.running(SPEC):
+        await settle()
+        on_event, slot = machine.forwarders[0].on_event, machine.supervisor.devices["shaper0"].slot
+        assert on_event is not None
+        looks: list[None] = []
+        machine.supervisor.on_reconciled = lambda: looks.append(None)
+        for _ in range(100):
+            assert on_event(ReadFailed(slot, errno.EIO))
+            await asyncio.sleep(0.025)
+        assert len(looks) == 3
 
 
 @pytest.mark.parametrize("verb", ["open", "configure", "bind"])
