@@ -102,8 +102,11 @@ class Shaperd:
                     stderr=log,
                 )
             # Before it has children; an ordinary user's daemon has to do without.
-            with contextlib.suppress(PermissionError):
+            with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self.pid, NICENESS)
+                # A session of its own, whose weight it is that counts, see sched(7): in the unit
+                # that of the control group is as much (CPUWeight=1000).
+                Path(f"/proc/{self.pid}/autogroup").write_text(f"{NICENESS}\n", encoding="ascii")
             self._wait_ready(ready, self.process)
 
     def _wait_ready(self, ready: socket.socket, process: subprocess.Popen[Any]) -> None:
