@@ -26,6 +26,7 @@ PRIVILEGED_SUFFIX = ".admin"
 
 # Chosen.
 _CLIENTS_A_ROUND = 64
+_ROUND_SECONDS = 0.001
 _LOOK_SECONDS = 1.0  # how often clients that keep us waiting are looked for
 _PAUSE_SECONDS = 0.1  # after a client could not be accepted
 
@@ -113,8 +114,8 @@ class Door:
 
     def _on_clients(self, listener: ControlListener) -> None:
         """Take those that wait, and pause when that has taken too long."""
-        began_ns = self.system.used_ns()
-        is_paused = False
+        began_ns, loop = self.system.used_ns(), asyncio.get_running_loop()
+        is_paused, until = False, loop.time() + _ROUND_SECONDS
         try:
             for _ in range(_CLIENTS_A_ROUND):
                 if self.closer.is_crowded and not listener.is_privileged:
@@ -124,12 +125,13 @@ class Door:
                 if sock is None:
                     break
                 self._admit(sock)
+                if loop.time() > until:
+                    break
         except OSError as error:
             self._complain(ROOT, f"cannot accept a client: {error.strerror}")
             is_paused = True
         share = listener.share
         share.spend(self.system.used_ns() - began_ns)
-        loop = asyncio.get_running_loop()
         seconds = _PAUSE_SECONDS if is_paused else share.wait(loop.time())
         if seconds > 0:
             loop.remove_reader(listener)

@@ -43,7 +43,9 @@ from shaper.errors import Busy, KernelRefused, NotPermitted, ShaperError
 _READING_SHARE = 0.25  # of a processor, for all callers but root together
 _SAVED_NS = 4_000_000
 MAX_STREAMS_OF_ONE = 16  # of one user other than root
-_TURNS_A_ROUND = 16  # then the event loop looks at everything else
+# Then the event loop looks at everything else, root's newest connection above all.
+_TURNS_A_ROUND = 16
+_ROUND_SECONDS = 0.001
 _SHARED_SECONDS = 0.2  # how old an answer may be that several callers are given
 
 _log = logging.getLogger(__name__)
@@ -169,9 +171,12 @@ class Service:
     def _take_turns(self) -> None:
         loop = asyncio.get_running_loop()
         self._round = None
-        wait = 0.0
+        wait, until = 0.0, loop.time() + _ROUND_SECONDS
         for _ in range(_TURNS_A_ROUND):
-            wait = self._reading_share.wait(loop.time())
+            now = loop.time()
+            wait = self._reading_share.wait(now)
+            if now > until:
+                break
             connection = self._turns.take(only_root=wait > 0)
             if connection is None:
                 break
