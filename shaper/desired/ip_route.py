@@ -165,6 +165,8 @@ def format_route(route: Route) -> str:
     """Return a route as `parse_route` takes it."""
     words = [] if route.kind is RouteKind.UNICAST else [route.kind.value]
     is_default = route.destination.prefixlen == 0
+    if is_default and route.kind is RouteKind.UNICAST and route.gateway is None:
+        is_default = route.follows_master  # what does not leads to the link itself
     if is_default and route.version == 6 and route.gateway is None and route.source is None:
         words.insert(0, "inet6")
     if is_default and route.gateway is not None and route.gateway.version > route.version:

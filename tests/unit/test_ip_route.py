@@ -33,6 +33,9 @@ SHAPER = "shaper0"
         ("inet default via inet6 fe80::1", "inet default via inet6 fe80::1"),
         ("default via inet6 fe80::1", "default via fe80::1"),
         ("10.1.0.0/24 metric 0", "10.1.0.0/24"),
+        ("0.0.0.0/0 table 100", "0.0.0.0/0 table 100"),
+        ("::/0 src 2001:db8::1", "::/0 src 2001:db8::1"),
+        ("unreachable 0.0.0.0/0", "unreachable default"),
         ("2001:db8::/32 metric 0", "2001:db8::/32 metric 1024"),
     ],
 )
