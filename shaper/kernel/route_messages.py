@@ -197,16 +197,23 @@ def seen_address(message: Message) -> SeenAddress:
     )
 
 
-def seen_route(message: Message) -> SeenRoute | None:
-    """Return a route, or None for one that cannot be declared: of another kind, or narrower."""
+def seen_route(message: Message, hop_through: int | None = None) -> SeenRoute | None:
+    """Return a route, or None for one that cannot be declared: of another kind, or narrower.
+
+    Args:
+        message: RTM_NEWROUTE.
+        hop_through: the device whose next hop is returned of several (RTA_MULTIPATH); None:
+            a route with several is one that cannot be declared.
+    """
     kind, version = _KINDS.get(message["type"]), _VERSIONS[message["family"]]
-    if kind is None or message.get_attr("RTA_MULTIPATH"):
+    hop = _hop(message, hop_through)
+    if kind is None or hop is None:
         return None
     if message["tos"] or message["src_len"] or message.get_attr("RTA_ENCAP_TYPE"):
         return None
     network = message.get_attr("RTA_DST") or ("0.0.0.0" if version == 4 else "::")
-    via = message.get_attr("RTA_VIA") or {}
-    gateway = message.get_attr("RTA_GATEWAY") or via.get("addr")
+    via = hop.get_attr("RTA_VIA") or {}
+    gateway = hop.get_attr("RTA_GATEWAY") or via.get("addr")
     source = message.get_attr("RTA_PREFSRC")
     metric = message.get_attr("RTA_PRIORITY")
     metrics = message.get_attr("RTA_METRICS")
@@ -214,7 +221,7 @@ def seen_route(message: Message) -> SeenRoute | None:
         ip_network(f"{network}/{message['dst_len']}"),
         kind,
         gateway=ip_address(gateway) if gateway else None,
-        is_onlink=bool(message["flags"] & _RTNH_F_ONLINK),
+        is_onlink=bool(hop["flags"] & _RTNH_F_ONLINK),
         table=message.get_attr("RTA_TABLE") or message["table"],
         metric=None if version == 6 and metric == IPV6_DEFAULT_METRIC else metric,
         source=ip_address(source) if source else None,
@@ -222,6 +229,14 @@ def seen_route(message: Message) -> SeenRoute | None:
     )
     ifindex = message.get_attr("RTA_OIF") if kind is RouteKind.UNICAST else None
     return SeenRoute(route, ifindex, message["proto"])
+
+
+def _hop(message: Message, ifindex: int | None) -> Message | None:
+    """Return what names the next hop: the route itself, or one of its several."""
+    hops: list[Message] | None = message.get_attr("RTA_MULTIPATH")
+    if not hops:
+        return message
+    return next((hop for hop in hops if hop["oif"] == ifindex), None)
 
 
 def seen_rule(message: Message) -> SeenRule | None:

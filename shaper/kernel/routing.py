@@ -47,6 +47,7 @@ from shaper.kernel.route_messages import (
 )
 from shaper.kernel.wire import DUMP, REQUEST, Wire
 from shaper.network import (
+    MAIN_TABLE,
     PROTOCOL,
     IpAddress,
     IpInterface,
@@ -105,6 +106,19 @@ class Routing:
         what = f"list the routes through device {ifindex}"
         found = self._routes(what, RTA_OIF=ifindex)
         return [each for each in found if each.protocol != RTPROT_KERNEL]
+
+    def default_hops(self, ifindex: int) -> list[SeenRoute]:
+        """Return the default routes of the main table that have a next hop on a device.
+
+        Of several next hops of one route, that one is returned.
+        """
+        what = f"list the default routes of device {ifindex}"
+        found = self._routes(what, ifindex, RTA_OIF=ifindex)
+        return [
+            each
+            for each in found
+            if each.route.destination.prefixlen == 0 and each.route.table == MAIN_TABLE
+        ]
 
     def own_routes(self) -> list[SeenRoute]:
         """Return every route that bears our protocol."""
@@ -189,12 +203,14 @@ class Routing:
         """Remove a policy rule of ours."""
         self._change("remove a rule", RTM_DELRULE, REQUEST, rule_request(rule), _GONE)
 
-    def _routes(self, what: str, **filters: object) -> list[SeenRoute]:
+    def _routes(
+        self, what: str, hop_through: int | None = None, **filters: object
+    ) -> list[SeenRoute]:
         found = []
         for family in FAMILIES.values():
             request = filled(rtmsg(), family=family, **filters)
             messages = self._dump(what, RTM_GETROUTE, request)
-            found += [seen for each in messages if (seen := seen_route(each)) is not None]
+            found += [seen for each in messages if (seen := seen_route(each, hop_through))]
         return found
 
     def _dump(self, what: str, kind: int, request: Message | bytes) -> list[Message]:

@@ -8,7 +8,7 @@ from shaper.desired.declared import MasterNetwork, NextHop, Presence, presence
 from shaper.desired.inventory import Seen, inventory
 from shaper.kernel.route_messages import BY_ROUTERS, RTPROT_KERNEL
 from shaper.kernel.routing import Routing
-from shaper.network import DEFAULT_METRICS, MAIN_TABLE, PROTOCOL, Network, Route, Rule
+from shaper.network import DEFAULT_METRICS, PROTOCOL, Network, Route, Rule
 from shaper.supervisor.subjects import Subject
 
 
@@ -59,11 +59,7 @@ class Declarations:
     def _master_network(self, ifindex: int) -> MasterNetwork:
         seen = [each for each in self._routing.addresses(ifindex) if each.is_lasting]
         defaults = [
-            each.route
-            for each in self._routing.routes_through(ifindex)
-            if each.protocol != PROTOCOL
-            and each.route.destination.prefixlen == 0
-            and each.route.table == MAIN_TABLE
+            each.route for each in self._routing.default_hops(ifindex) if each.protocol != PROTOCOL
         ]
         sources = {each.address.version: each.address.ip for each in reversed(seen)}
         hops = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from bench.lab.topology import HOST, MASTER, REMOTE_NETWORK, REMOTE_NETWORK6, Pair
+from bench.lab.topology import HOST, MASTER, PEER, REMOTE_NETWORK, REMOTE_NETWORK6, Pair
 from shaper.desired.ip_route import format_route, parse_route
 from shaper.desired.ip_rule import format_rule, parse_rule
 from shaper.errors import KernelRefused
@@ -147,3 +147,21 @@ def test_what_cannot_be_declared_is_not_taken_for_something_wider(
     assert routing.rules() == rules
     seen = [each.route for each in routing.routes_through(ifindex)]
     assert [*map(format_route, seen)] == ["10.6.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    ("command", "gateway"),
+    [
+        (f"route add default nexthop dev lo nexthop via {PEER} dev {MASTER}", PEER),
+        (f"route add default via inet6 fe80::7 dev {MASTER}", "fe80::7"),
+        (f"route add ::/0 nexthop via fe80::7 dev {MASTER} nexthop dev lo", "fe80::7"),
+        (f"route add default dev {MASTER}", None),
+    ],
+)
+def test_a_next_hop_of_the_masters_is_found(
+    routing: Routing, ifindex: int, pair: Pair, command: str, gateway: str | None
+) -> None:
+    """Also among several of one route, and one of IPv6 for IPv4."""
+    pair.host.ip(command)
+    (seen,) = routing.default_hops(ifindex)
+    assert seen.route.gateway == (ip_address(gateway) if gateway else None)
