@@ -154,7 +154,10 @@ def test_what_cannot_be_declared_is_not_taken_for_something_wider(
     [
         (f"route add default nexthop dev lo nexthop via {PEER} dev {MASTER}", PEER),
         (f"route add default via inet6 fe80::7 dev {MASTER}", "fe80::7"),
-        (f"route add ::/0 nexthop via fe80::7 dev {MASTER} nexthop dev lo", "fe80::7"),
+        (
+            f"route add ::/0 nexthop via fe80::7 dev {MASTER} nexthop via fe80::8 dev {MASTER}",
+            "fe80::7",
+        ),
         (f"route add default dev {MASTER}", None),
     ],
 )
