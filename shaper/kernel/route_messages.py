@@ -17,6 +17,7 @@ from shaper.network import (
     IPV6_DEFAULT_METRIC,
     PROTOCOL,
     IpInterface,
+    IpNetwork,
     Route,
     RouteKind,
     Rule,
@@ -84,11 +85,13 @@ class SeenAddress:
     Attributes:
         is_ours: it bears our protocol.
         is_lasting: global, settled, and neither temporary nor deprecated.
+        onlink: to which prefix the kernel makes a route because of it; None with noprefixroute.
     """
 
     address: IpInterface
     is_ours: bool
     is_lasting: bool
+    onlink: IpNetwork | None
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,9 @@ def seen_address(message: Message) -> SeenAddress:
         is_lasting=message["scope"] == _RT_SCOPE_UNIVERSE
         and not flags & unsettled
         and not is_temporary,
+        onlink=None
+        if flags & IFA_F_NOPREFIXROUTE
+        else ip_network(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}", strict=False),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_interface
 
 from shaper.desired.declared import MasterNetwork, NextHop, Presence, presence
 from shaper.desired.inventory import Seen, inventory
-from shaper.kernel.route_messages import BY_ROUTERS, RTPROT_KERNEL
+from shaper.kernel.route_messages import BY_ROUTERS, RTPROT_KERNEL, SeenAddress
 from shaper.kernel.routing import Routing
-from shaper.network import DEFAULT_METRICS, PROTOCOL, Network, Route, Rule
+from shaper.network import DEFAULT_METRICS, PROTOCOL, IpInterface, Network, Route, Rule
 from shaper.supervisor.subjects import Subject
 
 
@@ -47,12 +48,19 @@ class Declarations:
     def _seen(self, subject: Subject, rules: tuple[Rule, ...]) -> Seen:
         if subject.ifindex is None:
             return Seen(is_up=False, addresses=(), routes=(), rules=())
-        addresses = [each.address for each in self._routing.addresses(subject.ifindex)]
+        addresses = [
+            each
+            for each in self._routing.addresses(subject.ifindex)
+            if not each.address.is_link_local
+        ]
         routes = self._routing.routes_through(subject.ifindex)
         return Seen(
             is_up=subject.is_up,
-            addresses=tuple(each for each in addresses if not each.is_link_local),
-            routes=tuple(each.route for each in routes if each.protocol not in BY_ROUTERS),
+            addresses=tuple(map(_written, addresses)),
+            routes=(
+                *(each.route for each in routes if each.protocol not in BY_ROUTERS),
+                *_to_far_ends(addresses),
+            ),
             rules=rules,
         )
 
@@ -67,6 +75,19 @@ class Declarations:
             source = sources.get(4) if route.version == 4 else None
             hops[route.version] = NextHop(route.gateway, route.source or source)
         return MasterNetwork(tuple(each.address for each in seen), hops)
+
+
+def _written(seen: SeenAddress) -> IpInterface:
+    """Return an address that brings no other route with it than the one there is."""
+    is_plain = seen.onlink == seen.address.network
+    return seen.address if is_plain else ip_interface(seen.address.ip)
+
+
+def _to_far_ends(addresses: Iterable[SeenAddress]) -> Iterator[Route]:
+    """Yield the routes that addresses with a far end (`peer`) bring, which ours have not."""
+    for seen in addresses:
+        if seen.onlink not in (None, seen.address.network):
+            yield Route(seen.onlink)
 
 
 def _metric(route: Route) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from tests.kernel.steps import SHAPER, exists, shape, show, wait_state
 
 ADDED = (
     f"address add 10.0.0.9/28 dev {SHAPER}",
+    f"address add 10.0.0.10/24 dev {SHAPER} noprefixroute",
+    f"address add 10.0.0.11 peer 10.0.8.0/24 dev {SHAPER}",
+    f"address add fd08::1/64 dev {SHAPER} noprefixroute nodad",
+    f"route add 0.0.0.0/0 dev {SHAPER} table 9",
     f"route add 10.7.0.0/16 dev {SHAPER} metric 3",
     f"route add default via 10.0.0.100 dev {SHAPER} onlink table 7 src 10.0.0.1",
     f"route add fd07::/64 dev {SHAPER} table 1007",
@@ -49,6 +54,7 @@ def shaped(pair: Pair, shaperd: Shaperd) -> Shaperd:
 def test_save_wipe_restore_save_is_the_same(pair: Pair, shaped: Shaperd, tmp_path: Path) -> None:
     """Addresses, routes of all tables and rules come back; a rule of others is not saved."""
     text = saved(shaped)
+    led = destinations(pair)
     for word in ("10.7.0.0/16", "table 7", "fd07::/64", "fwmark 0x7/0xff", "wan0"):
         assert word in text
     assert "lookup 8" not in text
@@ -59,7 +65,24 @@ def test_save_wipe_restore_save_is_the_same(pair: Pair, shaped: Shaperd, tmp_pat
     wait_state(shaped, "active")
     wait_until(lambda: "fd07::/64" in routes(pair), "the routes to be back")
     assert saved(shaped) == text
+    itself = ("main", "fd08::1")  # a route that every IPv6 address of 128 bits brings
+    assert destinations(pair) == led | {itself}
     assert show(shaped, "wan0")["options"]["rate_bits"] == 3_000_000
+
+
+def destinations(pair: Pair) -> set[tuple[str, str]]:
+    """Return what is led through the shaper, by table."""
+    found = set()
+    for family in ("-4", "-6"):
+        told = pair.host.run(
+            ["ip", "-j", family, "route", "show", "table", "all", "dev", SHAPER]
+        ).stdout
+        found |= {
+            (each.get("table", "main"), each["dst"])
+            for each in json.loads(told)
+            if each.get("table") != "local" and not each["dst"].startswith("fe80:")
+        }
+    return found
 
 
 def routes(pair: Pair) -> str:
