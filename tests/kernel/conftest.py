@@ -15,19 +15,22 @@ from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import Namespace
 from bench.lab.topology import Pair, Router, make_pair, make_router
 
-# Modules that measure neither time nor rate, so that their tests may run beside each other.
+# Modules that measure neither time nor rate, so that their tests may run beside each other, but
+# for those marked as `timed`. Of other modules, tests are marked as `together` one by one.
 TOGETHER = re.compile(
-    "test_(access|alarms|bad_input|bad_start|capture_filters|capture_masters|datagrams|"
-    "declared|demo|doctor|findings|forwarders_say|headerless|masters|"
-    "monitor|neighbours|network_keeper|prison|programs|rings|routing|save|"
-    "state_writes|units_against_tc|varlink|wishes)"
+    "test_(access|alarms|bad_input|bad_start|capture|capture_filters|capture_masters|datagrams|"
+    "declared|demo|descriptors_kept|doctor|findings|forwarders_say|four_lines|headerless|lab|"
+    "live_frames|masters|monitor|neighbours|network_keeper|prison|programs|retaking|rings|"
+    "routing|run|save|state|state_writes|units_against_tc|varlink|wishes)"
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what may run beside other tests: `make test` runs that on both processors."""
     for item in items:
-        if item.path.parent == Path(__file__).parent and TOGETHER.fullmatch(item.path.stem):
+        is_here = item.path.parent == Path(__file__).parent
+        is_timed = item.get_closest_marker("timed") is not None
+        if is_here and not is_timed and TOGETHER.fullmatch(item.path.stem):
             item.add_marker("together")
 
 

@@ -90,6 +90,7 @@ def test_killed_forwarder_costs_a_moment_only(pair: Pair, shaperd: Shaperd) -> N
     assert carrier_changes(pair) == changes
 
 
+@pytest.mark.together
 def test_killed_forwarder_loses_no_more_than_was_in_its_hands(
     pair: Pair, shaperd: Shaperd
 ) -> None:
@@ -150,6 +151,7 @@ def test_master_that_goes_as_the_successor_starts(pair: Pair, shaperd: Shaperd) 
         assert shaperd.forwarder_pids() == [successor]
 
 
+@pytest.mark.together
 def test_killed_supervisor_leaves_the_device_closed(pair: Pair, shaperd: Shaperd) -> None:
     """Nothing leaves unshaped: device, addresses and routes stay, carrier and forwarder go."""
     shape(shaperd, pair)
@@ -198,6 +200,7 @@ def test_forwarder_that_hangs_is_replaced(pair: Pair, shaperd: Shaperd) -> None:
         assert listener.wait_after(now_ns()) <= 2 * STALL_MS
 
 
+@pytest.mark.together
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_after_a_crash_leaves_nothing(
     pair: Pair, shaperd: Shaperd, number: signal.Signals

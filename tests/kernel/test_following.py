@@ -101,6 +101,7 @@ def test_master_removed_and_made_again(pair: Pair, shaperd: Shaperd, listener: L
     assert belongings(pair.host) == owned
 
 
+@pytest.mark.together
 def test_master_of_another_name_does_not_serve(
     pair: Pair, shaperd: Shaperd, listener: Listener
 ) -> None:
@@ -187,6 +188,7 @@ def test_downing_the_master_under_load_is_a_non_event(
     assert "Traceback" not in shaperd.log()
 
 
+@pytest.mark.together
 def test_loops_are_refused(pair: Pair, shaperd: Shaperd) -> None:
     """Not its own master, not by another shaper's, not by a device on top of it; all else is."""
     assert_refused(shaperd, "attach", SHAPER, SHAPER, because="cannot be its own master")
@@ -201,6 +203,7 @@ def test_loops_are_refused(pair: Pair, shaperd: Shaperd) -> None:
     shaperd.configure("attach", "shaper1", MASTER)
 
 
+@pytest.mark.together
 def test_ring_that_closes_later_is_not_entered(pair: Pair, shaperd: Shaperd) -> None:
     """A device of the awaited name that leads back to the shaper is not taken as its master."""
     shape(shaperd, pair)
@@ -252,6 +255,7 @@ def test_shaper_deleted_by_hand(pair: Pair, shaperd: Shaperd, listener: Listener
     assert "Traceback" not in shaperd.log()
 
 
+@pytest.mark.together
 def test_txqueuelen_sets_the_limit(pair: Pair, shaperd: Shaperd) -> None:
     """`ip link set txqueuelen` is the queue's limit in frames, now and after a restart."""
     shape(shaperd, pair)
@@ -262,6 +266,7 @@ def test_txqueuelen_sets_the_limit(pair: Pair, shaperd: Shaperd) -> None:
     assert link(pair.host)["txqlen"] == 33
 
 
+@pytest.mark.together
 def test_signs_on_the_device(pair: Pair, shaperd: Shaperd) -> None:
     """Alias, speed, MTU and address tell the truth through attach, speed and detach."""
     pair.host.ip(f"link set {MASTER} mtu 1400")

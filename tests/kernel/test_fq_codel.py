@@ -76,6 +76,7 @@ def bad_headers(namespace: Namespace) -> int:
     return counts["Ip:InHdrErrors"] + counts["Tcp:InCsumErrors"]
 
 
+@pytest.mark.together
 def test_it_is_the_default(pair: Pair, shaperd: Shaperd) -> None:
     """A new shaper has it, with room for a quarter of a second of the rate."""
     shape(shaperd, pair, "100mbit")
@@ -171,6 +172,7 @@ def test_who_understands_marks_is_marked(pair: Pair, shaperd: Shaperd, address: 
         assert latency.wrong_checksums(recording) == 0
 
 
+@pytest.mark.together
 def test_who_does_not_is_dropped_from(pair: Pair, shaperd: Shaperd) -> None:
     """Without ECN the same traffic has losses, counted as `codel`, and no mark."""
     shape(shaperd, pair, str(RATE_BITS))
@@ -199,6 +201,7 @@ def test_show_prints_flows_marks_and_delays(pair: Pair, shaperd: Shaperd) -> Non
     assert re.search(r"    delay \d+\.\dms p99 \d+\.\dms\n", shown)
 
 
+@pytest.mark.together
 def test_changing_the_queue_loses_nothing_uncounted(pair: Pair, shaperd: Shaperd) -> None:
     """Under twice the rate, what was sent has arrived or is counted as lost, to the frame."""
     shape(shaperd, pair, str(RATE_BITS))

@@ -54,6 +54,7 @@ def measured_error(pair: Pair, rate_bits: int) -> float:
     return law.error_percent(law.rate_bits(steady), rate_bits)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("rate_bits", [1_000_000, 10_000_000])
 def test_tbf_is_measured_within_a_tenth_of_a_percent(pair: Pair, rate_bits: int) -> None:
     """The kernel's tbf, known to be exact, is seen to be; or the ruler is not.
@@ -69,6 +70,7 @@ def test_tbf_is_measured_within_a_tenth_of_a_percent(pair: Pair, rate_bits: int)
     assert any(abs(error) < 0.1 for error in attempts)
 
 
+@pytest.mark.timed
 def test_tbf_shows_its_bucket_as_the_burst(pair: Pair) -> None:
     """A bucket of 50 kB that is full at the start is spent at once, and seen."""
     pair.host.run(f"tc qdisc add dev {MASTER} root tbf rate 1mbit burst 50kb limit 1mb".split())
@@ -87,6 +89,7 @@ def test_every_datagram_is_recorded_at_its_size(pair: Pair, address: str) -> Non
     assert sent.payload_bytes == received.payload_bytes == sent.units * flow.payload_bytes(362)
 
 
+@pytest.mark.timed
 def test_a_flood_of_small_frames_is_recorded_without_loss(pair: Pair) -> None:
     """A hundred thousand frames as fast as they go are all there, in the order of time."""
     flow = Flow("udp", PEER, PORT)
@@ -188,6 +191,7 @@ def test_the_remote_network_is_unreachable_without_a_route(pair: Pair) -> None:
     assert transfer(pair, flow, load)[0].units > 0
 
 
+@pytest.mark.timed
 def test_a_pace_is_kept(pair: Pair) -> None:
     """A sender asked for 4 Mbit/s on the wire sends that, not what the path could take."""
     load = Load(seconds=1, frame_bytes=1000, pace_bits=4_000_000)

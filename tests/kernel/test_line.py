@@ -7,6 +7,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from bench.lab.capture import FrameCapture
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted
@@ -59,6 +61,7 @@ def test_a_frame_takes_what_its_link_adds(pair: Pair, shaperd: Shaperd) -> None:
         hold(attempt)
 
 
+@pytest.mark.together
 def test_jitter_keeps_order_and_loss_is_counted(pair: Pair, shaperd: Shaperd) -> None:
     """The numbers of a stream rise; those that are missing are those that were lost."""
     shape(shaperd, pair, "100mbit")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.ordeal.campaign import CampaignRow, Trial
 from tests.ordeal.flood import flood
 from tests.ordeal.forwarder_deaths import kill_supervisors, stop_forwarders, stop_supervisors
@@ -10,6 +12,7 @@ from tests.ordeal.takeover import take_over
 PLENTY_S = 60.0
 
 
+@pytest.mark.together
 def test_a_flood_is_accounted_for() -> None:
     """Of ten times the rate, every frame is sent or counted as dropped."""
     row = CampaignRow()
@@ -17,6 +20,7 @@ def test_a_flood_is_accounted_for() -> None:
     assert (row.repetitions, row.lost_uncounted, row.findings) == (2, 0, [])
 
 
+@pytest.mark.together
 def test_a_supervisor_that_is_killed_leaves_nothing_behind() -> None:
     """Its forwarder ends with it, and the next supervisor takes the device over."""
     row = CampaignRow()
@@ -31,6 +35,7 @@ def test_a_forwarder_that_hangs_is_told_of_and_replaced_in_time() -> None:
     assert (row.repetitions, row.findings) == (1, [])
 
 
+@pytest.mark.together
 def test_a_supervisor_that_stood_still_leaves_its_forwarder_alone() -> None:
     """Six seconds are more than a forwarder may be silent for."""
     row = CampaignRow()

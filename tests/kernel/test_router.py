@@ -60,6 +60,7 @@ def test_forwarded_tcp_is_shaped(router: Router, routing: Shaperd, address: str)
     hold(attempt)
 
 
+@pytest.mark.together
 def test_the_way_back_is_not_shaped(router: Router, routing: Shaperd) -> None:
     """The LAN receives much faster than it may send, though its acknowledgements are shaped."""
     router.peer.ip(f"route replace {LAN_NETWORK} via {HOST} src {REMOTE}")
@@ -73,6 +74,7 @@ def test_the_way_back_is_not_shaped(router: Router, routing: Shaperd) -> None:
     assert stats["sent_bytes"] < 500_000
 
 
+@pytest.mark.together
 def test_strict_reverse_path_filtering_is_warned_of(router: Router, tmp_path: Path) -> None:
     """The kernel would drop the replies in silence; attaching names the sysctl and the value."""
     router.host.sysctl(f"net/ipv4/conf/{MASTER}/rp_filter", 1)

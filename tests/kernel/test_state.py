@@ -155,6 +155,7 @@ def test_bad_configuration_is_refused_whole(pair: Pair, configured: Shaperd, con
     assert show(configured)["options"]["rate_bits"] == 3_000_000
 
 
+@pytest.mark.timed
 def test_speed_changes_lose_nothing_and_keep_the_law(pair: Pair, shaperd: Shaperd) -> None:
     """Under load every frame arrives or is counted, and each speed is kept from its first byte."""
     shape(shaperd, pair, "5mbit")
@@ -180,6 +181,7 @@ def test_speed_changes_lose_nothing_and_keep_the_law(pair: Pair, shaperd: Shaper
         assert law.burst_bytes(window, rate_bits) <= burst_bytes, speed
 
 
+@pytest.mark.timed
 def test_no_burst_when_a_fast_shaper_becomes_a_slow_one(pair: Pair, shaperd: Shaperd) -> None:
     """From 1 Gbit/s, in offload frames, to 1 Mbit/s: those that wait are cut, not let through."""
     shape(shaperd, pair, "1gbit")

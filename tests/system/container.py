@@ -12,6 +12,7 @@ the named one), which is removed after it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from bench.lab.wait import wait_until
 BOOT_S = 30.0  # chosen: takes 3 s here
 COMMAND_S = 240.0  # an installation on a machine that is busy
 LAYER_BYTES = 512 * 2**20  # chosen: the installation, its wheels and a copy of the checkout
+
+_NUMBERS = itertools.count(1)  # of the containers of this process
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -175,9 +178,10 @@ def prepared(directory: Path, goal: str = "basic.target") -> Iterator[Container]
     """
     target = directory / "machine"
     target.mkdir()
-    with _control_groups() as groups, (directory / "console").open("w") as console:
+    name = f"shaper-test-{os.getpid()}-{next(_NUMBERS)}"
+    with _control_groups(name) as groups, (directory / "console").open("w") as console:
         process = subprocess.Popen(
-            _command(target, goal),
+            _command(name, target, goal),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=console,
@@ -195,10 +199,10 @@ def prepared(directory: Path, goal: str = "basic.target") -> Iterator[Container]
             container.close()
 
 
-def _command(target: Path, goal: str) -> list[str]:
+def _command(name: str, target: Path, goal: str) -> list[str]:
     """Return the command that ends as systemd-nspawn, with mounts that end with it."""
     boot = ["systemd-nspawn", "--boot", "--quiet", f"--directory={target / 'root'}"]
-    boot += [f"--machine=shaper-test-{os.getpid()}", "--private-network", "--console=pipe"]
+    boot += [f"--machine={name}", "--private-network", "--console=pipe"]
     # Nothing of this machine's takes part: no machined, no time zone, no journal, no resolver.
     boot += ["--register=no", "--keep-unit", "--link-journal=no", "--timezone=off"]
     # Programs of egress, ingress and cgroup need it; nspawn keeps it from its guests.
@@ -218,9 +222,9 @@ def _settings(groups: Sequence[Path]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _control_groups() -> Iterator[list[Path]]:
+def _control_groups(name: str) -> Iterator[list[Path]]:
     """Make a control group in each hierarchy that systemd uses, and remove it in the end."""
-    groups = [place / f"shaper-test-{os.getpid()}" for place in _hierarchies()]
+    groups = [place / name for place in _hierarchies()]
     try:
         for group in groups:
             group.mkdir()

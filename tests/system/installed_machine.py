@@ -30,17 +30,15 @@ PYTHON = "/usr/local/lib/shaper/bin/python3"
 REMOTE = "10.1.0.2"
 NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
 
-# About three times the rate of the tests: 1442 bytes on the wire every 2 ms.
+# About three times the rate of the tests: 1442 bytes on the wire every 2 ms, until the standard
+# input ends.
 FLOOD = f"""
-import socket, time
+import select, socket, sys
 channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-end = time.monotonic() + {{seconds}}
-while time.monotonic() < end:
+while not select.select([sys.stdin], [], [], 0.0018)[0]:
     channel.sendto(bytes(1400), ("{REMOTE}", 9))
-    time.sleep(0.0018)
 """
-FLOOD_S = 2.5
-MEASURE_S = 1.5  # of those, when the queue is full
+MEASURE_S = 1.5  # when the queue is full
 
 
 @dataclass(frozen=True)
@@ -100,14 +98,11 @@ class InstalledMachine:
 
     def received_bits(self, rate_bits: int) -> float:
         """Send more than `rate_bits` through shaper0 and return the rate the peer receives."""
-        flood = FLOOD.format(seconds=FLOOD_S)
-        sender = subprocess.Popen(self.container.argv(PYTHON, "-c", flood))
-        try:
+        sender = self.container.argv(PYTHON, "-c", FLOOD)
+        with subprocess.Popen(sender, stdin=subprocess.PIPE):  # whose input ends with it
             start = self._received()
             settled = wait_until(lambda: self._later(start, rate_bits // 8 // 5), "traffic")
             end = self._later_by(settled, round(rate_bits / 8 * MEASURE_S))
-        finally:
-            sender.wait()
         return (end[1] - settled[1]) * 8 / (end[0] - settled[0])
 
     def _later_by(self, start: tuple[float, int], wire_bytes: int) -> tuple[float, int]:

@@ -15,6 +15,9 @@ from bench.lab.namespaces import ROOT
 from shaper import __version__
 from shaper.shipped import PLACES
 
+# By one process, which fetches the wheels once.
+pytestmark = [pytest.mark.together, pytest.mark.xdist_group("packaging")]
+
 MAKER = ROOT / "packaging/distribution.py"
 NAMES = (f"shapecfg-{__version__}-py3-none-any.whl", f"shapecfg-{__version__}.tar.gz")
 MOMENT = "1700000000"

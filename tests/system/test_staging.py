@@ -15,6 +15,9 @@ import pytest
 from bench.lab.namespaces import ROOT
 from tests.system.installed_machine import make
 
+# By one process, which fetches the wheels once.
+pytestmark = [pytest.mark.together, pytest.mark.xdist_group("packaging")]
+
 PREFIX = "/opt/shaping"
 UNITS = "usr/local/lib"  # systemd looks nowhere below another prefix
 
