@@ -31,7 +31,7 @@ bench-kernels: $(VENV)/.installed ## beside CAKE, fq_codel leaves and netem, und
 test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repository tests
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo --cov --cov-report=
 	@echo "lines and branches of shaper/ that these ran: $$($(BIN)/coverage report --format=total) % (make coverage lists the rest)"
-	$(BIN)/pytest -n 3 --dist loadgroup -m together tests/kernel tests/system
+	$(BIN)/pytest -n 3 --dist loadfile -m together tests/kernel tests/system
 	$(BIN)/pytest -m 'not together' tests/kernel tests/system
 
 coverage: $(VENV)/.installed ## branches of shaper/ that the unit tests run; pyproject.toml says what is left out, and why

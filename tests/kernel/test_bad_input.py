@@ -13,8 +13,6 @@ from tests.kernel.conftest import obstacle
 from tests.kernel.sentences import assert_refused
 from tests.kernel.steps import SHAPER
 
-pytestmark = pytest.mark.xdist_group("bad_input")  # one daemon for all
-
 USAGE, REFUSED, NO_DAEMON = 1, 2, 3
 LONG_NAME = "x" * 16
 

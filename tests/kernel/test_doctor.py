@@ -48,8 +48,6 @@ from tests.kernel.patient import (
 )
 from tests.kernel.steps import SHAPER, shape, wait_state
 
-pytestmark = pytest.mark.xdist_group("doctor")  # one daemon for all
-
 AILMENTS = {**BY_STATE, **BY_ROUTE, **BESIDE}
 
 

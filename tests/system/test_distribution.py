@@ -15,8 +15,7 @@ from bench.lab.namespaces import ROOT
 from shaper import __version__
 from shaper.shipped import PLACES
 
-# By one process, which fetches the wheels once.
-pytestmark = [pytest.mark.together, pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.together
 
 MAKER = ROOT / "packaging/distribution.py"
 NAMES = (f"shapecfg-{__version__}-py3-none-any.whl", f"shapecfg-{__version__}.tar.gz")

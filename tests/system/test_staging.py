@@ -15,8 +15,7 @@ import pytest
 from bench.lab.namespaces import ROOT
 from tests.system.installed_machine import make
 
-# By one process, which fetches the wheels once.
-pytestmark = [pytest.mark.together, pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.together
 
 PREFIX = "/opt/shaping"
 UNITS = "usr/local/lib"  # systemd looks nowhere below another prefix
