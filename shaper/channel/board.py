@@ -30,7 +30,7 @@ DROP_REASONS = (
     "protocol",  # neither IPv4 nor IPv6, towards a master without a link-layer header
     "unreachable",  # a tunnel knows no peer for the destination (ENOKEY, EDESTADDRREQ)
     "malformed",  # too short, or its headers contradict what they describe (EINVAL)
-    "excessive",  # more segments or extension headers than are worked through
+    "excessive",  # more segments, tags or extension headers than are worked through
     "loop",  # the master is a tunnel, and led it back to the shaper
     "loss",  # by the emulated link, as it was told to
     "line",  # too much was under way on it

@@ -23,7 +23,7 @@ from shaper.packet.frame import (
     MAX_SEGMENTS,
     VNET_HEADER_BYTES,
     Frame,
-    is_neighbour_traffic,
+    may_leave,
     measure,
 )
 
@@ -65,7 +65,7 @@ class FastPath:
             return None
         if data[ETHERTYPE] == IPV4 and not data[1] and data[IGMP_AT] != IGMP:
             wire_bytes, packets = len(data) - VNET_HEADER_BYTES - intake.removed_bytes, 1
-        elif not intake.keeps_neighbours and is_neighbour_traffic(data):
+        elif not may_leave(data, keeps_neighbours=intake.keeps_neighbours):
             return [data]
         else:
             wire_bytes, packets = measure(data, intake.removed_bytes)

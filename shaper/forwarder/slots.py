@@ -21,7 +21,7 @@ from shaper.packet.frame import (
     MAX_SEGMENTS,
     VNET_HEADER_BYTES,
     are_plain,
-    is_neighbour_traffic,
+    may_leave,
     measure,
 )
 
@@ -92,7 +92,7 @@ class Slots:
         sizes = []
         for slot, length in zip(self._slots, lengths, strict=False):
             frame = slot[:length]
-            if not keeps_neighbours and is_neighbour_traffic(frame):
+            if not may_leave(frame, keeps_neighbours=keeps_neighbours):
                 return None
             sizes.append(measure(frame, header_bytes_removed))
             if sizes[-1][1] > MAX_SEGMENTS:

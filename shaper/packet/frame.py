@@ -35,13 +35,12 @@ GSO_ECN = 0x80  # flag: the first segment carries CWR
 
 # Specified: Ethernet (IEEE 802.3, 802.1Q) and its types.
 ETHERNET_HEADER_BYTES = 14
-VLAN_TAG_BYTES = 4
 IPV4 = b"\x08\x00"
 IPV6 = b"\x86\xdd"
 _ARP = b"\x08\x06"
 _RARP = b"\x80\x35"
-# 802.1Q, 802.1ad, and the tags of QinQ from before 802.1ad.
-_VLANS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
+# 802.1Q, 802.1ad, and the tags of QinQ from before 802.1ad; by type, the bytes to the next type.
+_TAGS = {bytes.fromhex(each): 4 for each in ("8100", "88a8", "9100", "9200", "9300")}
 # What stations of one link say to each other: LLDP, 802.1X, slow protocols (LACP), MAC control
 # (PAUSE), MVRP, CFM, loop tests.
 _LINK_CONTROL = frozenset(
@@ -67,12 +66,13 @@ _EXTENSIONS = frozenset(
 )
 _FRAGMENT_HEADER_BYTES = 8
 _ICMPV6 = 58
-_EXCESSIVE = -2  # no protocol: more extension headers than are looked past
+_EXCESSIVE = -2  # no protocol: more tags or extension headers than are looked past
 
 # Chosen: the work for a frame is bounded by these. A frame of 64 kB has 745 segments of 88 bytes,
 # the least of Linux (tcp(7)), and a header of RFC 8200 comes once, but for one that comes twice.
 MAX_SEGMENTS = 1024
 MAX_EXTENSIONS = 16
+MAX_TAGS = 4  # 802.1ad has two
 _ICMPV6_BYTE = bytes([_ICMPV6])
 
 # Specified: MLD 130-132 (RFC 2710), RS, RA, NS, NA, Redirect 133-137 (RFC 4861), MLDv2 143
@@ -167,10 +167,8 @@ def parse_all(
     neighbours = 0
     overhead = VNET_HEADER_BYTES + header_bytes_removed
     for data in batch:
-        if (
-            (data[_ETHERTYPE:_NETWORK] != IPV4 or data[IGMP_AT] == IGMP)
-            and not keeps_neighbours
-            and is_neighbour_traffic(data)
+        if (data[_ETHERTYPE:_NETWORK] != IPV4 or data[IGMP_AT] == IGMP) and not may_leave(
+            data, keeps_neighbours=keeps_neighbours
         ):
             neighbours += 1
         elif data[1]:
@@ -205,11 +203,14 @@ def find_layout(data: Buffer) -> Layout | None:
 
 
 def find_network(data: Buffer) -> tuple[bytes, int]:
-    """Return the EtherType behind all VLAN tags, and the offset of what follows it."""
+    """Return the EtherType behind at most `MAX_TAGS` tags, and the offset of what follows it."""
     offset = _ETHERTYPE
     ethertype = bytes(data[offset : offset + 2])
-    while ethertype in _VLANS:
-        offset += VLAN_TAG_BYTES
+    for _ in range(MAX_TAGS):
+        length = _TAGS.get(ethertype)
+        if length is None:
+            break
+        offset += length
         ethertype = bytes(data[offset : offset + 2])
     return ethertype, offset + 2
 
@@ -220,6 +221,8 @@ def find_transport(data: Buffer, ethertype: bytes, network: int) -> tuple[int, i
     The protocol is -1 where there is none to be found: not IP, cut short, or not the first
     fragment. The offset may lie beyond the end.
     """
+    if ethertype in _TAGS:
+        return _EXCESSIVE, len(data)
     if ethertype == IPV4 and len(data) >= network + IPV4_HEADER_BYTES:
         return data[network + 9], network + (data[network] & 0x0F) * 4
     if ethertype == IPV6 and len(data) >= network + IPV6_HEADER_BYTES:
@@ -240,18 +243,35 @@ def is_neighbour_traffic(data: Buffer) -> bool:
     if ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP:
         return False
     network = _NETWORK
-    if ethertype in _VLANS:
+    if ethertype in _TAGS:
         ethertype, network = find_network(data)
     if ethertype == IPV4:
         return _is_membership(data, network)
     if ethertype == IPV6:
         return _is_discovery(data, network)
-    return len(data) >= network and (
-        ethertype in (_ARP, _RARP)
-        or ethertype in _LINK_CONTROL
-        or ethertype < _LEAST_ETHERTYPE
-        or data[VNET_HEADER_BYTES : VNET_HEADER_BYTES + 5] == _RESERVED_ADDRESSES
+    return (
+        len(data) >= network
+        and (
+            ethertype in (_ARP, _RARP)
+            or ethertype in _TAGS  # still: what lies behind is not known
+            or ethertype in _LINK_CONTROL
+            or ethertype < _LEAST_ETHERTYPE
+            or data[VNET_HEADER_BYTES : VNET_HEADER_BYTES + 5] == _RESERVED_ADDRESSES
+        )
     )
+
+
+def may_leave(data: Buffer, *, keeps_neighbours: bool) -> bool:
+    """Whether a frame may leave; where neighbour traffic may, all that is worked through may."""
+    return not (_hides_its_protocol(data) if keeps_neighbours else is_neighbour_traffic(data))
+
+
+def _hides_its_protocol(data: Buffer) -> bool:
+    """Whether there are more tags or extension headers before it than are worked through."""
+    ethertype = bytes(data[_ETHERTYPE:_NETWORK])
+    if ethertype == IPV4 or (ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP):
+        return False  # here at once, as nearly every frame asks
+    return find_transport(data, *find_network(data))[0] == _EXCESSIVE
 
 
 def _is_membership(data: Buffer, network: int) -> bool:
@@ -319,10 +339,8 @@ def _divided_header_bytes(data: Buffer, gso_type: int, transport: int) -> int | 
 
 
 def is_excessive(data: Buffer) -> bool:
-    """Whether a frame has more segments or extension headers than are worked through."""
-    ethertype, network = find_network(data)
-    protocol, _ = find_transport(data, ethertype, network)
-    return protocol == _EXCESSIVE or measure(data)[1] > MAX_SEGMENTS
+    """Whether a frame has more segments, tags or extension headers than are worked through."""
+    return _hides_its_protocol(data) or measure(data)[1] > MAX_SEGMENTS
 
 
 def _skip_extensions(data: Buffer, protocol: int, offset: int) -> tuple[int, int]:

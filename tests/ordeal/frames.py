@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from shaper.packet import ecn, flow
 from shaper.packet.checksum import complete
 from shaper.packet.frame import (
+    MAX_SEGMENTS,
     VNET_HEADER_BYTES,
+    is_excessive,
     is_neighbour_traffic,
+    may_leave,
+    measure,
     parse_frame,
     strip_link_header,
 )
@@ -17,6 +22,9 @@ from tests.ordeal.campaign import Trial, campaign
 
 FRAMES_A_REPETITION = 1000
 MOST_BYTES = 400
+MOST_CHAIN_BYTES = 9000
+# Chosen: how often a frame may be looked at before it is known where it goes; chains take 170.
+MOST_STEPS = 250
 # What steers the code: types, protocols, lengths and flags, put where it looks for them.
 WORDS = tuple(
     bytes.fromhex(each)
@@ -28,8 +36,53 @@ WORDS = tuple(
 )  # fmt: skip
 
 
+# What can be repeated: the type or protocol before it, and one of them as a frame has it.
+_LINKS = {
+    "tags": (b"\x81\x00", b"\0\1\x81\x00"),
+    "extension headers": (b"\x3c", b"\x3c" + bytes(7)),
+    "fragment headers": (b"\x2c", b"\x2c" + bytes(7)),
+}
+
+
+class Watched(bytes):
+    """A frame that counts how often it is looked at."""
+
+    steps = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        """Look at a byte or some."""
+        Watched.steps += 1
+        return super().__getitem__(key)
+
+
+def steps(data: bytes) -> int:
+    """Return how often a frame is looked at until it is known whether and where it leaves."""
+    watched, Watched.steps = Watched(data), 0
+    is_neighbour_traffic(watched)
+    may_leave(watched, keeps_neighbours=True)
+    is_excessive(watched)
+    measure(watched)
+    flow.identify(watched)
+    ecn.mark(watched)
+    return Watched.steps
+
+
+def chain(kind: str, total_bytes: int) -> bytes:
+    """Return a frame that is one header again and again, up to a length."""
+    before, each = _LINKS[kind]
+    data = bytes(10) + bytes(12)
+    if kind == "tags":
+        data += before
+    else:
+        data += b"\x86\xdd\x60" + bytes(5) + before + b"\x40" + bytes(32)
+    return data + each * ((total_bytes - len(data)) // len(each))
+
+
 def frame(source: random.Random) -> bytes:
-    """Return random bytes into which some words were put."""
+    """Return random bytes into which some words were put, or a chain of headers and some bytes."""
+    if source.random() < 0.05:
+        links = chain(source.choice(tuple(_LINKS)), source.randrange(60, MOST_CHAIN_BYTES))
+        return links + source.randbytes(source.randrange(40))
     data = bytearray(source.randbytes(source.randrange(MOST_BYTES)))
     if source.random() < 0.7 and len(data) > 36:
         data[22:24] = source.choice((b"\x08\x00", b"\x86\xdd", b"\x81\x00"))
@@ -44,10 +97,13 @@ def frame(source: random.Random) -> bytes:
 def fault(data: bytes) -> str | None:
     """Return what the pure code does wrong with a frame, or None."""
     try:
+        looks = steps(data)
         whole = parse_frame(data) if len(data) >= VNET_HEADER_BYTES else None
         if len(complete(data)) != len(data) or not isinstance(is_neighbour_traffic(data), bool):
             return "the checksum changed its length"
-        if whole is None:
+        if looks > MOST_STEPS:
+            return f"it is looked at {looks} times"
+        if whole is None or whole.packets > MAX_SEGMENTS:
             return None
         parts = split(whole)
         flow.identify(data)
@@ -66,7 +122,7 @@ def fault(data: bytes) -> str | None:
 
 @campaign("frames fuzzed", count=10_000)
 def fuzz_frames(trial: Trial) -> None:
-    """No frame raises, changes its length or has segments that do not add up."""
+    """No frame raises, changes its length, has segments that do not add up or takes long."""
     source = random.Random()
     for _ in trial:
         for _ in range(FRAMES_A_REPETITION):
