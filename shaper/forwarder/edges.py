@@ -14,7 +14,8 @@ import struct
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
 from shaper.forwarder.sendmmsg import Messages
 from shaper.packet.checksum import complete
-from shaper.packet.frame import VNET_HEADER_BYTES, parse_frame, strip_link_header
+from shaper.packet.frame import VNET_HEADER_BYTES, parse_frame
+from shaper.packet.headerless import strip_link_header
 from shaper.packet.segment import split
 
 _MOST_FRAMES = 1 << 17  # chosen: more than any ring holds, and an end under a flood

@@ -40,12 +40,13 @@ IPV6 = b"\x86\xdd"
 _ARP = b"\x08\x06"
 _RARP = b"\x80\x35"
 # 802.1Q, 802.1ad, and the tags of QinQ from before 802.1ad; by type, the bytes to the next type.
-_TAGS = {bytes.fromhex(each): 4 for each in ("8100", "88a8", "9100", "9200", "9300")}
+_VLANS = {bytes.fromhex(each): 4 for each in ("8100", "88a8", "9100", "9200", "9300")}
+# And what else stands before a frame's type: R-TAG (802.1CB), HSR, E-TAG (802.1BR), I-TAG.
+_TAGS = _VLANS | {b"\xf1\xc1": 6, b"\x89\x2f": 6, b"\x89\x3f": 8, b"\x88\xe7": 18}
 # What stations of one link say to each other: LLDP, 802.1X, slow protocols (LACP), MAC control
-# (PAUSE), MVRP, CFM, loop tests.
-_LINK_CONTROL = frozenset(
-    bytes.fromhex(each) for each in ("88cc", "888e", "8809", "8808", "88f5", "8902", "9000")
-)
+# (PAUSE), MVRP, CFM, loop tests, PTP, LLTD, 1905.1, discovery of PPPoE.
+_CONTROL_TYPES = bytes.fromhex("88cc888e8809880888f58902900088f788d9893a8863")
+_LINK_CONTROL = frozenset(_CONTROL_TYPES[at : at + 2] for at in range(0, len(_CONTROL_TYPES), 2))
 _LEAST_ETHERTYPE = b"\x06\x00"  # what is less is a length, and LLC follows: STP, or SNAP
 # 802.1Q, 8.6.3: addresses that no bridge forwards, 01:80:c2:00:00:00 to 0f.
 _RESERVED_ADDRESSES = bytes.fromhex("0180c20000")
@@ -73,7 +74,6 @@ _EXCESSIVE = -2  # no protocol: more tags or extension headers than are looked p
 MAX_SEGMENTS = 1024
 MAX_EXTENSIONS = 16
 MAX_TAGS = 4  # 802.1ad has two
-_ICMPV6_BYTE = bytes([_ICMPV6])
 
 # Specified: MLD 130-132 (RFC 2710), RS, RA, NS, NA, Redirect 133-137 (RFC 4861), MLDv2 143
 # (RFC 3810), multicast router discovery 151-153 (RFC 4286).
@@ -202,12 +202,12 @@ def find_layout(data: Buffer) -> Layout | None:
     return Layout(gso_type, transport, payload, segment_bytes, packets)
 
 
-def find_network(data: Buffer) -> tuple[bytes, int]:
+def find_network(data: Buffer, tags: dict[bytes, int] = _VLANS) -> tuple[bytes, int]:
     """Return the EtherType behind at most `MAX_TAGS` tags, and the offset of what follows it."""
     offset = _ETHERTYPE
     ethertype = bytes(data[offset : offset + 2])
     for _ in range(MAX_TAGS):
-        length = _TAGS.get(ethertype)
+        length = tags.get(ethertype)
         if length is None:
             break
         offset += length
@@ -244,7 +244,7 @@ def is_neighbour_traffic(data: Buffer) -> bool:
         return False
     network = _NETWORK
     if ethertype in _TAGS:
-        ethertype, network = find_network(data)
+        ethertype, network = find_network(data, _TAGS)
     if ethertype == IPV4:
         return _is_membership(data, network)
     if ethertype == IPV6:
@@ -271,7 +271,7 @@ def _hides_its_protocol(data: Buffer) -> bool:
     ethertype = bytes(data[_ETHERTYPE:_NETWORK])
     if ethertype == IPV4 or (ethertype == IPV6 and data[_NEXT:_HOPS] in _TCP_OR_UDP):
         return False  # here at once, as nearly every frame asks
-    return find_transport(data, *find_network(data))[0] == _EXCESSIVE
+    return find_transport(data, *find_network(data, _TAGS))[0] == _EXCESSIVE
 
 
 def _is_membership(data: Buffer, network: int) -> bool:
@@ -284,37 +284,17 @@ def _is_membership(data: Buffer, network: int) -> bool:
 
 
 def _is_discovery(data: Buffer, network: int) -> bool:
-    """Whether this is ND or MLD; of what hides its type in another fragment, by the address."""
+    """Whether this is ND or MLD; of what hides that in another fragment, by the address."""
     protocol, offset = find_transport(data, IPV6, network)
     if protocol == _EXCESSIVE:
         return True  # what lies behind is not known: it may not leave
-    if 0 <= offset < len(data) or protocol not in (-1, _ICMPV6):
-        return protocol == _ICMPV6 and data[offset] in _NEIGHBOUR_TYPES
-    is_fragment = len(data) >= network + IPV6_HEADER_BYTES and data[network + 6] == _FRAGMENT
-    address = network + 24
-    is_icmp = data[network + IPV6_HEADER_BYTES : network + IPV6_HEADER_BYTES + 1] == _ICMPV6_BYTE
-    return is_fragment and is_icmp and bytes(data[address : address + 2]) in _LINK_SCOPES
-
-
-def strip_link_header(data: bytes) -> tuple[bytes, int] | None:
-    """Return a frame for a master without link-layer header, and its EtherType.
-
-    The Ethernet header goes and the offsets of the virtio_net_hdr move with it. None for
-    anything but IPv4 and IPv6: such a master carries nothing else, and no VLAN tag.
-    """
-    ethertype = data[_ETHERTYPE:_NETWORK]
-    if ethertype not in (IPV4, IPV6):
-        return None
-    flags, gso_type, hdr_len, gso_size, start, offset = VNET_HEADER.unpack_from(data)
-    header = VNET_HEADER.pack(
-        flags,
-        gso_type,
-        max(hdr_len - ETHERNET_HEADER_BYTES, 0),
-        gso_size,
-        max(start - ETHERNET_HEADER_BYTES, 0),
-        offset,
+    if protocol == _ICMPV6 and offset < len(data):
+        return data[offset] in _NEIGHBOUR_TYPES
+    return (
+        protocol in (-1, _ICMPV6)
+        and len(data) >= network + IPV6_HEADER_BYTES
+        and bytes(data[network + 24 : network + 26]) in _LINK_SCOPES
     )
-    return header + data[_NETWORK:], int.from_bytes(ethertype, "big")
 
 
 def _offload_wire_bytes(data: Buffer, layout: Layout, header_bytes_removed: int) -> int:

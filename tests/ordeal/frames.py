@@ -15,8 +15,8 @@ from shaper.packet.frame import (
     may_leave,
     measure,
     parse_frame,
-    strip_link_header,
 )
+from shaper.packet.headerless import strip_link_header
 from shaper.packet.segment import split
 from tests.ordeal.campaign import Trial, campaign
 

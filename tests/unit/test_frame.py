@@ -37,8 +37,8 @@ from shaper.packet.frame import (
     is_neighbour_traffic,
     parse_all,
     parse_frame,
-    strip_link_header,
 )
+from shaper.packet.headerless import strip_link_header
 from tests.unit.strategies import Train, offload, segments, trains, virtio
 
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -212,6 +212,27 @@ NEIGHBOURS = {
     / IPv6(dst="ff02::1")
     / IPv6ExtHdrFragment(offset=9, nh=58)
     / Raw(bytes(40)),
+    "second-fragment-behind-hop-by-hop": LINK
+    / IPv6(dst="ff02::1")
+    / IPv6ExtHdrHopByHop()
+    / IPv6ExtHdrFragment(offset=9, nh=58)
+    / Raw(bytes(40)),
+    **{
+        f"second-fragment-of-{inside}": LINK
+        / IPv6(dst="ff02::1")
+        / IPv6ExtHdrFragment(offset=9, nh=inside)
+        / Raw(bytes(40))
+        for inside in (0, 17, 43, 60, 253)
+    },
+    "fragment-that-ends-within-options": LINK
+    / IPv6(dst="ff02::16")
+    / IPv6ExtHdrFragment(m=1, nh=60)
+    / Raw(bytes([58, 4]) + bytes(14)),
+    "fragmented-behind-options": LINK
+    / IPv6(dst="ff02::1")
+    / IPv6ExtHdrFragment(m=1, nh=60)
+    / Raw(bytes([58, 0]) + bytes(6))
+    / ICMPv6ND_NS(),
     "behind-an-unknown-extension": LINK
     / IPv6(nh=253)
     / Raw(bytes([58, 0]) + bytes(6))
@@ -222,6 +243,15 @@ NEIGHBOURS = {
         f"arp-behind-{tag:04x}": Ether(type=tag) / Raw(b"\x00\x05\x08\x06") / ARP()
         for tag in (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
     },
+    **{
+        f"arp-behind-{tag:04x}": Ether(type=tag) / Raw(bytes(length - 2) + b"\x08\x06") / ARP()
+        for tag, length in ((0xF1C1, 6), (0x892F, 6), (0x893F, 8), (0x88E7, 18))
+    },
+    "solicitation-behind-an-r-tag-in-a-vlan": LINK
+    / Dot1Q(vlan=5, type=0xF1C1)
+    / Raw(bytes(4) + b"\x86\xdd")
+    / SIX
+    / ICMPv6ND_NS(),
     "arp-behind-three-tags": Ether(type=0x9200)
     / Raw(b"\x00\x05\x93\x00\x00\x06\x81\x00\x00\x07\x08\x06")
     / ARP(),
@@ -229,9 +259,21 @@ NEIGHBOURS = {
     "stp": Dot3(dst="01:80:c2:00:00:00") / LLC() / STP(),
     **{
         f"type-{kind:04x}": Ether(type=kind) / Raw(bytes(50))
-        for kind in (0x88CC, 0x888E, 0x8809, 0x8808, 0x88F5, 0x8902, 0x9000)
+        for kind in (
+            0x88CC,
+            0x888E,
+            0x8809,
+            0x8808,
+            0x88F5,
+            0x8902,
+            0x9000,
+            0x88F7,
+            0x88D9,
+            0x893A,
+            0x8863,
+        )
     },
-    "to-a-reserved-address": Ether(dst="01:80:c2:00:00:0e", type=0x88F7) / Raw(bytes(50)),
+    "to-a-reserved-address": Ether(dst="01:80:c2:00:00:0e", type=0x88B5) / Raw(bytes(50)),
 }
 FORWARDED = {
     "ipv4": LINK / FOUR / UDP() / Raw(bytes(100)),
@@ -246,6 +288,12 @@ FORWARDED = {
     "tcp-behind-options": LINK / SIX / ROUTER_ALERT / TCP(),
     "second-fragment": LINK / SIX / IPv6ExtHdrFragment(offset=9, nh=58) / Raw(b"\x87" * 40),
     "later-fragment": LINK / SIX / IPv6ExtHdrFragment(offset=32, nh=58) / Raw(b"\x87" * 40),
+    "first-fragment-of-udp-to-a-link": LINK
+    / IPv6(dst="ff02::fb")
+    / IPv6ExtHdrFragment(m=1)
+    / UDP(dport=5353),
+    "ipv4-behind-an-r-tag": Ether(type=0xF1C1) / Raw(bytes(4) + b"\x08\x00") / FOUR / UDP(),
+    "pppoe-session": Ether(type=0x8864) / Raw(bytes(50)),
     "not-ip": Ether(type=0x88B5) / Raw(bytes(50)),
     "mpls": Ether(type=0x8847) / Raw(bytes(50)),
     "vrrp": LINK / IP(dst="224.0.0.18", proto=112, ttl=255) / Raw(bytes(20)),
@@ -276,32 +324,6 @@ def test_cut_short_neighbour_traffic_is_judged_without_error(name: str) -> None:
     verdicts = [is_neighbour_traffic(data[:length]) for length in range(len(data) + 1)]
     assert verdicts == sorted(verdicts)
     assert not any(verdicts[: VNET_HEADER_BYTES + ETHERNET_HEADER_BYTES])
-
-
-@pytest.mark.parametrize(("network", "ethertype"), [(FOUR, 0x0800), (SIX, 0x86DD)])
-def test_strip_moves_the_offsets_with_the_header(network: Packet, ethertype: int) -> None:
-    """The frame begins with its IP header, and checksum and headers are 14 bytes nearer."""
-    packet = network / TCP() / Raw(bytes(3000))
-    fields = {"flags": 1, "gso_type": 1, "size": 1448, "at": 16}
-    data = read(LINK / packet, hdr_len=54, start=34, **fields)
-    assert strip_link_header(data) == (
-        read(packet, hdr_len=40, start=20, **fields),
-        ethertype,
-    )
-
-
-def test_strip_leaves_offsets_that_are_not_set() -> None:
-    """Without checksum and offload the header is all zero before and after."""
-    packet = FOUR / UDP()
-    assert strip_link_header(read(LINK / packet)) == (read(packet), 0x0800)
-
-
-@pytest.mark.parametrize(
-    "packet", [LINK / ARP(), LINK / Dot1Q(vlan=5) / FOUR / TCP(), Raw(b""), Raw(bytes(13))]
-)
-def test_strip_refuses_what_such_a_master_cannot_carry(packet: Packet) -> None:
-    """Neither ARP nor a VLAN tag nor a fragment of a header has a place without a link layer."""
-    assert strip_link_header(read(packet)) is None
 
 
 @given(st.lists(st.binary(min_size=24, max_size=80), max_size=8))
