@@ -100,7 +100,7 @@ class Neighbours:
         """
         for family in (socket.AF_INET, socket.AF_INET6):
             try:
-                await self._netlink.set_neighbour_table(
+                self._netlink.set_neighbour_table(
                     family, shaper_index, app_probes=_APP_PROBES, ucast_probes=0, mcast_probes=0
                 )
             except KernelRefused as error:
@@ -133,7 +133,7 @@ class Neighbours:
         """Catch up with both sides of every delegation, after events were lost."""
         masters = {self._resolver(each) for each in self._delegations.values()}
         for master_index in masters:
-            for message in await self._netlink.neighbours(master_index):
+            for message in self._netlink.neighbours(master_index):
                 await self._learned(message)
         for shaper_index in tuple(self._delegations):
             await self.resolve_all(shaper_index)
@@ -142,7 +142,7 @@ class Neighbours:
         """Hold every entry of a shaper to the master's; return how many had to be put right."""
         if not self._delegations:
             return 0
-        entries = _by_device(await self._netlink.neighbours(None))
+        entries = _by_device(self._netlink.neighbours(None))
         put_right = 0
         for shaper_index, delegation in tuple(self._delegations.items()):
             own = entries.get(shaper_index, {})
@@ -162,7 +162,7 @@ class Neighbours:
         """
         if shaper_index not in self._delegations:
             return
-        for entry in await self._netlink.neighbours(shaper_index):
+        for entry in self._netlink.neighbours(shaper_index):
             if entry["state"] & _NUD_RESOLVABLE:
                 await self._solicited(entry)
 
@@ -180,7 +180,7 @@ class Neighbours:
     async def _resolve(self, master_index: int, address: Address) -> None:
         await self._use(master_index, address)
         # A valid entry of the master may not change by being used, so no event would follow.
-        entry = await self._netlink.neighbour_entry(master_index, *address)
+        entry = self._netlink.neighbour_entry(master_index, *address)
         if entry is not None and entry["state"] & _NUD_VALID:
             await self._learned(entry)
 
@@ -208,7 +208,7 @@ class Neighbours:
     async def _use(self, master_index: int, address: Address) -> None:
         """Let the master resolve an address, as if a packet had been sent to it."""
         family, destination = address
-        await self._netlink.replace_neighbour(
+        self._netlink.replace_neighbour(
             ifindex=master_index,
             family=family,
             dst=destination,
@@ -216,13 +216,13 @@ class Neighbours:
             state=0,
         )
         if family == socket.AF_INET6:
-            source = await self._netlink.solicitation_source(master_index, destination)
+            source = self._netlink.solicitation_source(master_index, destination)
             if source is not None:
                 await self._solicit(master_index, source, destination)
 
     async def _solicit(self, master_index: int, source: str, destination: str) -> None:
         """Ask in the kernel's place, which asks from a link-local address or not at all."""
-        for link in map(parse_link, await self._netlink.link(master_index)):
+        for link in map(parse_link, self._netlink.link(master_index)):
             try:
                 self._send(link.ifname, link.address, source, destination)
             except OSError as error:
@@ -265,7 +265,7 @@ class Neighbours:
         """Write an entry of a shaper; one whose device is gone is passed over."""
         family, destination = address
         try:
-            await self._netlink.replace_neighbour(
+            self._netlink.replace_neighbour(
                 ifindex=shaper_index,
                 family=family,
                 dst=destination,

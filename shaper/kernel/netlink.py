@@ -116,11 +116,11 @@ class Netlink:
     def __init__(self) -> None:
         self._wire = Wire()
 
-    async def __aenter__(self) -> Netlink:
+    def __enter__(self) -> Netlink:
         """Return itself."""
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Close the socket."""
         self.close()
 
@@ -128,27 +128,27 @@ class Netlink:
         """Close the socket."""
         self._wire.close()
 
-    async def links(self) -> list[Message]:
+    def links(self) -> list[Message]:
         """Return a message for every device."""
         return self._ask("list the devices", RTM_GETLINK, DUMP, ifinfmsg())
 
-    async def sent_packets(self) -> dict[str, int]:
+    def sent_packets(self) -> dict[str, int]:
         """Return for every device how many packets the kernel has sent by it."""
         return {
             message.get_attr("IFLA_IFNAME"): message.get_attr("IFLA_STATS64") or 0
-            for message in await self.links()
+            for message in self.links()
         }
 
-    async def link(self, ifindex: int) -> list[Message]:
+    def link(self, ifindex: int) -> list[Message]:
         """Return a message for one device."""
         what = f"look at device {ifindex}"
         return self._ask(what, RTM_GETLINK, REQUEST, link_request(ifindex))
 
-    async def neighbours(self, ifindex: int | None) -> list[Message]:
+    def neighbours(self, ifindex: int | None) -> list[Message]:
         """Return a message for every neighbour entry of a device, or of all devices."""
         return self._ask("list the neighbours", RTM_GETNEIGH, DUMP, neighbours_request(ifindex))
 
-    async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
+    def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
         """Return the entry of a device for one address, or None when it has none."""
         request = filled(ndmsg(), ifindex=ifindex, family=family, NDA_DST=destination)
         try:
@@ -184,12 +184,12 @@ class Netlink:
                     found.append(ipaddress.ip_network(f"{address}/{message['dst_len']}"))
         return found
 
-    async def set_link(self, ifindex: int, **attributes: Any) -> None:
+    def set_link(self, ifindex: int, **attributes: Any) -> None:
         """Change attributes of a device, in one request; see `requests.link_request`."""
         what = f"set {', '.join(attributes)} of device {ifindex}"
         self._ask(what, RTM_SETLINK, REQUEST, link_request(ifindex, **attributes))
 
-    async def remove_links(self, indices: Iterable[int]) -> None:
+    def remove_links(self, indices: Iterable[int]) -> None:
         """Remove devices, all in one request; those that are gone already are no error.
 
         One by one, each waits for the kernel to let go of it: 1000 take 20 s, this way 0.2 s.
@@ -200,26 +200,26 @@ class Netlink:
         is_any = False
         for ifindex in indices:
             with _gone_already():
-                await self.set_link(ifindex, group=group)
+                self.set_link(ifindex, group=group)
                 is_any = True
         if is_any:
             with _gone_already():
                 request = filled(ifinfmsg(), IFLA_GROUP=group)
                 self._ask("remove devices", RTM_DELLINK, REQUEST, request)
 
-    async def replace_neighbour(self, **attributes: object) -> None:
+    def replace_neighbour(self, **attributes: object) -> None:
         """Add or change a neighbour entry."""
         request = filled(ndmsg(), **attributes)
         self._ask(
             "set a neighbour", RTM_NEWNEIGH, REQUEST | _NLM_F_REPLACE | _NLM_F_CREATE, request
         )
 
-    async def addresses(self) -> list[Message]:
+    def addresses(self) -> list[Message]:
         """Return a message for every address of every device."""
         request = addresses_request(socket.AF_UNSPEC, 0)
         return self._ask("list the addresses", RTM_GETADDR, DUMP, request)
 
-    async def solicitation_source(self, ifindex: int, target: str) -> str | None:
+    def solicitation_source(self, ifindex: int, target: str) -> str | None:
         """Return the IPv6 address to ask for a neighbour from, in the kernel's place.
 
         None where the kernel does it, from a link-local address that is not tentative any more, or
@@ -234,7 +234,7 @@ class Netlink:
             return None
         return _nearest([message.get_attr("IFA_ADDRESS") for message in usable], target)
 
-    async def remove_kernel_link_local(self, ifindex: int) -> None:
+    def remove_kernel_link_local(self, ifindex: int) -> None:
         """Remove the link-local addresses that the kernel itself gave a device."""
         for message in self._ipv6_addresses(ifindex):
             if message.get_attr("IFA_PROTO") == _IFAPROT_KERNEL_LL:
@@ -243,7 +243,7 @@ class Netlink:
                 what = f"remove {address} from device {ifindex}"
                 self._ask(what, RTM_DELADDR, REQUEST, request)
 
-    async def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
+    def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
         """Set how often a device probes for neighbours: app_probes, ucast_probes, mcast_probes.
 
         By netlink and not by /proc/sys, which is read-only for a hardened service.

@@ -56,7 +56,7 @@ class CapturedTraffic:
             return
         self._captor.check()
         if not self._has_raised:
-            await self._netlink.set_link(self._ifindex, flags=_IFF_UP, change=_IFF_UP)
+            self._netlink.set_link(self._ifindex, flags=_IFF_UP, change=_IFF_UP)
             self._has_raised, self._was_up = True, False
 
     def realize(self, plan: Plan, own: Link, master: Link | None) -> None:

@@ -78,6 +78,6 @@ async def _strike(supervisor: Supervisor, ifname: str) -> None:
     device = supervisor.devices.get(ifname)
     if device is not None:
         if supervisor.is_kept:  # another holds the TAP as well, so closing it removes nothing
-            await supervisor.netlink.remove_links([device.ifindex])
+            supervisor.netlink.remove_links([device.ifindex])
         await device.remove()
         supervisor.forget(device)

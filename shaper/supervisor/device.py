@@ -99,7 +99,7 @@ class Device:
         """
         if self.was_kept:
             self._had_carrier = True
-            for seen in await self._netlink.link(self.ifindex):
+            for seen in self._netlink.link(self.ifindex):
                 self._alias = seen.get_attr("IFLA_IFALIAS")
             await self._neighbours.prepare(self.ifindex)
             return
@@ -109,12 +109,12 @@ class Device:
     async def _silence(self, **others: object) -> None:
         """Take from the device what it would send by itself, and set other attributes with it."""
         try:
-            await self._netlink.set_link(self.ifindex, addr_gen_mode=_ADDR_GEN_MODE_NONE, **others)
+            self._netlink.set_link(self.ifindex, addr_gen_mode=_ADDR_GEN_MODE_NONE, **others)
         except KernelRefused as error:
             if error.errno not in NO_IPV6:
                 raise
             if others:
-                await self._netlink.set_link(self.ifindex, **others)
+                self._netlink.set_link(self.ifindex, **others)
         await self._neighbours.prepare(self.ifindex)
 
     async def hand_over(self, forwarder: Forwarder) -> None:
@@ -166,7 +166,7 @@ class Device:
             # The kernel has given the device IPv6 anew, with the defaults of any other. (Of a
             # device that is down it makes no address, and tells no change of the mode.)
             await self._silence()
-            await self._netlink.remove_kernel_link_local(self.ifindex)
+            self._netlink.remove_kernel_link_local(self.ifindex)
         if plan.ipv6_mtu is not None and changed & {"mtu", "ipv6_mtu"}:
             set_ipv6_mtu(own.ifname, plan.ipv6_mtu)  # a service may not: findings then say so
         if "speed_mbit" in changed:
@@ -284,7 +284,7 @@ class Device:
             attributes["flags"] = 0 if plan.has_neighbours else _IFF_NOARP
             attributes["change"] = _IFF_NOARP
         if attributes:
-            await self._netlink.set_link(self.ifindex, **attributes)
+            self._netlink.set_link(self.ifindex, **attributes)
 
     @property
     def _may_hold_frames(self) -> bool:
@@ -300,7 +300,7 @@ class Device:
             return
         if ring_frames < own.txqueuelen:
             await self._path.tell(messages.Absorb(self.slot))
-        await self._netlink.set_link(self.ifindex, txqlen=ring_frames)
+        self._netlink.set_link(self.ifindex, txqlen=ring_frames)
 
     def _show_speed(self, speed_mbit: int | None) -> None:
         try:

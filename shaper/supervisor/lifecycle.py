@@ -84,7 +84,7 @@ class Daemon:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ShaperError when it cannot start."""
         store = Store(self._command_line.state_directory)
-        async with self._kernel.netlink() as netlink:
+        with self._kernel.netlink() as netlink:
             keepsakes = Keepsakes.open(self._notifier, os.environ)
             self._pool = Pool(self._config.forwarders, keepsakes)
             supervisor = Supervisor(store, self._pool, netlink, keepsakes, self._kernel)

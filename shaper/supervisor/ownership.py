@@ -36,7 +36,7 @@ async def foreign_reason(
     if link.ifname != ifname:
         return f"{ifname} is another name of {link.ifname}"
     try:
-        messages = await netlink.link(link.ifindex)
+        messages = netlink.link(link.ifindex)
     except KernelRefused as error:
         if error.errno != errno.ENODEV:
             raise

@@ -33,13 +33,13 @@ class Precedence:
     async def look(self) -> None:
         """Look for the first time."""
         if self._is_needed:
-            self._before = await self._netlink.sent_packets()
+            self._before = self._netlink.sent_packets()
 
     async def order(self, specs: Iterable[Spec]) -> list[Spec]:
         """Look again; return shapers as they are to be taken over, those alike as they were."""
         if not self._is_needed:
             return [*specs]
-        now = await self._netlink.sent_packets()
+        now = self._netlink.sent_packets()
 
         def rank(spec: Spec) -> tuple[bool, bool]:
             sent = now.get(spec.ifname, 0)

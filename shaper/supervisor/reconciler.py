@@ -153,7 +153,7 @@ class Supervisor:
         """Remove the devices, as unloading the module did; the state file stays."""
         async with self._ending(is_removed=True):
             try:
-                await self.netlink.remove_links(self._by_index)
+                self.netlink.remove_links(self._by_index)
             except ShaperError as error:
                 _log.warning("removing the devices one by one: %s", error)
             for device in self.devices.values():

@@ -145,7 +145,7 @@ class Watcher:
 
     async def _ask_for(self, ifindex: int) -> None:
         try:
-            messages = await self._netlink.link(ifindex)
+            messages = self._netlink.link(ifindex)
         except KernelRefused as error:
             if error.errno != errno.ENODEV:
                 raise
@@ -163,7 +163,7 @@ class Watcher:
             self._monitor.drain()
         heard = self._heard = []
         try:
-            links, addresses = await self._netlink.links(), await self._netlink.addresses()
+            links, addresses = self._netlink.links(), self._netlink.addresses()
         finally:
             self._heard = None
         indices = self.links.replace(links) | self.addresses.replace(addresses)
@@ -247,8 +247,8 @@ class Watcher:
         heard = self._heard = []
         links, addresses = self.links.by_index.copy(), self.addresses.entries()
         try:
-            link_messages = await self._netlink.links()
-            address_messages = await self._netlink.addresses()
+            link_messages = self._netlink.links()
+            address_messages = self._netlink.addresses()
             if self._monitor is not None:
                 self._monitor.hear()
         finally:

@@ -23,9 +23,9 @@ def withdraw(state_directory: Path) -> None:
 
 
 async def _remove_devices(names: set[str]) -> None:
-    async with Netlink() as netlink:
-        await netlink.remove_links(
+    with Netlink() as netlink:
+        netlink.remove_links(
             message["index"]
-            for message in await netlink.links()
+            for message in netlink.links()
             if message.get_attr("IFLA_IFNAME") in names and is_ours(message, is_expected=True)
         )

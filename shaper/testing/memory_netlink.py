@@ -96,7 +96,7 @@ class MemoryNetlink(Netlink):
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.bound: dict[socket.socket, Link] = {}  # what packet sockets lead to
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
-        self.gates: dict[str, asyncio.Event] = {}
+        self.meanwhile: dict[str, Callable[[], None]] = {}
         self._monitors: list[MemoryMonitor] = []
 
     def asked(self, method: str) -> list[dict[str, Any]]:
@@ -211,47 +211,47 @@ class MemoryNetlink(Netlink):
     def close(self) -> None:
         """Be there for the next connection."""
 
-    async def links(self) -> list[Message]:
+    def links(self) -> list[Message]:
         """Return every device as it was when this was asked."""
         messages = [
             link_message(link, self.aliases.get(link.ifindex, ""))
             for link in self.devices.values()
         ]
-        await self._serve("links")
+        self._serve("links")
         return messages
 
-    async def link(self, ifindex: int) -> list[Message]:
+    def link(self, ifindex: int) -> list[Message]:
         """Return a device. Raises KernelRefused, ENODEV."""
-        await self._serve("link", ifindex=ifindex)
+        self._serve("link", ifindex=ifindex)
         alias, tap = self.aliases.get(ifindex, ""), self.tap_marks.get(ifindex)
         return [link_message(self._device(ifindex), alias, tap=tap)]
 
-    async def neighbours(self, ifindex: int | None) -> list[Message]:
+    def neighbours(self, ifindex: int | None) -> list[Message]:
         """Return the entries of a device, or of all, as they were when this was asked."""
         found: list[Message] = [
             entry for key, entry in self.entries.items() if ifindex in (None, key[0])
         ]
-        await self._serve("neighbours", ifindex=ifindex)
+        self._serve("neighbours", ifindex=ifindex)
         return found
 
-    async def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
+    def neighbour_entry(self, ifindex: int, family: int, destination: str) -> Message | None:
         """Return an entry, or None."""
-        await self._serve("neighbour_entry", ifindex=ifindex, destination=destination)
+        self._serve("neighbour_entry", ifindex=ifindex, destination=destination)
         return self.entries.get((ifindex, family, destination))
 
-    async def addresses(self) -> list[Message]:
+    def addresses(self) -> list[Message]:
         """Return every address as it was when this was asked."""
         found: list[Message] = [
             address_message(ifindex, address)
             for ifindex, addresses in self.addresses_of.items()
             for address in addresses
         ]
-        await self._serve("addresses")
+        self._serve("addresses")
         return found
 
-    async def solicitation_source(self, ifindex: int, target: str) -> str | None:
+    def solicitation_source(self, ifindex: int, target: str) -> str | None:
         """Return an address for a device in `without_link_local`; nearly every device is not."""
-        await self._serve("solicitation_source", ifindex=ifindex, target=target)
+        self._serve("solicitation_source", ifindex=ifindex, target=target)
         return "fd00::1" if ifindex in self.without_link_local else None
 
     def has_route_through(self, ifindex: int) -> bool:
@@ -259,9 +259,9 @@ class MemoryNetlink(Netlink):
         self.requests.append(("has_route_through", {"ifindex": ifindex}))
         return ifindex in self.routed
 
-    async def set_link(self, ifindex: int, **attributes: Any) -> None:
+    def set_link(self, ifindex: int, **attributes: Any) -> None:
         """Change a device, and tell of it."""
-        await self._serve("set_link", ifindex=ifindex, **attributes)
+        self._serve("set_link", ifindex=ifindex, **attributes)
         link = self._device(ifindex)
         if "addr_gen_mode" in attributes:
             self._refuse_ipv6(link)
@@ -276,9 +276,9 @@ class MemoryNetlink(Netlink):
         ring_frames = attributes.get("txqlen", link.txqueuelen)
         self.put(replace(link, mtu=attributes.get("mtu", link.mtu), txqueuelen=ring_frames))
 
-    async def replace_neighbour(self, **attributes: Any) -> None:
+    def replace_neighbour(self, **attributes: Any) -> None:
         """Change an entry, or use it, which makes one where there is none."""
-        await self._serve("replace_neighbour", **attributes)
+        self._serve("replace_neighbour", **attributes)
         self._device(attributes["ifindex"])
         ifindex, destination = attributes["ifindex"], attributes["dst"]
         if not attributes.get("flags", 0) & _NTF_USE:
@@ -293,30 +293,28 @@ class MemoryNetlink(Netlink):
         elif (ifindex, _family(destination), destination) not in self.entries:
             self.set_entry(ifindex, destination, _NUD_INCOMPLETE)
 
-    async def remove_links(self, indices: Iterable[int]) -> None:
+    def remove_links(self, indices: Iterable[int]) -> None:
         """Remove devices, but for those that are gone already."""
-        await self._serve("remove_links", indices=(indices := list(indices)))
+        self._serve("remove_links", indices=(indices := list(indices)))
         for ifindex in indices:
             if ifindex in self.devices:
                 self.take_away(ifindex)
 
-    async def remove_kernel_link_local(self, ifindex: int) -> None:
+    def remove_kernel_link_local(self, ifindex: int) -> None:
         """Take away what a device gave itself."""
-        await self._serve("remove_kernel_link_local", ifindex=ifindex)
+        self._serve("remove_kernel_link_local", ifindex=ifindex)
         self.link_local.discard(ifindex)
 
-    async def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
+    def set_neighbour_table(self, family: int, ifindex: int, **probes: int) -> None:
         """Keep how a device solicits."""
-        await self._serve("set_neighbour_table", family=family, ifindex=ifindex, **probes)
+        self._serve("set_neighbour_table", family=family, ifindex=ifindex, **probes)
         if family == socket.AF_INET6:
             self._refuse_ipv6(self._device(ifindex))
         self.probes[ifindex, family] = probes
 
-    async def _serve(self, method: str, **arguments: Any) -> None:
+    def _serve(self, method: str, **arguments: Any) -> None:
         self.requests.append((method, arguments))
-        await asyncio.sleep(0)
-        if method in self.gates:
-            await self.gates[method].wait()
+        self.meanwhile.pop(method, lambda: None)()
         if self.refusals[method]:
             raise self.refusals[method].pop(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections import defaultdict
@@ -43,6 +44,7 @@ class MemoryForwarder:
     Attributes:
         told: every message, as its verb and its fields.
         refusals: what the next messages of a verb are refused with.
+        gates: what a message of a verb is answered after.
         stopped: whether it was asked to end.
     """
 
@@ -63,6 +65,7 @@ class MemoryForwarder:
         self.is_standby = is_standby
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
+        self.gates: dict[str, asyncio.Event] = {}
         self.stopped = False
         self.pid = 1
         self._on_death = on_death
@@ -79,6 +82,8 @@ class MemoryForwarder:
     async def tell(self, order: Order, descriptor: int | None = None) -> None:
         """Remember an order, or refuse it."""
         verb = type(order).__name__.lower()
+        if verb in self.gates:
+            await self.gates[verb].wait()
         if self.refusals[verb]:
             raise self.refusals[verb].pop(0)
         self.told.append((verb, dataclasses.asdict(order)))

@@ -122,7 +122,7 @@ async def test_a_stop_refuses_what_comes_later_and_finishes_what_has_begun(
 ) -> None:
     """Calls that wait are refused with a sentence; the state file is as people left it."""
     async with machine.running(SPEC, replace(SPEC, ifname="shaper1")) as commands:
-        gate = machine.kernel.gates["set_link"] = asyncio.Event()
+        gate = machine.forwarders[-1].gates["configure"] = asyncio.Event()
         loop = asyncio.get_running_loop()
         begun = loop.create_task(commands.set_speed("shaper0", 8000))
         await settle()

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -157,14 +157,29 @@ async def test_no_refusal_is_left_out(life: Life, caplog: pytest.LogCaptureFixtu
     assert all(map(repetition.filter, refused))
 
 
+def held_for(seconds: float) -> Callable[[str], Busy | None]:
+    """Return for `MemoryKernel.holders` that a process holds every TAP for so long."""
+    loop = asyncio.get_running_loop()
+    released_at = loop.time() + seconds
+
+    def refusal(ifname: str) -> Busy | None:
+        is_held = loop.time() < released_at
+        return Busy(f"{ifname} is held by another process") if is_held else None
+
+    return refusal
+
+
 @instantly
 async def test_a_reload_waits_for_the_start(life: Life) -> None:
     """SIGHUP to a daemon that is still making its shapers is obeyed once they are there."""
-    gate = life.machine.kernel.gates["links"] = asyncio.Event()
+    async with life.running():
+        pass
+    life.told()
+    life.machine.edge.holders = held_for(3)
     async with life.running():
         await reload(life, GOOD.replace("64kbit", "1mbit"))
         assert life.told() == []
-        gate.set()
+        await asyncio.sleep(3)
         await settle()
         assert [each for each in life.told() if each.endswith("=1")] == [
             "READY=1",
@@ -180,14 +195,7 @@ async def test_what_was_saved_may_still_be_held(life: Life) -> None:
     """The TAPs of the state file are waited for: nobody but a dying forwarder can hold them."""
     async with life.running():
         pass
-    loop = asyncio.get_running_loop()
-    released_at = loop.time() + 3
-
-    def refusal(ifname: str) -> Busy | None:
-        is_held = loop.time() < released_at
-        return Busy(f"{ifname} is held by another process") if is_held else None
-
-    life.machine.edge.holders = refusal
+    life.machine.edge.holders = held_for(3)
     life.told()
     async with life.running():
         assert life.told() == []
@@ -207,13 +215,14 @@ def test_a_state_directory_has_one_owner(tmp_path: Path) -> None:
 @instantly
 async def test_a_slow_start_asks_for_patience(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every ten seconds for twenty more, until it is ready; no more is asked for after that."""
-    life.machine.kernel.gates["set_link"] = gate = asyncio.Event()
+    async with life.running():
+        pass
+    life.told()
+    life.machine.edge.holders = held_for(25)
     running = life.running()
-    entering = asyncio.ensure_future(running.__aenter__())
-    await asyncio.sleep(25)
+    await running.__aenter__()
+    await asyncio.sleep(22)
     assert life.told() == ["EXTEND_TIMEOUT_USEC=20000000"] * 2
-    gate.set()
-    await entering
     await asyncio.sleep(60)
     assert not any(each.startswith("EXTEND") for each in life.told())
     await running.__aexit__(None, None, None)

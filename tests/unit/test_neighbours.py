@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-from collections.abc import Callable
 from dataclasses import replace
 from socket import AF_INET, AF_INET6
 
 import pytest
 
 from shaper.errors import KernelRefused
-from shaper.kernel.neighbours import Neighbours
 from shaper.testing.memory_messages import MemoryMessage
-from tests.unit.instantly import instantly, until
+from tests.unit.instantly import instantly
 from tests.unit.machine_rig import ETH1
 from tests.unit.neighbours_rig import (
     FAILED,
@@ -208,38 +205,6 @@ async def test_without_a_delegation_nothing_is_done(rig: NeighboursRig) -> None:
     await rig.neighbours.resolve_all(SHAPER)
     rig.neighbours.release(SHAPER)
     assert rig.kernel.requests == []
-
-
-CHANGES: list[Callable[[Neighbours], None]] = [
-    lambda neighbours: neighbours.release(OTHER_SHAPER),
-    lambda neighbours: neighbours.delegate(9, MASTER),
-    lambda neighbours: neighbours.delegate(OTHER_SHAPER, OTHER_MASTER),
-]
-
-
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("method", ["replace_neighbour", "neighbours"])
-@pytest.mark.parametrize("request_number", [1, 2])
-@instantly
-async def test_a_command_may_come_in_between(
-    rig: NeighboursRig, method: str, request_number: int, change: Callable[[Neighbours], None]
-) -> None:
-    """Delegations may change while an event or a refresh waits for the kernel."""
-    for shaper in (SHAPER, OTHER_SHAPER):
-        rig.neighbours.delegate(shaper, MASTER)
-        await rig.ask(shaper)
-    rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
-    rig.kernel.requests.clear()
-    refreshing = asyncio.create_task(rig.neighbours.refresh())
-    gate = asyncio.Event()
-    for number in range(1, request_number + 1):
-        gate.set()
-        gate = rig.kernel.gates[method] = asyncio.Event()
-        await until(lambda number=number: len(rig.kernel.asked(method)) >= number)
-    change(rig.neighbours)
-    gate.set()
-    await refreshing
-    assert rig.has(SHAPER) == (REACHABLE, MAC)
 
 
 @instantly

@@ -99,15 +99,14 @@ async def test_a_bridge_tells_nothing_of_its_port(rig: WatcherRig, event: str) -
 async def test_an_event_is_newer_than_the_dump_it_overtakes(rig: WatcherRig) -> None:
     """What changes, comes or goes while the first dump is on its way is not undone by it."""
     rig.kernel.devices[3] = ETH2
-    gate = rig.kernel.gates["links"] = asyncio.Event()
-    starting = asyncio.create_task(rig.watcher.start())
-    await until(lambda: rig.kernel.asked("links"))
-    rig.kernel.put(replace(ETH1, is_up=False))
-    rig.kernel.take_away(3)
-    rig.kernel.put(replace(ETH2, ifindex=4, ifname="eth3"))
-    await settle()
-    gate.set()
-    await starting
+
+    def change() -> None:
+        rig.kernel.put(replace(ETH1, is_up=False))
+        rig.kernel.take_away(3)
+        rig.kernel.put(replace(ETH2, ifindex=4, ifname="eth3"))
+
+    rig.kernel.meanwhile["links"] = change
+    await rig.watcher.start()
     await until(lambda: rig.reported)
     await rig.watcher.stop()
     assert rig.watcher.links.by_index == rig.kernel.devices
@@ -303,10 +302,8 @@ async def test_a_look_at_everything_puts_right_what_no_event_told(
 async def test_a_look_at_what_is_so_puts_nothing_right(rig: WatcherRig) -> None:
     """Neither what is believed truly nor what changes during the look counts."""
     async with rig.following():
-        gate = rig.kernel.gates["addresses"] = asyncio.Event()
+        rig.kernel.meanwhile["addresses"] = lambda: rig.kernel.put(replace(ETH1, mtu=1300))
         await asyncio.sleep(61)
-        rig.kernel.put(replace(ETH1, mtu=1300))
-        gate.set()
         await until(lambda: rig.reported)
         await settle()
     assert rig.watcher.put_right == 0
