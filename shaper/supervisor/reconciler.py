@@ -239,9 +239,8 @@ class Supervisor:
     async def foreign_reason(self, ifname: str) -> str | None:
         """Return why a name cannot be had: a device bears it that is not ours. None if it can."""
         is_expected = ifname in self._expected or ifname in self.absent
-        return await ownership.foreign_reason(
-            self.netlink, self.links.name(ifname), ifname, is_expected=is_expected
-        )
+        link = None if self._taps.is_kept(ifname) else self.links.name(ifname)
+        return await ownership.foreign_reason(self.netlink, link, ifname, is_expected=is_expected)
 
     def specs(self) -> dict[str, Spec]:
         """Return what every shaper should be, with a device or without."""

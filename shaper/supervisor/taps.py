@@ -35,6 +35,10 @@ class Taps:
         """Whether some outlived an earlier daemon, and are not opened yet."""
         return bool(self._kept)
 
+    def is_kept(self, ifname: str) -> bool:
+        """Whether one of this name outlived an earlier daemon, and is not opened yet."""
+        return ifname in self._kept
+
     def find_kept(self) -> None:
         """Take what outlived an earlier daemon, by what the devices are called now."""
         for kept in self._keepsakes.names(_KEPT):
