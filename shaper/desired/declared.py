@@ -180,14 +180,23 @@ def write_network(network: Network) -> dict[str, object]:
 
 
 def read_network(ifname: str, values: dict[str, Any]) -> Network:
-    """Return the declaration that `write_network` was given. Raises InvalidValue."""
-    return parse_network(
-        ifname,
-        is_up=values.get("up"),
-        addresses=values.get("addresses", []),
-        routes=values.get("routes", []),
-        rules=values.get("rules", []),
-    )
+    """Return the declaration that `write_network` was given, but for what is refused by now.
+
+    An earlier version may have taken a line that this one does not; the others stay in force.
+    Raises InvalidValue where it is no declaration.
+    """
+    lists: dict[str, Any] = {key: values.get(key, []) for key in ("addresses", "routes", "rules")}
+    while True:
+        try:
+            return parse_network(ifname, is_up=values.get("up"), **lists)
+        except InvalidValue as error:
+            declared = error.declared
+            key = next((key for key, lines in lists.items() if declared in [*lines]), None)
+            if key is None or not isinstance(lists[key], list):
+                raise
+            lines = lists[key]
+            last = len(lines) - 1 - lines[::-1].index(declared)
+            lists[key] = lines[:last] + lines[last + 1 :]
 
 
 def parse_network(

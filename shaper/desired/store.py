@@ -32,6 +32,7 @@ from shaper.desired.trace_syntax import write_trace
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Options, Spec
 from shaper.names import check_master_name, check_seen_name
+from shaper.network import Network
 
 FILE_NAME = "state.json"
 VERSION = 1
@@ -254,7 +255,7 @@ def _spec(shaper: dict[str, Any], boot: str) -> Spec:
             line=_texts(shaper.get("line", {})),
             trace=shaper.get("trace"),
         ),
-        network=read_network(shaper["ifname"], shaper.get("network", {})),
+        network=_network(shaper["ifname"], shaper.get("network", {})),
         master_now=None if master_now is None else check_seen_name(master_now),
     )
     spec = _going_on(spec, shaper.get("trace_began", {}), boot)
@@ -280,6 +281,16 @@ def _rate_or_zero(value: object) -> int:
     """Return a rate within its bounds; 0 says that none was set."""
     rate_bits = _whole(value)
     return bounds.check_rate(rate_bits) if rate_bits else 0
+
+
+def _network(ifname: str, values: dict[str, Any]) -> Network:
+    network = read_network(ifname, values)
+    kept: dict[str, Any] = write_network(network)
+    for key in ("addresses", "routes", "rules"):
+        for line in values.get(key, []):
+            if line not in kept[key]:
+                _log.warning("%s: %s is not declared any more: it is refused now", ifname, line)
+    return network
 
 
 def _whole(value: object) -> int:

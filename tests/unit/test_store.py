@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shaper.desired.declared import parse_network
+from shaper.desired.ip_route import format_route
 from shaper.desired.store import Store, decode, encode, sole_owner
 from shaper.errors import InvalidValue
 from shaper.model import Options, Queue, Spec
@@ -49,6 +51,25 @@ SPECS = [
 def test_round_trip(specs: list[Spec]) -> None:
     """What is encoded is decoded to the same."""
     assert decode(encode(specs)) == specs
+
+
+def test_a_line_that_is_refused_by_now_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """What an earlier version took beside it stays declared; nothing else is lost."""
+    network = parse_network(
+        "shaper0", is_up=True, addresses=[], routes=["10.1.0.0/24", "10.2.0.0/24"], rules=[]
+    )
+    text = encode([replace(SPECS[0], network=network), *SPECS[1:]])
+    refused = (
+        "10.1.0.0/24",
+        "10.2.0.0/24 via 224.0.0.1",
+        "10.1.0.0/24 via 10.0.0.9",
+        "224.0.0.0/4",
+    )
+    for line in refused:
+        (shaper, *others) = decode(text.replace('"10.2.0.0/24"', f'"{line}"'))
+        assert [*map(format_route, shaper.network.routes)] == ["10.1.0.0/24"]
+        assert others == SPECS[1:]
+    assert all(line in caplog.text for line in refused[1:])
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
