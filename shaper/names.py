@@ -16,6 +16,8 @@ MAX_ALTNAME_BYTES = ALTIFNAMSIZ - 1
 
 # Specified: the path separator, the old alias separator and the kernel's placeholder.
 _FORBIDDEN = "/:%"
+# Specified by the kernel: in net.ipv4.conf they stand for all devices, and for those to come.
+_RESERVED = frozenset(("all", "default"))
 
 
 def check_name(name: str) -> str:
@@ -23,6 +25,10 @@ def check_name(name: str) -> str:
 
     Raises InvalidValue if not; the message names it and the reason.
     """
+    if name in _RESERVED:
+        raise InvalidValue(
+            f"{name!r} cannot name a network device: the kernel keeps it for its settings"
+        )
     return _check(name, MAX_NAME_BYTES)
 
 

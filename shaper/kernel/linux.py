@@ -15,7 +15,7 @@ from shaper.kernel.holding import DescriptorKeeper
 from shaper.kernel.netlink import Monitor, Netlink
 from shaper.kernel.netlink_messages import Message
 from shaper.kernel.sysctl import Sysctls
-from shaper.kernel.tap import Tap
+from shaper.kernel.tap import Tap, check_device
 from shaper.model import Framing
 
 
@@ -30,6 +30,10 @@ class Kernel(Protocol):
         self, on_message: Callable[[Message], None], on_overflow: Callable[[], None]
     ) -> Monitor:
         """Listen to events of links, neighbours and addresses."""
+        ...
+
+    def check_taps(self) -> None:
+        """Refuse where no TAP at all can be made."""
         ...
 
     def tap(self, ifname: str, descriptor: int | None = None) -> Tap:
@@ -81,6 +85,10 @@ class Linux(Kernel):
     ) -> Monitor:
         """Listen to events of links, neighbours and addresses."""
         return Monitor(on_message, on_overflow)
+
+    def check_taps(self) -> None:
+        """Refuse where no TAP at all can be made."""
+        check_device()
 
     def tap(self, ifname: str, descriptor: int | None = None) -> Tap:
         """Make a TAP or adopt it."""

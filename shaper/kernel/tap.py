@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import select
+import socket
 import struct
 
 from shaper.errors import Busy, KernelRefused, NotPermitted
@@ -57,9 +58,9 @@ class Tap:
         kept: an open descriptor of it, which outlived an earlier daemon; it is closed here.
 
     Raises:
-        Busy: another process holds it, or it is no TAP.
+        Busy: another process holds it.
         NotPermitted: without CAP_NET_ADMIN, or without access to /dev/net/tun.
-        KernelRefused: there is no /dev/net/tun, or the kernel refused otherwise.
+        KernelRefused: there is no /dev/net/tun, it is no TAP, or the kernel refused otherwise.
     """
 
     def __init__(self, ifname: str, kept: int | None = None) -> None:
@@ -202,12 +203,24 @@ def _open_device() -> int:
         ) from error
 
 
+def check_device() -> None:
+    """Raise as `Tap` does, if no TAP at all can be made for want of /dev/net/tun."""
+    os.close(_open_device())
+
+
 def _refusal(ifname: str, error: OSError) -> Busy | NotPermitted | KernelRefused:
     number = error.errno or errno.EIO
     if number == errno.EBUSY:
         return Busy(f"{ifname} is held by another process (is a shaperd running already?)")
     if number == errno.EINVAL:
-        return Busy(f"{ifname} exists already and is no shaper (choose another name)")
+        reason = "exists already and is no shaper" if _exists(ifname) else "is no name of a device"
+        return KernelRefused(f"{ifname} {reason} (choose another name)", number)
     if number == errno.EPERM:
         return NotPermitted(f"may not create {ifname}: CAP_NET_ADMIN is needed (run as root)")
     return KernelRefused(f"cannot create {ifname}: {error.strerror}", number)
+
+
+def _exists(ifname: str) -> bool:
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(ifname) > 0
+    return False

@@ -12,14 +12,17 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from shaper.errors import ShaperError
+from shaper.errors import Busy, KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
 from shaper.kernel.links import Links
+from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap
 from shaper.model import Spec, State
+from shaper.supervisor import ownership
 
 # Chosen.
 _RELEASE_SECONDS = 0.2  # what our own descriptors of a device that came back take to close
+_REFUSED_SECONDS = 1.0  # from one try to the next, as each may make a device and remove it
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ class Absent:
         reason: a sentence without its end.
         tap: the device while it is away.
         last_refusal: what was last logged of it, so that trying again is not.
+        is_refused: its device could not be had, or not be set up, and that is tried again.
+        not_before: when, in the event loop's time.
     """
 
     spec: Spec
@@ -41,10 +46,14 @@ class Absent:
     reason: str
     tap: Tap | None = None
     last_refusal: str = ""
+    is_refused: bool = False
+    not_before: float = 0
 
     @property
     def sentence(self) -> str:
         """What is told of it."""
+        if self.is_refused:
+            return f"{self.reason}; trying again"
         what = "name is free" if self.state is State.CONFLICT else "device is back"
         return f"{self.reason}: waiting until the {what}"
 
@@ -72,6 +81,7 @@ class DeviceMaker(Protocol):
     """What the absentees ask of the supervisor."""
 
     links: Links
+    netlink: Netlink
 
     async def foreign_reason(self, ifname: str) -> str | None:
         """Return why a name cannot be had, or None."""
@@ -121,17 +131,63 @@ class Absentees(dict[str, Absent]):
 
     async def take_up(self) -> None:
         """Make or adopt again what can be now."""
+        now = asyncio.get_running_loop().time()
         for absent in tuple(self.values()):
+            if now < absent.not_before:
+                self._keeper.look_again()
+                continue
             try:
                 await self._take_up(absent)
             except ShaperError as error:
-                if str(error) != absent.last_refusal:
-                    _log.warning("%s: %s; trying again", absent.spec.ifname, error)
-                absent.last_refusal = str(error)
-                self._keeper.look_again()
+                self._refused(absent, str(error))
+
+    async def bring_in(self, spec: Spec, release: float) -> None:
+        """Have one made at the start, or take it in: what is refused of it keeps it from no other.
+
+        Raises Busy when it is the shaper of another daemon.
+
+        Args:
+            spec: what it should be.
+            release: until when one with our mark may still be held by a forwarder before.
+        """
+        for until in (0.0, release):
+            try:
+                await self._make_or_miss(spec, until)
+                return
+            except KernelRefused as error:
+                self._refuse(spec, str(error))
+                return
+            except Busy as error:
+                link = self._keeper.links.name(spec.ifname)
+                if not ownership.is_anothers(self._keeper.netlink, link):
+                    self._refuse(spec, str(error))
+                    return
+                if until == release:
+                    raise
+
+    async def _make_or_miss(self, spec: Spec, release: float) -> None:
+        if (reason := await self._keeper.foreign_reason(spec.ifname)) is None:
+            await self._keeper.bring_in(spec, release)
+        else:
+            self.miss(Absent(spec, State.CONFLICT, reason))
+
+    def _refuse(self, spec: Spec, reason: str) -> None:
+        absent = Absent(spec, State.CONFLICT, reason, last_refusal=reason, is_refused=True)
+        self.miss(absent)
+        self._refused(absent, reason)
+
+    def _refused(self, absent: Absent, reason: str) -> None:
+        if reason != absent.last_refusal:
+            _log.warning("%s: %s; trying again", absent.spec.ifname, reason)
+        absent.last_refusal = reason
+        if absent.is_refused:
+            absent.reason = reason
+            absent.not_before = asyncio.get_running_loop().time() + _REFUSED_SECONDS
+        self._keeper.look_again()
 
     async def _take_up(self, absent: Absent) -> None:
-        before = spec = absent.spec
+        before, release = absent.spec, 0.0
+        spec = before
         if absent.is_deleted():
             tell_removed(spec.ifname)
             self.strike(spec.ifname)
@@ -143,11 +199,11 @@ class Absentees(dict[str, Absent]):
                 return
             absent.let_go(is_removed=False)
             spec = replace(spec, ifname=name)
+            release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         reason = await self._keeper.foreign_reason(spec.ifname)
         if reason is not None:
-            absent.state, absent.reason = State.CONFLICT, reason
+            absent.state, absent.reason, absent.is_refused = State.CONFLICT, reason, False
             return
-        release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         await self._keeper.bring_in(spec, release)
         self.pop(before.ifname, None)
         tell(Event(Kind.RETURNED, spec.ifname), "%s is here again", spec.ifname)

@@ -59,3 +59,13 @@ def is_ours(message: Message, *, is_expected: bool) -> bool:
     alias = message.get_attr("IFLA_IFALIAS") or ""
     is_named = is_expected or alias.startswith(ALIAS_PREFIX)
     return tap.group == MARK or (tap.owner is not None and is_named)
+
+
+def is_anothers(netlink: Netlink, link: Link | None) -> bool:
+    """Whether a device that another process holds may be the shaper of another daemon.
+
+    Not one without our mark: that is a stranger's, whatever else it shares with ours.
+    """
+    messages = [] if link is None else netlink.link(link.ifindex)
+    taps = [parse_tap(message) for message in messages]
+    return all(tap is not None and tap.group == MARK for tap in taps)

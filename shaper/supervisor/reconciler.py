@@ -105,14 +105,14 @@ class Supervisor:
     async def start(self, specs: Iterable[Spec], inherited: Collection[str] = ()) -> None:
         """Create or adopt these shapers, and follow the kernel from now on.
 
-        Raises ShaperError when one cannot be had; `abandon` is then to be called.
+        Raises ShaperError when none can be had, or another daemon has it; `abandon` is then due.
 
         Args:
             specs: what each should be.
             inherited: names whose TAPs only a dying forwarder of our own can still hold; those
                 are waited for, `_RELEASE_SECONDS` for all of them together.
         """
-        self._taps.find_kept()
+        self._taps.find_kept(is_needed=bool(specs := tuple(specs)))
         precedence = Precedence(self.netlink, is_needed=self._taps.are_kept)
         await precedence.look()
         await self._pool.start(self._successions.replaced, self._successions.reported)
@@ -120,18 +120,15 @@ class Supervisor:
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         self._expected = set(inherited)
         async with self.lock:
-            work = [self._start_one(each, release) for each in await precedence.order(specs)]
+            work = [
+                self.absent.bring_in(each, release if each.ifname in self._expected else 0)
+                for each in await precedence.order(specs)
+            ]
             await self._pool.predecessors.end()
             await together(work, precedence.at_once)
             self.save()
         self._taps.give_up_the_rest()
         self._has_started = True
-
-    async def _start_one(self, spec: Spec, release: float) -> None:
-        if (reason := await self.foreign_reason(spec.ifname)) is None:
-            await self.bring_in(spec, release if spec.ifname in self._expected else 0)
-        else:
-            self.absent.miss(Absent(spec, State.CONFLICT, reason))
 
     async def bring_in(self, spec: Spec, release: float) -> None:
         """Make or adopt a device and make true what is wanted of it, now or later."""

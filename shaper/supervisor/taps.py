@@ -39,8 +39,11 @@ class Taps:
         """Whether one of this name outlived an earlier daemon, and is not opened yet."""
         return ifname in self._kept
 
-    def find_kept(self) -> None:
-        """Take what outlived an earlier daemon, by what the devices are called now."""
+    def find_kept(self, *, is_needed: bool) -> None:
+        """Take what outlived an earlier daemon, by what the devices are called now.
+
+        Raises as `Kernel.check_taps` does, when nothing did and some are needed.
+        """
         for kept in self._keepsakes.names(_KEPT):
             descriptor = self._keepsakes.take(kept)
             if descriptor is None:
@@ -51,6 +54,8 @@ class Taps:
                 os.close(descriptor)
             else:
                 self._kept[name] = descriptor
+        if is_needed and not self._kept:
+            self._kernel.check_taps()
 
     def give_up_the_rest(self) -> None:
         """Remove what outlived an earlier daemon and is no shaper any more."""

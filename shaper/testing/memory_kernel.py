@@ -68,6 +68,9 @@ class MemoryKernel(Kernel):
         """Listen to what happens to the devices."""
         return self._devices.monitor(on_message, on_overflow)
 
+    def check_taps(self) -> None:
+        """TAPs can be made."""
+
     def tap(self, ifname: str, descriptor: int | None = None) -> MemoryTap:
         """Make a TAP, or adopt it, unless something holds it."""
         if (refusal := self.holders(ifname)) is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -16,6 +19,9 @@ from bench.lab.namespaces import Namespace
 from bench.lab.topology import MASTER, Pair
 from bench.lab.wait import wait_until
 from shapecfg.client import Client
+from shaper.desired.plan import ALIAS_PREFIX
+from shaper.desired.store import encode
+from shaper.model import Spec
 from tests.kernel.steps import SHAPER, exists, ip_json, link, shape, wait_state
 
 
@@ -42,6 +48,36 @@ def test_a_foreign_device_of_the_name_is_waited_for(pair: Pair, tmp_path: Path, 
         assert saved(daemon) == {SHAPER: MASTER, "shaper1": None}
     assert exists(pair.host, "foreign0")
     assert not exists(pair.host)
+
+
+def hold(namespace: Namespace, ifname: str) -> BinaryIO:
+    """Return a new TAP of our format, with an owner; it is held until this is closed."""
+    with namespace.enter():
+        tun = os.fdopen(os.open("/dev/net/tun", os.O_RDWR), "r+b", buffering=0)
+        fcntl.ioctl(tun, 0x400454CA, struct.pack("=16sH22x", ifname.encode(), 0x5002))
+        fcntl.ioctl(tun, 0x400454CC, 0)
+        return tun
+
+
+def test_devices_that_cannot_be_had_keep_no_other_from_running(pair: Pair, tmp_path: Path) -> None:
+    """One is held, one has several queues, one bears a name that the kernel gives to none."""
+    pair.host.ip("tuntap add shaper1 mode tap user 0 vnet_hdr multi_queue")
+    names = (SHAPER, "shaper1", "all", "shaper3")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/state.json").write_text(encode(Spec(each) for each in names))
+    with hold(pair.host, SHAPER) as tun:
+        pair.host.ip(*(f"link set {each} alias '{ALIAS_PREFIX} old'" for each in names[:2]))
+        with Shaperd(pair.host, directory=tmp_path) as daemon:
+            shown = {
+                each["ifname"]: each for each in json.loads(daemon.shapecfg("-j", "show").stdout)
+            }
+            states = {name: each["state"] for name, each in shown.items()}
+            assert states == dict.fromkeys(names, "conflict") | {"shaper3": "detached"}
+            assert "held by another process" in shown[SHAPER]["warnings"][0]
+            assert "is no name of a device" in shown["all"]["warnings"][0]
+            tun.close()
+            wait_state(daemon, "detached")
+            assert set(saved(daemon)) == set(names)
 
 
 def test_an_alias_of_somebody_does_not_disown_a_shaper(pair: Pair, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def test_name_passes(name: str) -> None:
         ("two words", "blanks and unprintable characters are not allowed"),
         ("tab\t", "blanks and unprintable characters are not allowed"),
         ("nul\0", "blanks and unprintable characters are not allowed"),
+        ("all", "the kernel keeps it for its settings"),
+        ("default", "the kernel keeps it for its settings"),
         ("\udcff", "blanks and unprintable characters are not allowed"),
         ("sixteen-bytes-xx", "it has 16 bytes and the kernel takes at most 15"),
         ("\u00e9" * 8, "it has 16 bytes and the kernel takes at most 15"),

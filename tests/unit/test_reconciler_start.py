@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from shaper.errors import Busy
+from shaper.desired.plan import ALIAS_PREFIX
+from shaper.errors import Busy, KernelRefused
 from shaper.model import State
+from shaper.testing.memory_messages import new_tap, tap_attribute
 from tests.unit.instantly import instantly, until
 from tests.unit.machine_rig import SPEC, Machine
 from tests.unit.test_reconciler import OTHER, up
@@ -97,3 +100,47 @@ async def test_a_start_that_fails_leaves_nothing_new(machine: Machine) -> None:
     await supervisor.abandon()
     assert {link.ifname for link in machine.kernel.devices.values()} == {"eth1", "shaper0"}
     assert machine.saved() == saved
+
+
+@pytest.mark.parametrize("group", [None, 1000])
+@instantly
+async def test_what_a_stranger_holds_keeps_no_other_from_running(
+    machine: Machine, group: int | None
+) -> None:
+    """A TAP with an owner and our alias, but without our mark, is waited for."""
+    machine.kernel.put(new_tap(9, "shaper0"))
+    machine.kernel.aliases[9] = f"{ALIAS_PREFIX} held"
+    machine.kernel.tap_marks[9] = tap_attribute(group)
+    machine.edge.holders = held_until({"shaper0": 5})
+    async with machine.running(SPEC, OTHER):
+        assert machine.state("shaper1") == State.ADMIN_DOWN
+        absent = machine.supervisor.absent["shaper0"]
+        assert (absent.state, absent.sentence) == (
+            State.CONFLICT,
+            "shaper0 is held by another process; trying again",
+        )
+        assert set(machine.supervisor.specs()) == {"shaper0", "shaper1"}
+        await until(lambda: "shaper0" in machine.supervisor.devices)
+        assert 5 <= asyncio.get_running_loop().time() < 7
+
+
+@pytest.mark.parametrize("when", ["made", "set up"])
+@instantly
+async def test_a_refusal_of_one_keeps_no_other_from_running(machine: Machine, when: str) -> None:
+    """Whatever the kernel refuses of it; it is tried again, and not all the time."""
+    refusal = KernelRefused("shaper0 exists already and is no shaper", errno.EINVAL)
+    tries = 0
+
+    def refuse(name: str) -> KernelRefused | None:
+        nonlocal tries
+        tries += name == "shaper0"
+        return refusal if name == "shaper0" and tries < 3 else None
+
+    if when == "made":
+        machine.edge.holders = refuse
+    else:
+        machine.kernel.refusals["set_link"] = [refusal]
+    async with machine.running(SPEC, OTHER):
+        assert len(machine.supervisor.devices) == 1
+        await until(lambda: not machine.supervisor.absent)
+        assert 0.9 <= asyncio.get_running_loop().time() < 4
