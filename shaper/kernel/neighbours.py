@@ -92,7 +92,7 @@ class Neighbours:
         self._delegations: dict[int, _Delegation] = {}  # by the shaper's index
         self._told_at: dict[int, float] = {}
 
-    async def prepare(self, shaper_index: int) -> None:
+    def prepare(self, shaper_index: int) -> None:
         """Let user space alone solicit on this device, for IPv4 and IPv6.
 
         A device that has no IPv6, because the kernel or a small MTU leaves it out, needs none of
@@ -117,28 +117,28 @@ class Neighbours:
         """Stop resolving for a shaper."""
         self._delegations.pop(shaper_index, None)
 
-    async def handle(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         """Take a neighbour event: the kernel asks for a shaper, or a master's entry changed."""
         try:
             if message["event"] == "RTM_GETNEIGH":
-                await self._solicited(message)
+                self._solicited(message)
             elif message["event"] == "RTM_NEWNEIGH":
-                await self._learned(message)
+                self._learned(message)
             else:
-                await self._removed(message)
+                self._removed(message)
         except ShaperError as error:
             self._tell(message["ifindex"], error)
 
-    async def refresh(self) -> None:
+    def refresh(self) -> None:
         """Catch up with both sides of every delegation, after events were lost."""
         masters = {self._resolver(each) for each in self._delegations.values()}
         for master_index in masters:
             for message in self._netlink.neighbours(master_index):
-                await self._learned(message)
+                self._learned(message)
         for shaper_index in tuple(self._delegations):
-            await self.resolve_all(shaper_index)
+            self.resolve_all(shaper_index)
 
-    async def check(self) -> int:
+    def check(self) -> int:
         """Hold every entry of a shaper to the master's; return how many had to be put right."""
         if not self._delegations:
             return 0
@@ -149,12 +149,12 @@ class Neighbours:
             known = entries.get(self._resolver(delegation), {})
             delegation.wanted &= own.keys()
             for address, entry in own.items():
-                put_right += await self._check_one(
+                put_right += self._check_one(
                     shaper_index, delegation, address, entry, known.get(address)
                 )
         return put_right
 
-    async def resolve_all(self, shaper_index: int) -> None:
+    def resolve_all(self, shaper_index: int) -> None:
         """Resolve what a shaper has entries for already, on the master it has now.
 
         Those it asked for in vain without one (the kernel would ask again only after a second),
@@ -164,27 +164,27 @@ class Neighbours:
             return
         for entry in self._netlink.neighbours(shaper_index):
             if entry["state"] & _NUD_RESOLVABLE:
-                await self._solicited(entry)
+                self._solicited(entry)
 
     def _resolver(self, delegation: _Delegation) -> int:
         return self._links.resolver(delegation.master_index)
 
-    async def _solicited(self, message: Message) -> None:
+    def _solicited(self, message: Message) -> None:
         delegation = self._delegations.get(message["ifindex"])
         address = _address(message)
         if delegation is None or address is None:
             return
         delegation.wanted.add(address)
-        await self._resolve(self._resolver(delegation), address)
+        self._resolve(self._resolver(delegation), address)
 
-    async def _resolve(self, master_index: int, address: Address) -> None:
-        await self._use(master_index, address)
+    def _resolve(self, master_index: int, address: Address) -> None:
+        self._use(master_index, address)
         # A valid entry of the master may not change by being used, so no event would follow.
         entry = self._netlink.neighbour_entry(master_index, *address)
         if entry is not None and entry["state"] & _NUD_VALID:
-            await self._learned(entry)
+            self._learned(entry)
 
-    async def _removed(self, message: Message) -> None:
+    def _removed(self, message: Message) -> None:
         """Take up that the kernel removed an entry, of a shaper or of a master.
 
         A master's entry that aged is no longer vouched for: the shaper's is left to the kernel,
@@ -200,12 +200,12 @@ class Neighbours:
         wanting = self._wanting(message["ifindex"], address)
         link_address = message.get_attr("NDA_LLADDR")
         if wanting and message["state"] & _NUD_GOOD:
-            await self._resolve(message["ifindex"], address)
+            self._resolve(message["ifindex"], address)
         elif link_address:
             for shaper_index, _ in wanting:
-                await self._put(shaper_index, address, lladdr=link_address, state=_NUD_STALE)
+                self._put(shaper_index, address, lladdr=link_address, state=_NUD_STALE)
 
-    async def _use(self, master_index: int, address: Address) -> None:
+    def _use(self, master_index: int, address: Address) -> None:
         """Let the master resolve an address, as if a packet had been sent to it."""
         family, destination = address
         self._netlink.replace_neighbour(
@@ -218,9 +218,9 @@ class Neighbours:
         if family == socket.AF_INET6:
             source = self._netlink.solicitation_source(master_index, destination)
             if source is not None:
-                await self._solicit(master_index, source, destination)
+                self._solicit(master_index, source, destination)
 
-    async def _solicit(self, master_index: int, source: str, destination: str) -> None:
+    def _solicit(self, master_index: int, source: str, destination: str) -> None:
         """Ask in the kernel's place, which asks from a link-local address or not at all."""
         for link in map(parse_link, self._netlink.link(master_index)):
             try:
@@ -228,13 +228,13 @@ class Neighbours:
             except OSError as error:
                 _log.debug("cannot solicit %s on %s: %s", destination, link.ifname, error)
 
-    async def _learned(self, message: Message) -> None:
+    def _learned(self, message: Message) -> None:
         """Write what a master knows of an address to every shaper that asked for it."""
         address = _address(message)
         if address is None:
             return
         for shaper_index, delegation in self._wanting(message["ifindex"], address):
-            await self._write(shaper_index, delegation, address, message)
+            self._write(shaper_index, delegation, address, message)
 
     def _wanting(self, master_index: int, address: Address) -> list[tuple[int, _Delegation]]:
         """Return the shapers that asked this master for an address."""
@@ -244,13 +244,13 @@ class Neighbours:
             if address in delegation.wanted and self._resolver(delegation) == master_index
         ]
 
-    async def _write(
+    def _write(
         self, shaper_index: int, delegation: _Delegation, address: Address, message: Message
     ) -> None:
         link_address = message.get_attr("NDA_LLADDR")
         if message["state"] & _NUD_VALID and link_address:
             is_exempt = len(delegation.wanted) <= _MOST_EXEMPT
-            await self._put(
+            self._put(
                 shaper_index,
                 address,
                 lladdr=link_address,
@@ -259,9 +259,9 @@ class Neighbours:
             )
         elif message["state"] & _NUD_FAILED:
             delegation.wanted.discard(address)
-            await self._put(shaper_index, address, state=_NUD_FAILED)
+            self._put(shaper_index, address, state=_NUD_FAILED)
 
-    async def _put(self, shaper_index: int, address: Address, **attributes: object) -> None:
+    def _put(self, shaper_index: int, address: Address, **attributes: object) -> None:
         """Write an entry of a shaper; one whose device is gone is passed over."""
         family, destination = address
         try:
@@ -275,7 +275,7 @@ class Neighbours:
         except KernelRefused as error:
             _log.debug("device %d: %s", shaper_index, error)
 
-    async def _check_one(
+    def _check_one(
         self,
         shaper_index: int,
         delegation: _Delegation,
@@ -288,7 +288,7 @@ class Neighbours:
         if own["state"] & _NUD_UNANSWERED:  # its question was lost, or the master's answer
             is_wrong = is_known or address not in delegation.wanted
             if is_wrong:
-                await self._solicited(own)
+                self._solicited(own)
             return is_wrong
         if not own["state"] & _NUD_RESOLVABLE or own.get_attr("NDA_PROTOCOL") != PROTOCOL:
             return False
@@ -296,12 +296,10 @@ class Neighbours:
         if known is not None and is_known:
             if own.get_attr("NDA_LLADDR") == known.get_attr("NDA_LLADDR"):
                 return False
-            await self._write(shaper_index, delegation, address, known)
+            self._write(shaper_index, delegation, address, known)
             return True
         if own["flags"] & _NTF_EXT_LEARNED and _is_unused(own):
-            await self._put(
-                shaper_index, address, lladdr=own.get_attr("NDA_LLADDR"), state=_NUD_STALE
-            )
+            self._put(shaper_index, address, lladdr=own.get_attr("NDA_LLADDR"), state=_NUD_STALE)
         return False
 
     def _tell(self, ifindex: int, error: ShaperError) -> None:

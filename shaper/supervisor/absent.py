@@ -83,7 +83,7 @@ class DeviceMaker(Protocol):
     links: Links
     netlink: Netlink
 
-    async def foreign_reason(self, ifname: str) -> str | None:
+    def foreign_reason(self, ifname: str) -> str | None:
         """Return why a name cannot be had, or None."""
         ...
 
@@ -166,7 +166,7 @@ class Absentees(dict[str, Absent]):
                     raise
 
     async def _make_or_miss(self, spec: Spec, release: float) -> None:
-        if (reason := await self._keeper.foreign_reason(spec.ifname)) is None:
+        if (reason := self._keeper.foreign_reason(spec.ifname)) is None:
             await self._keeper.bring_in(spec, release)
         else:
             self.miss(Absent(spec, State.CONFLICT, reason))
@@ -200,7 +200,7 @@ class Absentees(dict[str, Absent]):
             absent.let_go(is_removed=False)
             spec = replace(spec, ifname=name)
             release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
-        reason = await self._keeper.foreign_reason(spec.ifname)
+        reason = self._keeper.foreign_reason(spec.ifname)
         if reason is not None:
             absent.state, absent.reason, absent.is_refused = State.CONFLICT, reason, False
             return

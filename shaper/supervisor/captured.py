@@ -46,7 +46,7 @@ class CapturedTraffic:
         """Whether nothing but we have taken away what takes traffic, if there is anything."""
         return self._taken is None or self._taken.is_in_place()
 
-    async def prepare(self, plan: Plan) -> None:
+    def prepare(self, plan: Plan) -> None:
         """Bring the shaper up, the first time that something is to be taken.
 
         Raises NotPermitted or KernelRefused when this kernel does not allow it.

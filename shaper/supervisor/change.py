@@ -62,7 +62,7 @@ async def _change_one(
     if device is not None:
         undoing.callback(supervisor.put_back, device, device.spec)
         supervisor.want(device, spec)
-    elif may_wait and (reason := await supervisor.foreign_reason(spec.ifname)) is not None:
+    elif may_wait and (reason := supervisor.foreign_reason(spec.ifname)) is not None:
         undoing.callback(supervisor.absent.pop, spec.ifname, None)
         supervisor.absent.miss(Absent(spec, State.CONFLICT, reason))
         return

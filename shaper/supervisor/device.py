@@ -101,12 +101,12 @@ class Device:
             self._had_carrier = True
             for seen in self._netlink.link(self.ifindex):
                 self._alias = seen.get_attr("IFLA_IFALIAS")
-            await self._neighbours.prepare(self.ifindex)
+            self._neighbours.prepare(self.ifindex)
             return
         self._tap.set_carrier(is_on=False)
-        await self._silence(ifalias=ALIAS_PREFIX)
+        self._silence(ifalias=ALIAS_PREFIX)
 
-    async def _silence(self, **others: object) -> None:
+    def _silence(self, **others: object) -> None:
         """Take from the device what it would send by itself, and set other attributes with it."""
         try:
             self._netlink.set_link(self.ifindex, addr_gen_mode=_ADDR_GEN_MODE_NONE, **others)
@@ -115,7 +115,7 @@ class Device:
                 raise
             if others:
                 self._netlink.set_link(self.ifindex, **others)
-        await self._neighbours.prepare(self.ifindex)
+        self._neighbours.prepare(self.ifindex)
 
     async def hand_over(self, forwarder: Forwarder) -> None:
         """Let this forwarder carry the frames; everything it has to know is told anew."""
@@ -149,7 +149,7 @@ class Device:
         self.plan = plan
         await self._realize_link(plan, changed, own)
         await self._realize_queue(plan, changed, own)
-        await self.intake.prepare(plan)
+        self.intake.prepare(plan)
         await self._realize_binding(plan, changed, master)
         self.intake.realize(plan, own, master)
         self._done = plan
@@ -159,13 +159,13 @@ class Device:
         """Make the device look as it should."""
         if "ring_frames" in changed:
             self._outdated_ring_frames |= {own.txqueuelen, plan.ring_frames}
-        await self._set_link(plan, changed, own)
+        self._set_link(plan, changed, own)
         self._mtu = plan.mtu
         regains_ipv6 = "mtu" in changed and own.mtu < _IPV6_MIN_MTU <= plan.mtu
         if regains_ipv6 or (own.is_up and own.makes_link_local):
             # The kernel has given the device IPv6 anew, with the defaults of any other. (Of a
             # device that is down it makes no address, and tells no change of the mode.)
-            await self._silence()
+            self._silence()
             self._netlink.remove_kernel_link_local(self.ifindex)
         if plan.ipv6_mtu is not None and changed & {"mtu", "ipv6_mtu"}:
             set_ipv6_mtu(own.ifname, plan.ipv6_mtu)  # a service may not: findings then say so
@@ -190,13 +190,13 @@ class Device:
         self.master_name = master.ifname if master is not None else None
         if not is_moved and not changed & _BINDING:
             if changed & {"has_arp", "port_of"}:
-                await self._neighbours.resolve_all(self.ifindex)
+                self._neighbours.resolve_all(self.ifindex)
             return
         await self._bind(plan, master)
         if "has_carrier" in changed:
             self._had_carrier |= plan.has_carrier
             self._tap.set_carrier(is_on=plan.has_carrier)
-        await self._neighbours.resolve_all(self.ifindex)
+        self._neighbours.resolve_all(self.ifindex)
 
     def follow(self, own: Link) -> None:
         """Take over what was changed with `ip link`: the name, and txqueuelen as the limit.
@@ -267,7 +267,7 @@ class Device:
             await self.flush()
         self._was_up = own.is_up
 
-    async def _set_link(self, plan: Plan, changed: set[str], own: Link) -> None:
+    def _set_link(self, plan: Plan, changed: set[str], own: Link) -> None:
         attributes: dict[str, object] = {}
         if "mtu" in changed:
             attributes["mtu"] = plan.mtu

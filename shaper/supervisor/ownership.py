@@ -20,7 +20,7 @@ from shaper.kernel.tap_info import parse_tap
 from shaper.model import Link
 
 
-async def foreign_reason(
+def foreign_reason(
     netlink: Netlink, link: Link | None, ifname: str, *, is_expected: bool
 ) -> str | None:
     """Return why a shaper cannot have a name, as a device bears it that is not ours.

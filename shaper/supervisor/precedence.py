@@ -30,12 +30,12 @@ class Precedence:
         self._is_needed = is_needed
         self._before: dict[str, int] = {}
 
-    async def look(self) -> None:
+    def look(self) -> None:
         """Look for the first time."""
         if self._is_needed:
             self._before = self._netlink.sent_packets()
 
-    async def order(self, specs: Iterable[Spec]) -> list[Spec]:
+    def order(self, specs: Iterable[Spec]) -> list[Spec]:
         """Look again; return shapers as they are to be taken over, those alike as they were."""
         if not self._is_needed:
             return [*specs]

@@ -114,15 +114,15 @@ class Supervisor:
         """
         self._taps.find_kept(is_needed=bool(specs := tuple(specs)))
         precedence = Precedence(self.netlink, is_needed=self._taps.are_kept)
-        await precedence.look()
+        precedence.look()
         await self._pool.start(self._successions.replaced, self._successions.reported)
-        await self._watcher.start()
+        self._watcher.start()
         release = asyncio.get_running_loop().time() + _RELEASE_SECONDS
         self._expected = set(inherited)
         async with self.lock:
             work = [
                 self.absent.bring_in(each, release if each.ifname in self._expected else 0)
-                for each in await precedence.order(specs)
+                for each in precedence.order(specs)
             ]
             await self._pool.predecessors.end()
             await together(work, precedence.at_once)
@@ -201,7 +201,7 @@ class Supervisor:
 
         `release`: until when, in the event loop's time, another process may still hold it.
         """
-        if (reason := await self.foreign_reason(spec.ifname)) is not None:
+        if (reason := self.foreign_reason(spec.ifname)) is not None:
             raise Busy(f"{reason} (choose another name)")
         is_there = self.links.name(spec.ifname) is not None
         slot = self._pool.take_slot()
@@ -233,11 +233,11 @@ class Supervisor:
         await (device.abandon() if device.was_adopted else device.remove())
         self.forget(device)
 
-    async def foreign_reason(self, ifname: str) -> str | None:
+    def foreign_reason(self, ifname: str) -> str | None:
         """Return why a name cannot be had: a device bears it that is not ours. None if it can."""
         is_expected = ifname in self._expected or ifname in self.absent
         link = None if self._taps.is_kept(ifname) else self.links.name(ifname)
-        return await ownership.foreign_reason(self.netlink, link, ifname, is_expected=is_expected)
+        return ownership.foreign_reason(self.netlink, link, ifname, is_expected=is_expected)
 
     def specs(self) -> dict[str, Spec]:
         """Return what every shaper should be, with a device or without."""
@@ -257,7 +257,7 @@ class Supervisor:
 
     async def reconcile(self, device: Device) -> None:
         """Make true what is wanted, as far as what is seen allows it."""
-        own = self.links.index(device.ifindex) or await self._watcher.look_at(device.ifindex)
+        own = self.links.index(device.ifindex) or self._watcher.look_at(device.ifindex)
         if own is None:
             await self._lose(device)
             self.on_reconciled()

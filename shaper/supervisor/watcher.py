@@ -11,13 +11,13 @@ one of a minute. What had to be put right is counted and logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from shaper.errors import KernelRefused, ShaperError
 from shaper.kernel.addresses import Addresses, entry_of, is_link_local
@@ -73,10 +73,10 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._clock: asyncio.TimerHandle | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Listen, and take the first full dump."""
         self._monitor = self._listen(self._take, self._overflow)
-        await self._dump()
+        self._dump()
         self._schedule_check()
         self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -90,7 +90,7 @@ class Watcher:
         if self._monitor is not None:
             self._monitor.close()
 
-    async def look_at(self, ifindex: int) -> Link | None:
+    def look_at(self, ifindex: int) -> Link | None:
         """Return a device that no event may have told of yet; None if there is none.
 
         Most often its event waits to be heard, and the kernel need not be asked.
@@ -99,7 +99,7 @@ class Watcher:
             self._monitor.hear()
         if (link := self.links.index(ifindex)) is not None:
             return link
-        await self._ask_for(ifindex)
+        self._ask_for(ifindex)
         return self.links.index(ifindex)
 
     def mark(self, ifindex: int) -> None:
@@ -143,7 +143,7 @@ class Watcher:
         if ifindex is not None:
             self.mark(ifindex)
 
-    async def _ask_for(self, ifindex: int) -> None:
+    def _ask_for(self, ifindex: int) -> None:
         try:
             messages = self._netlink.link(ifindex)
         except KernelRefused as error:
@@ -153,7 +153,7 @@ class Watcher:
         for message in messages:
             self._update(message)
 
-    async def _dump(self) -> set[int]:
+    def _dump(self) -> set[int]:
         """Ask for everything; return the indices of all devices, and of those gone.
 
         Events that wait are thrown away: after an overflow the last ones are missing. Those that
@@ -189,15 +189,20 @@ class Watcher:
             await self._has_work.wait()
             self._has_work.clear()
             # Apart, so that a device that cannot be dealt with keeps no neighbour waiting.
-            await self._attempt(self._catch_up_with_links())
-            await self._attempt(self._catch_up_with_neighbours())
+            with self._attempting():
+                await self._catch_up_with_links()
+            with self._attempting():
+                self._catch_up_with_neighbours()
             if self._is_check_due:
                 self._is_check_due = False
-                await self._attempt(self._check())
+                with self._attempting():
+                    self._check()
 
-    async def _attempt(self, step: Coroutine[Any, Any, None]) -> None:
+    @contextlib.contextmanager
+    def _attempting(self) -> Iterator[None]:
+        """Tell what fails, and have it tried again."""
         try:
-            await step
+            yield
         except ShaperError as error:
             _log.error("following the kernel: %s; trying again", error)
             asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._has_work.set)
@@ -209,9 +214,9 @@ class Watcher:
         if self._has_overflown:
             _log.warning("netlink events were lost: looking at everything anew")
             self._has_overflown = False
-            await self._start_anew()
+            self._start_anew()
         while self._unclear:
-            await self._ask_for(self._unclear.pop())
+            self._ask_for(self._unclear.pop())
         dirty, self._dirty = self._dirty, set()
         try:
             if dirty:
@@ -220,7 +225,7 @@ class Watcher:
             self._dirty |= dirty
             raise
 
-    async def _catch_up_with_neighbours(self) -> None:
+    def _catch_up_with_neighbours(self) -> None:
         """Handle neighbour events; of the same question asked again and again, the first."""
         asked: set[tuple[int, str | None]] = set()
         while self._neighbour_events:
@@ -230,17 +235,17 @@ class Watcher:
                 if question in asked:
                     continue
                 asked.add(question)
-            await self.neighbours.handle(event)
+            self.neighbours.handle(event)
 
-    async def _start_anew(self) -> None:
+    def _start_anew(self) -> None:
         try:
-            self._dirty |= await self._dump()
-            await self.neighbours.refresh()
+            self._dirty |= self._dump()
+            self.neighbours.refresh()
         except BaseException:
             self._has_overflown = True
             raise
 
-    async def _check(self) -> None:
+    def _check(self) -> None:
         """Hold what is believed to a dump, and put right what is otherwise."""
         if self._monitor is not None:
             self._monitor.hear()
@@ -264,7 +269,7 @@ class Watcher:
         if (wrong - touched) and not self._has_overflown:
             self._tell(wrong - touched)
             self._overflow()
-        count = await self.neighbours.check()
+        count = self.neighbours.check()
         if count:
             _log.warning("put right: %d neighbour entries", count)
         self.put_right += count

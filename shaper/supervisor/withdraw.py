@@ -6,7 +6,6 @@ else meanwhile; for a thousand that is half a minute. All at once they are gone 
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from shaper.desired.store import Store
@@ -18,11 +17,11 @@ from shaper.supervisor.ownership import is_ours
 def withdraw(state_directory: Path) -> None:
     """Remove the devices of this state file, then routes and rules. Raises ShaperError."""
     names = {spec.ifname for spec in Store(state_directory).load()}
-    asyncio.run(_remove_devices(names))
+    _remove_devices(names)
     withdraw_all()
 
 
-async def _remove_devices(names: set[str]) -> None:
+def _remove_devices(names: set[str]) -> None:
     with Netlink() as netlink:
         netlink.remove_links(
             message["index"]

@@ -41,7 +41,7 @@ class NeighboursRig:
         """Handle events, those that this leads to included, until there are no more."""
         await asyncio.sleep(0.1)
         while not self.events.empty():
-            await self.neighbours.handle(self.events.get_nowait())
+            self.neighbours.handle(self.events.get_nowait())
             await asyncio.sleep(0.1)
 
     async def ask(self, shaper: int = SHAPER, destination: str = PEER) -> None:

@@ -217,7 +217,7 @@ async def test_neighbours_follow_the_master(rig: DeviceRig) -> None:
     incomplete = 0x01
     rig.kernel.set_entry(rig.index, "10.0.0.2", incomplete)
     await rig.realize(None, None)
-    await rig.neighbours.resolve_all(rig.index)
+    rig.neighbours.resolve_all(rig.index)
     assert (2, 2, "10.0.0.2") not in rig.kernel.entries
     await rig.realize(None, ETH1)
     assert (2, 2, "10.0.0.2") in rig.kernel.entries
@@ -231,7 +231,7 @@ async def test_a_master_without_a_link_header_resolves_nobody(rig: DeviceRig) ->
     assert rig.forwarder.last("bind")["framing"] == "bare"
     assert rig.own.is_noarp
     rig.kernel.set_entry(rig.index, "10.0.0.2", 0x01)
-    await rig.neighbours.resolve_all(rig.index)
+    rig.neighbours.resolve_all(rig.index)
     assert (9, 2, "10.0.0.2") not in rig.kernel.entries
 
 

@@ -157,7 +157,7 @@ async def test_a_new_master_resolves_anew(rig: NeighboursRig, state: int) -> Non
     """What the shaper has of another master, or asked in vain, is asked of the new one."""
     rig.kernel.set_entry(SHAPER, PEER, state, MAC if state != INCOMPLETE else None)
     rig.neighbours.delegate(SHAPER, OTHER_MASTER)
-    await rig.neighbours.resolve_all(SHAPER)
+    rig.neighbours.resolve_all(SHAPER)
     await rig.handle()
     assert rig.has(OTHER_MASTER) == (INCOMPLETE, None)
     await rig.learn(REACHABLE, OTHER_MAC, OTHER_MASTER)
@@ -170,7 +170,7 @@ async def test_what_is_settled_is_not_asked_for(rig: NeighboursRig, state: int) 
     """An administrator's permanent entry stays, and a failed one is the kernel's to ask for."""
     rig.kernel.set_entry(SHAPER, PEER, state, MAC)
     rig.neighbours.delegate(SHAPER, MASTER)
-    await rig.neighbours.resolve_all(SHAPER)
+    rig.neighbours.resolve_all(SHAPER)
     await rig.handle()
     assert rig.has(MASTER) is None
     assert rig.has(SHAPER) == (state, MAC)
@@ -202,7 +202,7 @@ async def test_without_a_delegation_nothing_is_done(rig: NeighboursRig) -> None:
     rig.neighbours.delegate(SHAPER, MASTER)
     rig.neighbours.release(SHAPER)
     await rig.ask()
-    await rig.neighbours.resolve_all(SHAPER)
+    rig.neighbours.resolve_all(SHAPER)
     rig.neighbours.release(SHAPER)
     assert rig.kernel.requests == []
 
@@ -214,7 +214,7 @@ async def test_a_refresh_makes_up_for_both_sides(rig: NeighboursRig) -> None:
     await rig.ask()
     rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
     rig.kernel.set_entry(SHAPER, "10.0.0.3", INCOMPLETE)
-    await rig.neighbours.refresh()
+    rig.neighbours.refresh()
     assert rig.has(SHAPER) == (REACHABLE, MAC)
     assert rig.has(MASTER, "10.0.0.3") == (INCOMPLETE, None)
 
@@ -256,7 +256,7 @@ async def test_other_families_are_left_alone(rig: NeighboursRig) -> None:
 @instantly
 async def test_user_space_alone_solicits(rig: NeighboursRig) -> None:
     """A prepared device asks nobody by itself, in either family."""
-    await rig.neighbours.prepare(SHAPER)
+    rig.neighbours.prepare(SHAPER)
     for family in (AF_INET, AF_INET6):
         probes = rig.kernel.probes[SHAPER, family]
         assert probes["ucast_probes"] == probes["mcast_probes"] == 0
@@ -267,7 +267,7 @@ async def test_user_space_alone_solicits(rig: NeighboursRig) -> None:
 async def test_a_device_without_ipv6_is_prepared_all_the_same(rig: NeighboursRig) -> None:
     """Where the kernel or a small MTU leaves IPv6 out there is nothing of it to set."""
     rig.kernel.devices[SHAPER] = replace(ETH1, ifindex=SHAPER, mtu=1000)
-    await rig.neighbours.prepare(SHAPER)
+    rig.neighbours.prepare(SHAPER)
     assert (SHAPER, AF_INET) in rig.kernel.probes
 
 
@@ -277,4 +277,4 @@ async def test_a_device_that_would_solicit_is_refused(rig: NeighboursRig, number
     """IPv4 is always there, so a refusal of it is no sign of a missing family."""
     rig.kernel.refusals["set_neighbour_table"] = [KernelRefused("no", number)]
     with pytest.raises(KernelRefused):
-        await rig.neighbours.prepare(SHAPER)
+        rig.neighbours.prepare(SHAPER)

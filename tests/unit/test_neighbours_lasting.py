@@ -95,10 +95,10 @@ async def test_a_check_finds_what_is_so(rig: NeighboursRig) -> None:
     """Entries that agree with the master's, or wait for an answer, are left alone."""
     rig.neighbours.delegate(SHAPER, MASTER)
     await rig.ask()
-    assert await rig.neighbours.check() == 0
+    assert rig.neighbours.check() == 0
     await rig.learn(REACHABLE, MAC)
     rig.kernel.requests.clear()
-    assert await rig.neighbours.check() == 0
+    assert rig.neighbours.check() == 0
     assert len(rig.kernel.requests) == 1, "one dump is all it costs"
 
 
@@ -113,7 +113,7 @@ async def test_a_check_puts_right_what_differs(rig: NeighboursRig) -> None:
     rig.kernel.set_entry(SHAPER, "10.0.0.4", INCOMPLETE)
     rig.kernel.set_entry(MASTER, PEER, STALE, OTHER_MAC)
     rig.kernel.set_entry(MASTER, "10.0.0.3", REACHABLE, MAC)
-    assert await rig.neighbours.check() == 3
+    assert rig.neighbours.check() == 3
     assert rig.has(SHAPER) == (REACHABLE, OTHER_MAC)
     assert rig.has(SHAPER, "10.0.0.3") == (REACHABLE, MAC)
     assert rig.has(MASTER, "10.0.0.4") == (INCOMPLETE, None)
@@ -135,7 +135,7 @@ async def test_a_check_leaves_old_entries_to_the_kernel(
         protocol=PROTOCOL,
         unused_centiseconds=unused,
     )
-    assert await rig.neighbours.check() == 0
+    assert rig.neighbours.check() == 0
     assert rig.has(SHAPER) == (STALE, MAC)
     assert rig.kernel.entries[SHAPER, AF_INET, PEER]["flags"] == flags
 
@@ -146,7 +146,7 @@ async def test_a_check_leaves_entries_of_an_administrator_alone(rig: NeighboursR
     rig.neighbours.delegate(SHAPER, MASTER)
     rig.kernel.set_entry(MASTER, PEER, REACHABLE, MAC)
     rig.kernel.set_entry(SHAPER, PEER, STALE, OTHER_MAC)
-    assert await rig.neighbours.check() == 0
+    assert rig.neighbours.check() == 0
     assert rig.has(SHAPER) == (STALE, OTHER_MAC)
 
 

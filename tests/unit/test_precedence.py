@@ -15,7 +15,7 @@ class CountingNetlink(MemoryNetlink):
         super().__init__()
         self.sent = sent
 
-    async def sent_packets(self) -> dict[str, int]:
+    def sent_packets(self) -> dict[str, int]:
         """Return what they have sent by now."""
         return dict(self.sent)
 
@@ -25,8 +25,8 @@ async def test_what_sends_goes_before_what_has_sent() -> None:
     """Then what never has, or is not there; those alike stay as they were."""
     netlink = CountingNetlink(idle=0, once=7, used=7, new=0, busy=1000)
     precedence = Precedence(netlink, is_needed=True)
-    await precedence.look()
+    precedence.look()
     netlink.sent |= {"used": 8, "new": 1, "busy": 2000}
     names = ["gone", "idle", "once", "used", "new", "busy"]
-    ordered = await precedence.order(map(Spec, names))
+    ordered = precedence.order(map(Spec, names))
     assert [spec.ifname for spec in ordered] == ["used", "new", "busy", "once", "gone", "idle"]

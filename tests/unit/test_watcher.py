@@ -42,7 +42,7 @@ class WatcherRig:
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow for a while."""
-        await self.watcher.start()
+        self.watcher.start()
         try:
             yield
         finally:
@@ -106,7 +106,7 @@ async def test_an_event_is_newer_than_the_dump_it_overtakes(rig: WatcherRig) -> 
         rig.kernel.put(replace(ETH2, ifindex=4, ifname="eth3"))
 
     rig.kernel.meanwhile["links"] = change
-    await rig.watcher.start()
+    rig.watcher.start()
     await until(lambda: rig.reported)
     await rig.watcher.stop()
     assert rig.watcher.links.by_index == rig.kernel.devices
@@ -156,7 +156,7 @@ async def test_what_cannot_be_told_fails_the_start(rig: WatcherRig) -> None:
     """Without a first look there is nothing to follow: the refusal is the caller's."""
     rig.kernel.refusals["links"] = [REFUSAL]
     with pytest.raises(KernelRefused):
-        await rig.watcher.start()
+        rig.watcher.start()
     await rig.watcher.stop()
 
 
@@ -208,8 +208,8 @@ async def test_looking_at_once(rig: WatcherRig) -> None:
     """A device that no event has told of yet is found, and one that is not there is None."""
     async with rig.following():
         rig.kernel.devices[3] = ETH2
-        assert await rig.watcher.look_at(3) == ETH2
-        assert await rig.watcher.look_at(9) is None
+        assert rig.watcher.look_at(3) == ETH2
+        assert rig.watcher.look_at(9) is None
         await until(lambda: rig.reported)
     assert rig.reported == [{3}]
 
@@ -219,7 +219,7 @@ async def test_what_can_be_heard_is_not_asked_for(rig: WatcherRig) -> None:
     """The event of a new device waits when its making is answered: that is told, and reported."""
     async with rig.following():
         rig.kernel.put(ETH2)
-        assert await rig.watcher.look_at(3) == ETH2
+        assert rig.watcher.look_at(3) == ETH2
         assert rig.kernel.asked("link") == []
         await until(lambda: rig.reported)
     assert rig.reported == [{3}]
@@ -231,7 +231,7 @@ async def test_looking_hears_of_a_refusal(rig: WatcherRig) -> None:
     async with rig.following():
         rig.kernel.refusals["link"] = [REFUSAL]
         with pytest.raises(KernelRefused):
-            await rig.watcher.look_at(3)
+            rig.watcher.look_at(3)
 
 
 @instantly
