@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import beside, report, results, rows, scale, tables, verdict
+from bench import beside, report, results, rows, scale, tables
 from bench.demo import interruptible
 from bench.lab import meters
 from bench.lab.daemon import Shaperd
@@ -126,12 +126,13 @@ def _run(options: argparse.Namespace) -> int:
     finally:
         run.seconds = time.monotonic() - begin_s
         results.write(run, options.output)
-    print(f"\n{report.overview(run)}\n\n{verdict.spell(run)}\n")
+    found = tables.make(run)
+    print(f"\n{report.overview(found)}\n")
     print(f"{run.seconds:.0f} s; figures in {_relative(options.output)}")
     if run.settings["is_kernels"]:
         return 0
     try:
-        names = _draw(tables.make(run), options.output.parent, f"{options.output.stem}-")
+        names = _draw(found, options.output.parent, f"{options.output.stem}-")
         print(f"plots beside them: {', '.join(names)}")
     except LabError as error:
         print(error)

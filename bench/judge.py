@@ -7,14 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.figures import (
-    fitted_rate_bits,
-    percentile,
-    stretch_bursts,
-    stretch_ns,
-    wire_frames,
-)
 from bench.lab import law
+from bench.lab.flow import ETHERNET_BYTES, FULL_FRAME_BYTES
 from bench.lab.meters import Spent
 from bench.lab.namespaces import Counters
 from bench.lab.pump import ReceivedStream, goodput_bits
@@ -22,6 +16,10 @@ from bench.lab.ring import Caught
 from bench.ping import Echoes
 from bench.results import MAX_STEAL_PERCENT, Measurement
 from bench.workload import DELAYED, IDLE
+
+# Specified by Ethernet, IP and TCP.
+ETHER_TYPE_IPV4 = b"\x08\x00"
+PROTOCOL_TCP = 6
 
 # Chosen.
 WINDOWS_MS = (1, 10, 100)
@@ -73,6 +71,31 @@ def to_wire(caught: Sequence[Caught], *, is_wire: bool) -> tuple[int, list[law.F
     return count, frames
 
 
+def wire_frames(header: bytes, length: int) -> tuple[int, int]:
+    """Return as how many frames, and bytes, something captured crosses a wire.
+
+    A veth passes on whole what a NIC would have cut. Each segment of TCP over IPv4 fills the MTU
+    and repeats the headers of the first; anything else is one frame already.
+
+    Args:
+        header: its first bytes, up to the fixed part of the TCP header at least.
+        length: all of it, link-layer header included.
+
+    """
+    is_tcp = header[12:14] == ETHER_TYPE_IPV4 and header[23] == PROTOCOL_TCP
+    if length <= FULL_FRAME_BYTES or not is_tcp:
+        return 1, length
+    tcp_at = ETHERNET_BYTES + (header[14] & 0xF) * 4
+    headers = tcp_at + (header[tcp_at + 12] >> 4) * 4
+    count = -(-(length - headers) // (FULL_FRAME_BYTES - headers))
+    return count, length + (count - 1) * headers
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the nearest rank: the least value that so many percent of them do not exceed."""
+    return sorted(values)[-(-len(values) * percent // 100) - 1]
+
+
 def _judge_rate(measurement: Measurement, frames: Sequence[law.Frame], warm_up_s: float) -> None:
     start_ns = frames[0][0] + int(warm_up_s * law.NS_PER_SECOND)
     # What still waits when the senders stop leaves at the rate, too; but the end of a TCP flow
@@ -82,7 +105,7 @@ def _judge_rate(measurement: Measurement, frames: Sequence[law.Frame], warm_up_s
     if len(steady) < MIN_FRAMES:
         return
     rate_bits = measurement.rate_bits
-    fitted = fitted_rate_bits(steady)
+    fitted = law.fitted_rate_bits(steady)
     measurement.error_percent = 100 * (fitted - rate_bits) / rate_bits
     measurement.ends_error_percent = law.error_percent(law.rate_bits(steady), rate_bits)
 
@@ -90,8 +113,8 @@ def _judge_rate(measurement: Measurement, frames: Sequence[law.Frame], warm_up_s
 def _judge_bursts(measurement: Measurement, frames: Sequence[law.Frame]) -> None:
     rate_bits = measurement.rate_bits
     measurement.burst_bytes = law.burst_bytes(frames, rate_bits)
-    length_ns = stretch_ns(frames, rate_bits)
-    bursts = stretch_bursts(frames, rate_bits, length_ns)
+    length_ns = law.stretch_ns(frames, rate_bits)
+    bursts = law.stretch_bursts(frames, rate_bits, length_ns)
     measurement.stretches = len(bursts)
     measurement.stretch_ms = length_ns / NS_PER_MS
     if len(bursts) >= MIN_STRETCHES:
@@ -133,10 +156,10 @@ def judge_echoes(measurement: Measurement, echoes: Echoes | None) -> None:
         return
     measurement.lost_pings = echoes.lost
     measurement.round_trips_us = [round(each / 1000, 1) for each in echoes.round_trips_ns]
-    if measurement.round_trips_us:
-        measurement.ping_p10_us = percentile(measurement.round_trips_us, 10)
-        measurement.ping_p50_us = percentile(measurement.round_trips_us, 50)
-        measurement.ping_p99_us = percentile(measurement.round_trips_us, 99)
+    if times_us := measurement.round_trips_us:
+        measurement.ping_p10_us = percentile(times_us, 10)
+        measurement.ping_p50_us = percentile(times_us, 50)
+        measurement.ping_p99_us = percentile(times_us, 99)
 
 
 def judge_cost(measurement: Measurement, spent: Spent, own_s: dict[str, float]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 
 matplotlib.use("agg")  # files, no display
 
 from matplotlib import pyplot
 
 from bench import workload
-from bench.tables import Record, Tables
+from bench.tables import Tables
 from bench.verdict import burst_limit_bytes
 from bench.workload import UNLIMITED_BITS, spell_rate
 
@@ -44,9 +45,16 @@ def draw(found: Tables, folder: Path, prefix: str = "") -> list[str]:
 
 
 def _panels(count: int):
-    """Return a figure with panels side by side, both axes of each logarithmic once it is drawn."""
+    """Return a figure with panels side by side."""
     figure, panels = pyplot.subplots(1, count, figsize=(3.2 * count, 3.2), squeeze=False)
     return figure, panels[0]
+
+
+def _draw(panel, own: pd.DataFrame, x: str, y: str, shaper: str) -> None:
+    """Draw a line for a shaper that has points; an error by its size."""
+    points = own[[x, y]].dropna().abs().clip(lower=LEAST_ERROR).sort_values([x, y])
+    if not points.empty:
+        panel.plot(points[x], points[y], "o-", color=COLOURS[shaper], label=shaper)
 
 
 def _finish(panel, title: str, label: str) -> None:
@@ -55,33 +63,22 @@ def _finish(panel, title: str, label: str) -> None:
     panel.grid(alpha=0.3)
 
 
-def _size(error_percent: float) -> float:
-    return max(abs(error_percent), LEAST_ERROR)
-
-
 def _over_rate(found: Tables, traffic: str):
     """Draw a panel for each figure that is known, a line for each shaper."""
-    records = [
-        r
-        for r in found.get("figures", [])
-        if r["traffic"] == traffic and r["rate_bits"] != UNLIMITED_BITS
-    ]
-    shown = [each for each in PANELS if any(r[each] is not None for r in records)]
+    frame = found["figures"]
+    frame = frame[(frame["traffic"] == traffic) & (frame["rate_bits"] != UNLIMITED_BITS)]
+    shown = [each for each in PANELS if frame[each].notna().any()]
     if not shown:
         return None
     figure, panels = _panels(len(shown))
     for panel, name in zip(panels, shown, strict=True):
-        for shaper, colour in COLOURS.items():
-            own = [r for r in records if r["shaper"] == shaper and r[name] is not None]
-            if own:
-                rates, values = [r["rate_bits"] for r in own], [_size(r[name]) for r in own]
-                panel.plot(rates, values, "o-", color=colour, label=shaper)
+        for shaper in COLOURS:
+            _draw(panel, frame[frame["shaper"] == shaper], "rate_bits", name, shaper)
         _finish(panel, PANELS[name], "rate, bit/s")
     if "burst_bytes" in shown:
-        rates = sorted({r["rate_bits"] for r in records})
+        rates = sorted(frame["rate_bits"].unique())
         panel = panels[shown.index("burst_bytes")]
-        limits = [burst_limit_bytes(int(rate)) for rate in rates]
-        panel.plot(rates, limits, "k:", label="2 frames + 1 ms")
+        panel.plot(rates, list(map(burst_limit_bytes, rates)), "k:", label="2 frames + 1 ms")
         panel.legend(fontsize=7)
     figure.suptitle(traffic)
     return figure
@@ -89,18 +86,15 @@ def _over_rate(found: Tables, traffic: str):
 
 def _buckets(found: Tables):
     """Draw the rate error over the worst burst, a panel for each row, a point for each bucket."""
-    rows: dict[tuple[int, str], list[Record]] = {}
-    for record in found.get("buckets", []):
-        rows.setdefault((record["rate_bits"], record["traffic"]), []).append(record)
-    if not rows:
+    frame = found.get("buckets")
+    if frame is None or frame.empty:
         return None
+    rows = list(frame.groupby(["rate_bits", "traffic"]))
     figure, panels = _panels(len(rows))
-    for panel, ((rate_bits, traffic), records) in zip(panels, rows.items(), strict=True):
+    for panel, ((rate_bits, traffic), points) in zip(panels, rows, strict=True):
         for shaper in ("tbf", "shaper"):
-            own = [r for r in records if r["shaper"] == shaper]
-            points = sorted((r["burst_bytes"], _size(r["error_percent"])) for r in own)
-            if points:
-                panel.plot(*zip(*points, strict=True), "o-", color=COLOURS[shaper], label=shaper)
+            own = points[points["shaper"] == shaper]
+            _draw(panel, own, "burst_bytes", "error_percent", shaper)
         _finish(panel, f"{spell_rate(rate_bits)}, {traffic}", "worst burst, bytes")
     panels[0].set_ylabel("size of the rate error, %")
     panels[0].legend()

@@ -7,44 +7,40 @@ measured have a section each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
-from bench import beside, tables, workload
+import pandas as pd
+
+from bench import beside, workload
 from bench.method import INTRODUCTION, METHOD
-from bench.results import Run
-from bench.tables import BETTER_PERCENT, COMPARED, Record, Tables
-from bench.terminal import spell_count, spell_pair, spell_percent, spell_us, table
+from bench.tables import BETTER_PERCENT, COMPARED, Tables
+from bench.terminal import grid, spell_count, spell_pair, spell_percent, spell_us, table
 from bench.workload import UNLIMITED_BITS, spell_rate
 
 FOLDER = "benchmarks"  # of the data files and plots, beside the document
-SHARED = (workload.FLOOD.name, workload.TCP_8.name)
 HEADS = (
-    "rate error",
-    "burst: typical / worst",
-    "above 105 %: 1/10/100 ms",
-    "first second",
-    "goodput",
-    "frames/s",
-    "CPU s/GB",
-    "ping p50 / p99",
+    *("rate error", "burst: typical / worst", "above 105 %: 1/10/100 ms", "first second"),
+    *("goodput", "frames/s", "CPU s/GB", "ping p50 / p99"),
 )
 PLOTS = {
     "tcp": "4 TCP flows: accuracy, worst burst, delay of a ping and processor time over the rate",
     "udp": "UDP of 1000 B: accuracy, bursts and processor time over the rate",
     "buckets": "accuracy against smoothness at equal buckets, tbf and the shaper",
 }
+VERDICTS = {"met": "met   ", "missed": "MISSED", "not judged": "-     "}
 
 
-def overview(run: Run) -> str:
-    """Return the table for a terminal."""
+def overview(found: Tables) -> str:
+    """Return figures and targets for a terminal."""
     lines, before = [], ""
-    for record in tables.make(run)["figures"]:
-        title = _row(record)
-        head = "" if title == before else title
-        lines.append([head, record["shaper"], *_fields(record), str(record["n"])])
+    for cell in found["figures"].itertuples():
+        title = _row(cell)
+        lines.append(["" if title == before else title, cell.shaper, *_fields(cell), str(cell.n)])
         before = title
-    return table(["", "", *HEADS, "n"], lines) if lines else "no rates were measured"
+    figures = table(["", "", *HEADS, "n"], lines) if lines else "no rates were measured"
+    targets = found["targets"].itertuples()
+    verdicts = [f"{VERDICTS[each.verdict]}  {each.target}: {each.measured}" for each in targets]
+    return "\n".join([figures, "", *verdicts])
 
 
 def document(found: Tables, plots: Iterable[str] = ()) -> str:
@@ -55,57 +51,39 @@ def document(found: Tables, plots: Iterable[str] = ()) -> str:
         plots: the names of those that were drawn, of `PLOTS`.
 
     """
+    facts = dict(found["machine"].replace("", "-").fillna("-").itertuples(index=False))
     drawn = [f"![{PLOTS[name]}]({FOLDER}/{name}.svg)\n" for name in PLOTS if name in plots]
     parts = [
-        INTRODUCTION,
-        beside.section(found, FOLDER),
-        _machine(found),
-        _targets(found),
-        *drawn,
-        _worse(found),
-        _idle(found),
+        *(INTRODUCTION, beside.section(found, FOLDER), _machine(facts)),
+        *(_targets(found["targets"]), *drawn),
+        *(_worse(_of(found, "comparisons")), _idle(found["figures"]), _flows(found["figures"])),
+        *(_shapers(_of(found, "shapers"), facts), METHOD, _skipped(_of(found, "skipped"))),
     ]
-    parts += [_flows(found), _shapers(found), METHOD, _skipped(found)]
     return "\n".join(part for part in parts if part)
 
 
-def _row(record: Record) -> str:
-    return f"{spell_rate(record['rate_bits'])}, {record['traffic']}"
+def _of(found: Tables, name: str) -> pd.DataFrame:
+    return found.get(name, pd.DataFrame())
 
 
-def _fields(record: Record) -> list[str]:
+def _row(cell) -> str:
+    return f"{spell_rate(cell.rate_bits)}, {cell.traffic}"
+
+
+def _fields(cell) -> list[str]:
     """Return the figures of a cell as text."""
-    above = [record[f"above_{window}ms_percent"] for window in (1, 10, 100)]
-    is_free = record["rate_bits"] == UNLIMITED_BITS
-    pings = record["ping_p50_us"], record["ping_p99_us"]
+    above = (cell.above_1ms_percent, cell.above_10ms_percent, cell.above_100ms_percent)
     return [
-        "-" if is_free else spell_percent(record["error_percent"]),
-        spell_pair(record["typical_burst_bytes"], record["burst_bytes"]),
-        " ".join("-" if each is None else f"{each:.1f}" for each in above),
-        spell_percent(record["first_second_percent"], signed=False),
-        spell_count(record["goodput_bits"]),
-        spell_count(record["frames_per_second"]),
-        spell_count(record["cpu_s_per_gb"]),
-        "-" if pings[0] is None else f"{spell_us(pings[0])} / {spell_us(pings[1])}",
+        "-" if cell.rate_bits == UNLIMITED_BITS else spell_percent(cell.error_percent),
+        spell_pair(cell.typical_burst_bytes, cell.burst_bytes),
+        " ".join("-" if pd.isna(each) else f"{each:.1f}" for each in above),
+        spell_percent(cell.first_second_percent, signed=False),
+        *map(spell_count, (cell.goodput_bits, cell.frames_per_second, cell.cpu_s_per_gb)),
+        spell_pair(cell.ping_p50_us, cell.ping_p99_us, spell_us),
     ]
 
 
-def _grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    rule = ["---", *("---:" for _ in heads[1:])]
-    return "\n".join(f"|{'|'.join(line)}|" for line in [heads, rule, *lines]) + "\n"
-
-
-def _facts(found: Tables) -> dict[str, Any]:
-    return {record["fact"]: record["value"] for record in found["machine"]}
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else "-" if value is None else str(value)
-
-
-def _machine(found: Tables) -> str:
-    fact = {name: _text(value) for name, value in _facts(found).items()}
+def _machine(fact: dict[str, str]) -> str:
     kind = "virtual machine" if fact["is_virtual"] == "1" else "machine"
     return (
         f"A {kind}: {fact['processors']} x {fact['processor']}, {fact['memory_mib']} MiB, "
@@ -119,105 +97,101 @@ def _machine(found: Tables) -> str:
     )
 
 
-def _targets(found: Tables) -> str:
+def _targets(targets: pd.DataFrame) -> str:
     """Return how many targets are met, and the others with what was measured."""
-    counts = [record["verdict"] for record in found["targets"]]
-    judged = len(counts) - counts.count("not judged")
-    missed = [[r["target"], r["measured"]] for r in found["targets"] if r["verdict"] == "missed"]
-    text = f"## Targets\n\n{counts.count('met')} of {judged} are met ([all of them]"
+    judged = targets[targets["verdict"] != "not judged"]
+    missed = judged.loc[judged["verdict"] == "missed", ["target", "measured"]]
+    text = f"## Targets\n\n{len(judged) - len(missed)} of {len(judged)} are met ([all of them]"
     text += f"({FOLDER}/targets.csv))."
-    return f"{text} Missed:\n\n{_grid(['target', 'measured'], missed)}" if missed else f"{text}\n"
+    return f"{text}\n" if missed.empty else f"{text} Missed:\n\n{grid(missed, missed.to_numpy())}"
 
 
-def _worse(found: Tables) -> str:
+def _worse(comparisons: pd.DataFrame) -> str:
     """Return in what the shaper is better and worse than tbf and htb, and how far at worst."""
+    if comparisons.empty:
+        return ""
     limit = 1 + BETTER_PERCENT / 100
     lines = []
     for _, name, _ in COMPARED:
-        compared = [r for r in found.get("comparisons", []) if r["figure"] == name]
-        worse = [r for r in compared if r["times_worse"] > limit]
-        better = sum(r["times_worse"] < 1 / limit for r in compared)
-        if compared:
-            most = max(worse, key=lambda r: r["times_worse"], default=None)
-            farthest = f"{_times(most)} {most['peer']}: {most['row']}" if most else "-"
-            lines.append([name, str(better), str(len(worse)), str(len(compared)), farthest])
+        compared = comparisons[comparisons["figure"] == name]
+        times = compared["times_worse"]
+        if not compared.empty:
+            counts = [(times < 1 / limit).sum(), (times > limit).sum(), len(times)]
+            worst = compared.loc[times.idxmax()]
+            times = f"{worst.times_worse:{',.0f' if worst.times_worse >= 100 else '.3g'}} x"
+            farthest = f"{times} {worst.peer}: {worst.row}" if counts[1] else "-"
+            lines.append([name, *map(str, counts), farthest])
     intro = (
         f"## Where the shaper is worse\n\nComparisons with tbf and htb, each row of each figure; "
         f"a difference below {BETTER_PERCENT} % counts as\nnone "
         f"([every factor]({FOLDER}/comparisons.csv)).\n\n"
     )
-    return intro + _grid(["figure", "better", "worse", "of", "worst"], lines) if lines else ""
+    return intro + grid(["figure", "better", "worse", "of", "worst"], lines)
 
 
-def _times(record: Record) -> str:
-    factor = record["times_worse"]
-    return f"{factor:,.0f} x" if factor >= 100 else f"{factor:.3g} x"
-
-
-def _pivot(records: Sequence[Record], fields: dict[tuple[str, str], str]) -> str:
+def _pivot(cells: pd.DataFrame, spell) -> str:
     """Return a table with a row for each title and a column for each shaper."""
-    shapers = list(dict.fromkeys(record["shaper"] for record in records))
-    titles = list(dict.fromkeys(_row(record) for record in records))
-    lines = [[title, *(fields.get((title, name), "-") for name in shapers)] for title in titles]
-    return _grid(["", *shapers], lines)
+    fields = {(_row(cell), cell.shaper): spell(cell) for cell in cells.itertuples()}
+    titles = dict.fromkeys(title for title, _ in fields)
+    shapers = list(dict.fromkeys(name for _, name in fields))
+    return grid(["", *shapers], [[t, *(fields.get((t, n), "-") for n in shapers)] for t in titles])
 
 
-def _idle(found: Tables) -> str:
+def _idle(figures: pd.DataFrame) -> str:
     """Return what a ping of an idle link takes."""
-    idle = [r for r in found.get("figures", []) if r["traffic"] == workload.IDLE.name]
-    fields = {
-        (_row(r), r["shaper"]): f"{spell_us(r['ping_p50_us'])} / {spell_us(r['ping_p99_us'])}"
-        for r in idle
-    }
-    return f"## Latency of an idle link, p50 / p99\n\n{_pivot(idle, fields)}" if idle else ""
-
-
-def _flows(found: Tables) -> str:
-    """Return how flows share a rate: TCP beside a flood, and eight TCP flows."""
-    shared = [r for r in found.get("figures", []) if r["traffic"] in SHARED]
-    fields = {}
-    for record in shared:
-        if record["traffic"] == workload.FLOOD.name:
-            kept = 100 * (record["goodput_bits"] or 0) / record["rate_bits"]
-            fields[_row(record), record["shaper"]] = f"{kept:.0f} %"
-        elif record["jain"] is not None:
-            fields[_row(record), record["shaper"]] = f"Jain {record['jain']:.3f}"
-    title = "## Between flows\n\nWhat TCP keeps of the rate beside a flood of ten times the rate, "
-    title += "and Jain's index of eight flows.\n\n"
-    return title + _pivot(shared, fields) if shared else ""
-
-
-def _shapers(found: Tables) -> str:
-    """Return what many shapers weigh, and what several forwarders pass."""
-    if not found.get("shapers"):
+    idle = figures[figures["traffic"] == workload.IDLE.name]
+    if idle.empty:
         return ""
+    pings = _pivot(idle, lambda cell: spell_pair(cell.ping_p50_us, cell.ping_p99_us, spell_us))
+    return f"## Latency of an idle link, p50 / p99\n\n{pings}"
+
+
+def _flows(figures: pd.DataFrame) -> str:
+    """Return how flows share a rate: TCP beside a flood, and eight TCP flows."""
+    shared = figures[figures["traffic"].isin([workload.FLOOD.name, workload.TCP_8.name])]
+    if shared.empty:
+        return ""
+    title = "## Between flows\n\nWhat TCP keeps of the rate beside a flood of ten times the rate, "
+    return f"{title}and Jain's index of eight flows.\n\n{_pivot(shared, _share)}"
+
+
+def _share(cell) -> str:
+    if cell.traffic == workload.FLOOD.name:
+        return f"{100 * cell.goodput_bits / cell.rate_bits:.0f} %"
+    return "-" if pd.isna(cell.jain) else f"Jain {cell.jain:.3f}"
+
+
+def _shapers(shapers: pd.DataFrame, facts: dict[str, str]) -> str:
+    """Return what many shapers weigh, and what several forwarders pass."""
+    if shapers.empty:
+        return ""
+    idle = shapers["supervisor_idle_percent"] + shapers["forwarder_idle_percent"]
+    columns = {"shapers": 0, "supervisor_mib": 1, "forwarder_mib": 1}
+    columns |= {"idle": 2, "add_ms": 1, "attach_ms": 1}
     heads = ["shapers", "supervisor MiB", "forwarder MiB", "idle %", "add ms", "attach ms"]
+    lines = [
+        [f"{row[name]:.{digits}f}" for name, digits in columns.items()]
+        for _, row in shapers.assign(idle=idle).iterrows()
+    ]
     text = "## Many shapers in one daemon\n\nMemory is the proportional set size.\n\n"
-    text += _grid(heads, map(_weight, found["shapers"]))
-    facts = _facts(found)
+    text += grid(heads, lines)
     if "twenty_worst_error_percent" in facts:
         text += (
             "\nTwenty overloaded shapers of 1 to 10 Mbit/s on one master: the worst rate is off "
-            f"by {facts['twenty_worst_error_percent']:.4f} %,\n"
-            f"the median one by {facts['twenty_median_error_percent']:.4f} %.\n"
+            f"by {float(facts['twenty_worst_error_percent']):.4f} %,\n"
+            f"the median one by {float(facts['twenty_median_error_percent']):.4f} %.\n"
         )
     for name, frames in facts.items():
         if name.startswith("frames_per_second_of_"):
             count = name.rpartition("_")[2]
+            bits = spell_count(float(facts[f"goodput_bits_of_{count}"]))
             text += (
-                f"\n`--forwarders {count}`, two unlimited shapers: {spell_count(frames)} frames/s "
-                f"of 64 B, {spell_count(facts[f'goodput_bits_of_{count}'])}bit/s of TCP.\n"
+                f"\n`--forwarders {count}`, two unlimited shapers: {spell_count(float(frames))} "
+                f"frames/s of 64 B, {bits}bit/s of TCP.\n"
             )
     return text
 
 
-def _weight(record: Record) -> list[str]:
-    idle = record["supervisor_idle_percent"] + record["forwarder_idle_percent"]
-    sizes = [f"{record[name]:.1f}" for name in ("supervisor_mib", "forwarder_mib")]
-    times = [f"{record[name]:.1f}" for name in ("add_ms", "attach_ms")]
-    return [_text(record["shapers"]), *sizes, f"{idle:.2f}", *times]
-
-
-def _skipped(found: Tables) -> str:
-    reasons = [f"- {record['not measured']}\n" for record in found.get("skipped", [])]
+def _skipped(skipped: pd.DataFrame) -> str:
+    reasons = [f"- {reason}\n" for (reason,) in skipped.itertuples(index=False)]
     return "## Not measured\n\n" + "".join(reasons) if reasons else ""

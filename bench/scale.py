@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,6 @@ from typing import Any
 
 from bench import judge
 from bench.datagrams import Blaster, Course, Pit
-from bench.figures import fitted_rate_bits, median
 from bench.lab import law, meters
 from bench.lab.daemon import Shaperd
 from bench.lab.filters import Wanted, assemble
@@ -92,8 +92,8 @@ def _idle(
     spent = meter.spent()
     return {
         "shapers": count,
-        "add_ms": (median(add_s) or 0.0) * MS,
-        "attach_ms": (median(attach_s) or 0.0) * MS,
+        "add_ms": statistics.median(add_s) * MS,
+        "attach_ms": statistics.median(attach_s) * MS,
         "memory_bytes": {name: meters.memory_bytes(pid) for name, pid in processes.items()},
         "idle_percent": {
             name: 100 * used_s / spent.seconds for name, used_s in spent.processes_s.items()
@@ -170,7 +170,7 @@ def _error_percent(caught: Sequence[Caught], errand: Lane, rate_bits: int) -> fl
     start_ns = frames[0][0] + int(LOADED_WARM_UP_S * law.NS_PER_SECOND)
     end_ns = frames[0][0] + int(LOADED_S * law.NS_PER_SECOND)
     steady = [frame for frame in law.since(frames, start_ns) if frame[0] <= end_ns]
-    return 100 * (fitted_rate_bits(steady) - rate_bits) / rate_bits
+    return 100 * (law.fitted_rate_bits(steady) - rate_bits) / rate_bits
 
 
 def forwarders(progress: Progress, repeats: int) -> list[dict[str, Any]]:

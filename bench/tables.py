@@ -1,4 +1,4 @@
-"""The tables of a run as data: a CSV file each, from which `docs/benchmarks.md` is written.
+"""The tables of a run as data frames: a CSV file each, from which `docs/benchmarks.md` is written.
 
 What the document shows of them is a choice; the files hold everything. Pure but for the two
 functions that read and write the files.
@@ -6,34 +6,29 @@ functions that read and write the files.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import verdict, workload
-from bench.results import MAX_STEAL_PERCENT, Run, stolen_percent
+import pandas as pd
+
+from bench import workload
+from bench.cells import ABOVE, PEERS, SHAPER, Cells
+from bench.results import MAX_STEAL_PERCENT, Run
+from bench.verdict import judge
 from bench.workload import UNLIMITED_BITS, spell_rate
 
-Record = dict[str, Any]
-Tables = Mapping[str, list[Record]]
+Tables = Mapping[str, pd.DataFrame]
 
 BETTER_PERCENT = 5  # chosen: a difference smaller than this is called none
 DIGITS = 6  # chosen: of a number in a file
 WORDS = {True: "met", False: "missed", None: "not judged"}
-WORDED = ("target", "measured", "not measured")  # columns that may look like numbers and are none
+WORDED = ("target", "measured", "not measured", "fact", "value")  # may look like numbers
 PROCESSES = ("supervisor", "forwarder")
 FIGURES = (
-    "error_percent",
-    "typical_burst_bytes",
-    "burst_bytes",
-    "first_second_percent",
-    "goodput_bits",
-    "frames_per_second",
-    "cpu_s_per_gb",
-    "ping_p10_us",
-    "ping_p50_us",
-    "ping_p99_us",
+    *("error_percent", "typical_burst_bytes", "burst_bytes", "first_second_percent"),
+    *("goodput_bits", "frames_per_second", "cpu_s_per_gb"),
+    *("ping_p10_us", "ping_p50_us", "ping_p99_us", *ABOVE, "jain"),
 )
 # What is compared: figure, what it is called, and whether more is better.
 COMPARED = (
@@ -49,129 +44,88 @@ COMPARED = (
 
 def make(run: Run) -> Tables:
     """Return every table of a run, by name."""
-    parts = {
-        "machine": _machine,
-        "targets": _targets,
-        "figures": _figures,
-        "comparisons": _comparisons,
-        "shapers": _shapers,
-        "buckets": _buckets,
-        "skipped": _skipped,
+    cells = Cells(run)
+    records = {
+        "machine": facts(run.machine | _conduct(run)),
+        "targets": [{**each._asdict(), "verdict": WORDS[each.verdict]} for each in judge(run)],
+        "comparisons": _comparisons(cells),
+        "shapers": _shapers(run),
+        "buckets": sorted(run.scale.get("trade", []), key=_small_first),
+        "skipped": ({"not measured": each} for each in run.skipped),
     }
-    return {name: list(part(run)) for name, part in parts.items()}
-
-
-def order(run: Run) -> list[str]:
-    """Return who was measured: the bare cable, the kernel's shapers, ours."""
-    first = ("bare", *verdict.PEERS)
-    shapers = run.shapers()
-    return [name for name in first if name in shapers] + [n for n in shapers if n not in first]
+    tables = {name: pd.DataFrame(each) for name, each in records.items()}
+    return {**tables, "figures": cells.frame[["n", *FIGURES]].reset_index()}
 
 
 def write(tables: Tables, folder: Path) -> None:
     """Write each table that is not empty to `folder/NAME.csv`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, records in tables.items():
-        if records:
-            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(records[0])
-                writer.writerows(map(_spell, each.values()) for each in records)
+    for name, table in tables.items():
+        if not table.empty:
+            path = folder / f"{name}.csv"
+            table.to_csv(path, index=False, float_format=spell, lineterminator="\n")
 
 
 def read(folder: Path) -> Tables:
-    """Read every table of a folder; a number is a number again, and nothing is None."""
-    found = {}
-    for path in sorted(folder.glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.DictReader(file)
-            found[path.stem] = [
-                {key: text if key in WORDED else _value(text) for key, text in line.items()}
-                for line in lines
-            ]
-    return found
+    """Read every table of a folder."""
+    words = dict.fromkeys(WORDED, str)
+    return {
+        path.stem: pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
+        for path in sorted(folder.glob("*.csv"))
+    }
 
 
-def _spell(value: object) -> str:
+def spell(value: object) -> str:
     """Write a value in six digits at most, and None as nothing."""
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 10**DIGITS else f"{value:.{DIGITS}g}"
-    if isinstance(value, bool):
-        return str(int(value))
     return "" if value is None else str(value)
 
 
-def _value(text: str) -> str | float | None:
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def facts(named: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the records of a table of facts."""
+    return [{"fact": name, "value": spell(value)} for name, value in named.items()]
 
 
-def _machine(run: Run) -> Iterator[Record]:
-    """Yield what was measured on, how, and what does not fit elsewhere."""
-    kept = [each for each in run.measurements if each.steal_percent > MAX_STEAL_PERCENT]
-    facts = dict(run.machine)
-    facts |= {
+def _conduct(run: Run) -> dict[str, Any]:
+    """Return how it was measured, and what does not fit elsewhere."""
+    steal = [each.steal_percent for each in run.measurements]
+    facts = {
         "congestion_control": run.settings.get("congestion_control"),
         "queue": run.settings["queue"],
         "seconds": run.seconds,
         "measurements": len(run.measurements),
         "repeated": sum(each.is_repeated for each in run.measurements),
-        "kept_with_steal": len(kept),
-        "most_steal_percent": stolen_percent(run.measurements),
+        "kept_with_steal": sum(each > MAX_STEAL_PERCENT for each in steal),
+        "most_steal_percent": max(steal, default=0.0),
     }
     if twenty := run.scale.get("twenty"):
         errors = sorted(abs(each) for each in twenty["error_percent"])
         facts["twenty_worst_error_percent"] = errors[-1]
         facts["twenty_median_error_percent"] = errors[len(errors) // 2]
     for point in run.scale.get("forwarders", []):
-        facts[f"frames_per_second_of_{point['forwarders']}"] = point["frames_per_second"]
-        facts[f"goodput_bits_of_{point['forwarders']}"] = point["goodput_bits"]
-    yield from ({"fact": name, "value": value} for name, value in facts.items())
+        for figure in ("frames_per_second", "goodput_bits"):
+            facts[f"{figure}_of_{point['forwarders']}"] = point[figure]
+    return facts
 
 
-def _targets(run: Run) -> Iterator[Record]:
-    for found in verdict.judge(run):
-        yield {
-            "target": found.target,
-            "measured": found.measured,
-            "verdict": WORDS[found.is_met],
-        }
-
-
-def _figures(run: Run) -> Iterator[Record]:
-    """Yield the medians of every cell, slow rates first."""
-    for rate_bits, traffic in sorted(run.rows(), key=lambda row: row[0]):
-        for name in order(run):
-            cell = run.cell(name, rate_bits, traffic)
-            if len(cell):
-                record = {"rate_bits": rate_bits, "traffic": traffic, "shaper": name}
-                record |= {"n": len(cell)} | {each: cell.figure(each) for each in FIGURES}
-                record |= {f"above_{ms}ms_percent": cell.above(ms) for ms in ("1", "10", "100")}
-                yield {**record, "jain": verdict.jain(cell)}
-
-
-def _comparisons(run: Run) -> Iterator[Record]:
+def _comparisons(cells: Cells) -> Iterator[dict[str, Any]]:
     """Yield by what factor the shaper is worse than a peer: below 1 it is better."""
-    for rate_bits, traffic in sorted(run.rows()):
-        own = run.cell(verdict.SHAPER, rate_bits, traffic)
+    for row in sorted(cells.rows()):
         for figure, name, is_more_better in COMPARED:
-            for peer in verdict.PEERS:
-                value = own.figure(figure)
-                other = run.cell(peer, rate_bits, traffic).figure(figure)
-                if value and other and not _is_moot(run, figure, peer, rate_bits, traffic):
+            value = cells.figure(SHAPER, *row, figure)
+            for peer in PEERS:
+                other = cells.figure(peer, *row, figure)
+                if value * other > 0 and not _is_moot(cells, figure, peer, *row):
                     yield {
-                        "row": f"{spell_rate(rate_bits)}, {traffic}",
+                        "row": f"{spell_rate(row[0])}, {row[1]}",
                         "figure": name,
                         "peer": peer,
                         "times_worse": other / value if is_more_better else value / other,
                     }
 
 
-def _is_moot(run: Run, figure: str, peer: str, rate_bits: int, traffic: str) -> bool:
+def _is_moot(cells: Cells, figure: str, peer: str, rate_bits: int, traffic: str) -> bool:
     """Whether a comparison says nothing: a peer that exceeds the rate carries more unfairly.
 
     Of UDP goodput and frames are the same, and told once.
@@ -181,15 +135,13 @@ def _is_moot(run: Run, figure: str, peer: str, rate_bits: int, traffic: str) -> 
     is_told_in_frames = traffic in (workload.UDP_SMALL.name, workload.UDP_LARGE.name)
     if is_told_in_frames != (figure == "frames_per_second"):
         return True
-    if rate_bits == UNLIMITED_BITS:
-        return False
-    other = run.cell(peer, rate_bits, traffic)
-    error = other.figure("error_percent") or 0.0
-    first = other.figure("first_second_percent") or 0.0
-    return max(error, first - 100) > BETTER_PERCENT
+    error = cells.figure(peer, rate_bits, traffic, "error_percent")
+    first = cells.figure(peer, rate_bits, traffic, "first_second_percent")
+    is_above = error > BETTER_PERCENT or first - 100 > BETTER_PERCENT
+    return rate_bits != UNLIMITED_BITS and is_above
 
 
-def _shapers(run: Run) -> Iterator[Record]:
+def _shapers(run: Run) -> Iterator[dict[str, Any]]:
     """Yield what a number of shapers in one daemon weighs."""
 
     def total(values: dict[str, float], process: str) -> float:
@@ -206,16 +158,7 @@ def _shapers(run: Run) -> Iterator[Record]:
         }
 
 
-def _buckets(run: Run) -> Iterator[Record]:
-    """Yield accuracy and smoothness at equal buckets, the shaper last, small buckets first."""
-    yield from sorted(
-        run.scale.get("trade", []),
-        key=lambda point: (
-            *(point["rate_bits"], point["traffic"]),
-            *(point["shaper"] == verdict.SHAPER, point["shaper"], point["bucket_bytes"]),
-        ),
-    )
-
-
-def _skipped(run: Run) -> Iterator[Record]:
-    yield from ({"not measured": each} for each in run.skipped)
+def _small_first(point: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the key that puts equal rows together, the shaper last and small buckets first."""
+    is_last = point["shaper"] == SHAPER
+    return point["rate_bits"], point["traffic"], is_last, point["bucket_bytes"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,35 +19,44 @@ BAR = 24  # characters
 WIDE = 400  # columns: a table that goes to a file or a narrow terminal keeps its lines
 
 
-def spell_count(value: float | None, digits: int = 3) -> str:
+def _or_dash(spell: Callable[..., str]) -> Callable[..., str]:
+    """Make a function write what is not known, None or NaN, as a dash."""
+
+    @functools.wraps(spell)
+    def spell_known(value: float | None, **options: bool) -> str:
+        return "-" if value is None or math.isnan(value) else spell(value, **options)
+
+    return spell_known
+
+
+@_or_dash
+def spell_count(value: float) -> str:
     """Write a number with k, M or G, in about three digits."""
-    if value is None:
-        return "-"
     for scale, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if abs(value) >= scale:
-            return f"{value / scale:.{digits}g}{unit}"
-    return f"{value:.{digits}g}"
+            return f"{value / scale:.3g}{unit}"
+    return f"{value:.3g}"
 
 
-def spell_pair(first: float | None, second: float | None) -> str:
-    """Write two counts that belong together; nothing of both is one dash."""
-    is_nothing = first is None and second is None
-    return "-" if is_nothing else f"{spell_count(first)} / {spell_count(second)}"
-
-
-def spell_percent(value: float | None, *, signed: bool = True) -> str:
+@_or_dash
+def spell_percent(value: float, *, signed: bool = True) -> str:
     """Write a percentage so that a hundredth of it can be seen where it matters."""
-    if value is None:
-        return "-"
     digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:{'+' if signed else ''}.{digits}f} %"
 
 
-def spell_us(value: float | None) -> str:
+@_or_dash
+def spell_us(value: float) -> str:
     """Write a time in microseconds, or milliseconds if it is long."""
-    if value is None:
-        return "-"
     return f"{value:.0f} us" if value < 1000 else f"{value / 1000:.3g} ms"
+
+
+def spell_pair(
+    first: float | None, second: float | None, spell: Callable[..., str] = spell_count
+) -> str:
+    """Write two figures that belong together; nothing of both is one dash."""
+    pair = f"{spell(first)} / {spell(second)}"
+    return "-" if pair == "- / -" else pair
 
 
 class Progress:
@@ -118,3 +129,10 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int = 2) -
     with console.capture() as text:
         console.print(grid)
     return "\n".join(line.rstrip() for line in text.get().splitlines())
+
+
+def grid(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown: the first column to the left, the others to the right."""
+    heads = list(heads)
+    rule = ["---", *("---:" for _ in heads[1:])]
+    return "".join(f"|{'|'.join(line)}|\n" for line in [heads, rule, *lines])

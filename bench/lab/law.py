@@ -8,8 +8,11 @@ of one byte-nanosecond-bit, the unit in which bytes, times and rates meet exactl
 
 from __future__ import annotations
 
+import statistics
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import accumulate
 
 Frame = tuple[int, int]  # time in nanoseconds, bytes on the wire
 
@@ -17,6 +20,10 @@ Frame = tuple[int, int]  # time in nanoseconds, bytes on the wire
 NS_PER_SECOND = 10**9
 BITS_PER_BYTE = 8
 UNITS_PER_BYTE = BITS_PER_BYTE * NS_PER_SECOND
+
+# Chosen.
+STRETCH_NS = 100_000_000
+STRETCH_FRAMES = 10  # that the rate carries in a stretch, at least; slow rates have longer ones
 
 
 def rate_bits(frames: Sequence[Frame]) -> Fraction:
@@ -35,6 +42,26 @@ def rate_bits(frames: Sequence[Frame]) -> Fraction:
         raise ValueError(f"{len(frames)} frames in {elapsed_ns} ns have no rate")
     carried = sum(size for _, size in frames) - frames[0][1]
     return Fraction(carried * UNITS_PER_BYTE, elapsed_ns)
+
+
+def fitted_rate_bits(frames: Sequence[Frame]) -> float:
+    """Return the slope of the straight line that fits the bytes sent so far best.
+
+    Frames leave at ticks, so each is up to a tick late, the first and the last too. A rate taken
+    between those two is off by as much as a tick over the time between them: 0.1 % of a second.
+    In a line through all frames that averages out.
+
+    Raises:
+        ValueError: fewer than two frames, or all of them in one instant, have no rate.
+
+    """
+    if len(frames) < 2 or frames[-1][0] <= frames[0][0]:
+        raise ValueError(f"{len(frames)} frames have no rate")
+    # From the first frame on: a float holds nanoseconds of the epoch to 256 only.
+    elapsed_ns = [time_ns - frames[0][0] for time_ns, _ in frames]
+    sent_bytes = list(accumulate(size for _, size in frames))
+    slope, _ = statistics.linear_regression(elapsed_ns, sent_bytes)
+    return slope * BITS_PER_BYTE * NS_PER_SECOND
 
 
 def error_percent(measured_bits: Fraction, configured_bits: int) -> float:
@@ -66,6 +93,30 @@ def burst_bytes(frames: Sequence[Frame], rate_bits: int) -> int:
         worst = max(worst, excess)
         previous_ns = time_ns
     return -(-worst // UNITS_PER_BYTE)
+
+
+def stretch_ns(frames: Sequence[Frame], rate_bits: int) -> int:
+    """Return how long a stretch of a recording is, for `stretch_bursts`: whole frames fit in."""
+    largest = max(size for _, size in frames)
+    return max(STRETCH_NS, -(-STRETCH_FRAMES * largest * UNITS_PER_BYTE // rate_bits))
+
+
+def stretch_bursts(frames: Sequence[Frame], rate_bits: int, length_ns: int) -> list[int]:
+    """Return the smallest bucket that each stretch of a recording obeys, taken by itself.
+
+    A late wake-up shows in the stretch it falls in and in no other, whereas the bucket that the
+    whole recording obeys is decided by the latest of all. Stretches that the recording does not
+    fill, and those that carried less than half of the rate, are left out: where little was sent
+    no burst was possible, and silence is no merit.
+    """
+    bursts = []
+    begin_ns, end_ns = (frames[0][0], frames[-1][0]) if frames else (0, 0)
+    for start_ns in range(begin_ns, end_ns - length_ns + 1, length_ns):
+        first = bisect_left(frames, (start_ns, 0))
+        stretch = frames[first : bisect_left(frames, (start_ns + length_ns, 0))]
+        if 2 * UNITS_PER_BYTE * sum(size for _, size in stretch) >= rate_bits * length_ns:
+            bursts.append(burst_bytes(stretch, rate_bits))
+    return bursts
 
 
 def _changes(frames: Sequence[Frame], window_ns: int) -> Iterator[Frame]:

@@ -18,5 +18,5 @@ def test_nothing_in_it_was_edited() -> None:
 def test_every_target_is_in_the_data() -> None:
     """Missed or met: each has what was measured beside it."""
     targets = tables.read(FOLDER)["targets"]
-    assert targets
-    assert all(each["measured"] and each["verdict"] for each in targets)
+    assert len(targets) > 0
+    assert not targets.isna().any(axis=None)

@@ -13,7 +13,7 @@ def test_a_figure_has_its_spread() -> None:
     run = a_run()
     for ping, error in ((1200.0, 0.1), (900.0, -0.3), (1000.0, 0.2)):
         add(run, "cake", MBIT, workload.TCP_4, ping_p50_us=ping, error_percent=error)
-    (found,) = beside.tables(run)[beside.NAME]
+    (found,) = beside.tables(run)[beside.NAME].to_dict("records")
     assert found["n"] == 3
     names = ("", "_least", "_most")
     assert [found[f"ping_p50_us{each}"] for each in names] == [1000.0, 900.0, 1200.0]
