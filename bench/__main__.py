@@ -1,17 +1,14 @@
-"""`python -m bench`: measure, or write the documentation from what was measured.
-
-python -m bench run [--quick] [--minutes M] [--only PART,...] [--queue QUEUE] [--output FILE]
-python -m bench report [FILE...]
-"""
+"""`python -m bench`: measure, or write the documentation from what was measured."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
-from bench import beside, report, results, rows, scale, tables
+import click
+
+from bench import results, rows, scale
 from bench.demo import interruptible
 from bench.lab import meters
 from bench.lab.daemon import Shaperd
@@ -29,8 +26,6 @@ from shaper.model import Queue
 RESULTS = ROOT / "bench" / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
-PARTS = ",".join(Part)
-
 # Chosen.
 DEFAULT_PARTS = "scale,rates"  # what fits into ten minutes with five repeats
 MINUTES = 9.5
@@ -40,169 +35,128 @@ QUICK_COUNTS = (1, 100)
 SPARE = 15  # measurements made again because of steal: half a minute of them
 QUICK_SPARE = 3
 
-
-def main() -> int:
-    """Do what the command line says; return the exit status."""
-    options = _parser().parse_args()
-    try:
-        with interruptible():
-            return _run(options) if options.command == "run" else _report(options)
-    except MissingError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except (LabError, OSError, ValueError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+# A line a part, not filled: \b is click's sign for that.
+PARTS = "\n".join(["\b", *(f"{part:<9}{contents}" for part, contents in CONTENTS.items())])
+EXAMPLE = "For a quick look: python -m bench run --only trade --minutes 1 --output trade.json"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser(
-        "run",
-        help="measure, and write JSON and plots",
-        epilog=_epilog(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    running.add_argument("--quick", action="store_true", help="a few rows once, in a minute")
-    running.add_argument("--minutes", type=float, help="when to begin nothing more")
-    running.add_argument("--repeats", type=int, help="rounds at most")
-    running.add_argument(
-        "--only",
-        default=DEFAULT_PARTS,
-        metavar="PART,...",
-        help=f"these parts and no others, of those below ({DEFAULT_PARTS})",
-    )
-    running.add_argument(
-        "--queue",
-        default=DEFAULT_QUEUE,
-        choices=[each.value for each in Queue],
-        help="of the shaper",
-    )
-    running.add_argument("--output", type=Path, default=RESULTS / "bench.json")
-    writing = commands.add_parser("report", help="write docs/benchmarks.md from results")
-    writing.add_argument(
-        "files",
-        type=Path,
-        nargs="*",
-        metavar="FILE",
-        help="results, taken together; without any, the data files beside the document",
-    )
-    writing.add_argument("--output", type=Path, default=DOCUMENT)
-    return parser
+class PartsType(click.ParamType):
+    """Some of the parts, by commas."""
+
+    name = "part,..."
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[Part]:
+        """Return the parts that are named."""
+        try:
+            return frozenset(map(Part, value.split(",")))
+        except ValueError:
+            self.fail(f"{value}: say any of {','.join(Part)}, by commas", param, ctx)
 
 
-def _epilog() -> str:
-    """Return what the parts hold, for a quick look at one."""
-    lines = [f"  {part:<9}{contents}" for part, contents in CONTENTS.items()]
-    example = "python -m bench run --only trade --minutes 1 --output trade.json"
-    return "\n".join(["parts:", *lines, "", f"for a quick look: {example}"])
+@click.group()
+def bench() -> None:
+    """Measure, or write the documentation from what was measured."""
 
 
-def _run(options: argparse.Namespace) -> int:
-    """Measure everything that was asked for, and keep what was found even if it ends early."""
+@bench.command(epilog=f"{PARTS}\n\n{EXAMPLE}")
+@click.option("--quick", is_flag=True, help="A few rows once, in a minute.")
+@click.option("--minutes", type=float, help="When to begin nothing more.")
+@click.option("--repeats", type=int, help="Rounds at most.")
+@click.option(
+    "--only", type=PartsType(), default=DEFAULT_PARTS, help="These parts, of those below."
+)
+@click.option("--queue", type=click.Choice([each.value for each in Queue]), default=DEFAULT_QUEUE)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "bench.json")
+def run(
+    quick: bool,
+    minutes: float | None,
+    repeats: int | None,
+    only: frozenset[Part],
+    queue: str,
+    output: Path,
+) -> None:
+    """Measure, and write JSON and plots."""
     prepare()
-    try:
-        parts = frozenset(map(Part, options.only.split(",")))
-    except ValueError:
-        raise LabError(f"--only {options.only}: say any of {PARTS}, by commas") from None
     begin_s = time.monotonic()
-    minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
-    repeats = options.repeats or (1 if options.quick else REPEATS)
-    ambition = Ambition(
-        is_quick=options.quick,
-        repeats=repeats,
-        spare=QUICK_SPARE if options.quick else SPARE,
-        end_s=begin_s + 60 * minutes,
-        parts=parts,
-    )
-    settings = {"is_quick": options.quick, "queue": options.queue, "repeats": repeats}
-    settings["is_kernels"] = parts == {Part.KERNELS}
-    run = Run(meters.describe(), settings)
-    if Part.RATES in parts:
-        run.skipped += rows.reasons()
+    repeats = repeats or (1 if quick else REPEATS)
+    end_s = begin_s + 60 * (minutes or (QUICK_MINUTES if quick else MINUTES))
+    ambition = Ambition(quick, repeats, QUICK_SPARE if quick else SPARE, end_s, only)
+    settings = {"is_quick": quick, "queue": queue, "repeats": repeats}
+    settings["is_kernels"] = only == {Part.KERNELS}
+    found = Run(meters.describe(), settings, skipped=rows.reasons() if Part.RATES in only else [])
     try:
-        _perform(run, ambition, Progress())
+        _perform(found, ambition, Progress())
     finally:
-        run.seconds = time.monotonic() - begin_s
-        results.write(run, options.output)
-    found = tables.make(run)
-    print(f"\n{report.overview(found)}\n")
-    print(f"{run.seconds:.0f} s; figures in {_relative(options.output)}")
-    if run.settings["is_kernels"]:
-        return 0
-    try:
-        names = _draw(found, options.output.parent, f"{options.output.stem}-")
-        print(f"plots beside them: {', '.join(names)}")
-    except LabError as error:
-        print(error)
-    return 0
+        # Even if it ends early.
+        found.seconds = time.monotonic() - begin_s
+        results.write(found, output)
+    _tell(found, output)
 
 
 def _perform(run: Run, ambition: Ambition, progress: Progress) -> None:
     """Measure part after part; what takes a fixed time comes first."""
     progress.say(f"machine: {', '.join(f'{k} {v}' for k, v in run.machine.items())}")
     if Part.SCALE in ambition.parts:
-        _scale(run, ambition, progress)
+        progress.say("\nmany shapers")
+        counts = QUICK_COUNTS if ambition.is_quick else scale.COUNTS
+        run.scale["weight"] = scale.weigh(progress, counts)
+        if not ambition.is_quick:
+            run.scale["twenty"] = scale.load_twenty(progress)
+            run.scale["forwarders"] = scale.forwarders(progress)
     with make_stage() as pair, Shaperd(pair.host, "--shapers", "0") as shaperd:
         run.settings["congestion_control"] = congestion_control(pair.host)
-        suite = Suite(pair, shaperd, run, progress, ambition)
-        suite.prepare()
-        if Part.TRADE in ambition.parts:
-            progress.say("\nbuckets")
-            suite.trade()
-        if Part.LATENCY in ambition.parts:
-            progress.say("\nfairness")
-            suite.fairness()
-        if Part.KERNELS in ambition.parts:
-            suite.kernels()
-        if ambition.parts & {Part.RATES, Part.LATENCY}:
-            suite.perform()
+        Suite(pair, shaperd, run, progress, ambition).perform()
 
 
-def _scale(run: Run, ambition: Ambition, progress: Progress) -> None:
-    progress.say("\nmany shapers")
-    counts = QUICK_COUNTS if ambition.is_quick else scale.COUNTS
-    run.scale["weight"] = scale.weigh(progress, counts)
-    if not ambition.is_quick:
-        run.scale["twenty"] = scale.load_twenty(progress)
-        run.scale["forwarders"] = scale.forwarders(progress, 1)
+def _tell(found: Run, output: Path) -> None:
+    """Print what was found, and draw it."""
+    # Only now: pandas and its threads are not there while processes are forked.
+    from bench import plots, report, tables
+
+    made = tables.make(found)
+    print(f"\n{report.overview(made)}\n\n{found.seconds:.0f} s; figures in {_relative(output)}")
+    if not found.settings["is_kernels"]:
+        names = plots.draw(made, output.parent, f"{output.stem}-")
+        print(f"plots beside them: {', '.join(names)}")
 
 
-def _draw(found: tables.Tables, folder: Path, prefix: str = "") -> list[str]:
-    """Draw the plots and return their names.
+@bench.command("report")
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1)
+@click.option("--output", type=click.Path(path_type=Path), default=DOCUMENT)
+def write_report(files: tuple[Path, ...], output: Path) -> None:
+    """Write docs/benchmarks.md from results in FILES, or else from the data files beside it."""
+    from bench import beside, plots, report, tables
 
-    Raises:
-        LabError: the extra that draws is not installed.
-
-    """
-    try:
-        from bench import plots
-    except ImportError as error:
-        raise LabError(f"no plots ({error}: install the extra `bench`)") from error
-    return plots.draw(found, folder, prefix)
-
-
-def _report(options: argparse.Namespace) -> int:
-    """Write the data files from results, if some are named, and document and plots from them."""
-    folder = options.output.parent / report.FOLDER
-    if options.files:
-        runs = [results.read(path) for path in options.files]
-        for is_kernels, make in ((False, tables.make), (True, beside.tables)):
-            of_kind = [
-                each for each in runs if each.settings.get("is_kernels", False) == is_kernels
-            ]
-            if of_kind:
-                tables.write(make(results.merge(of_kind)), folder)
+    folder = output.parent / report.FOLDER
+    runs = [results.read(path) for path in files]
+    for is_kernels, make in ((False, tables.make), (True, beside.tables)):
+        of_kind = [each for each in runs if each.settings.get("is_kernels", False) == is_kernels]
+        if of_kind:
+            tables.write(make(results.merge(of_kind)), folder)
     found = tables.read(folder)
-    options.output.write_text(report.document(found, _draw(found, folder)), encoding="utf-8")
-    print(f"wrote {_relative(options.output)}")
-    return 0
+    output.write_text(report.document(found, plots.draw(found, folder)), encoding="utf-8")
+    print(f"wrote {_relative(output)}")
 
 
 def _relative(path: Path) -> str:
     absolute = path.resolve()
     return str(absolute.relative_to(ROOT) if absolute.is_relative_to(ROOT) else path)
+
+
+def main() -> int:
+    """Do what the command line says; return the exit status."""
+    try:
+        with interruptible():
+            return bench.main(prog_name="bench", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (LabError, ImportError, OSError, ValueError) as error:
+        hint = ": install the extra `bench`" * isinstance(error, ImportError)
+        print(f"bench: {error}{hint}", file=sys.stderr)
+        return 2 if isinstance(error, MissingError) else 1
 
 
 if __name__ == "__main__":

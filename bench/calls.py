@@ -26,7 +26,7 @@ from bench.workload import UNLIMITED_BITS, Traffic, spell_rate
 from shaper.forwarder.seccomp import numbers
 
 FILE = ROOT / "docs" / "benchmarks" / "calls.csv"
-WIRE, WHOLE = Lane(1), Lane(2, is_wire=False)
+WIRE, WHOLE = Lane.numbered(1), Lane.numbered(2, is_wire=False)
 SECONDS = 3.0
 
 # What is told apart; all else a forwarder does is a handful of calls a second.
@@ -46,7 +46,7 @@ def measure(
     pair: Pair, shaperd: Shaperd, lane: Lane, rate_bits: int, traffic: Traffic
 ) -> dict[str, Any]:
     """Send for a while; return a row of the table."""
-    shaper = OwnShaper(pair.host, shaperd)
+    shaper = OwnShaper(pair.host, shaperd=shaperd)
     (pid,) = shaperd.forwarder_pids()
     known = numbers(os.uname().machine)
     shaper.shape(lane, rate_bits)

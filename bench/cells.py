@@ -66,7 +66,7 @@ def measurements(run: Run, first: Sequence[str] = ORDER) -> pd.DataFrame:
     return kept.sort_values(["rate_bits", "row", "place"], kind="stable")
 
 
-class Cells:
+class Medians:
     """The cells of a run.
 
     Attributes:

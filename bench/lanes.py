@@ -21,47 +21,24 @@ from bench.lab.topology import Pair, accept_detours, lay_cable
 
 @dataclass(frozen=True)
 class Lane:
-    """One cable.
+    """One cable, and what lies beyond it."""
 
-    Attributes:
-        number: which.
-        is_wire: every frame that crosses it is one that a wire could carry; otherwise a frame
-            may be as large as 64 kB, as it would be handed to a NIC that cuts it.
-
-    """
-
-    number: int
+    master: str  # the host's end
+    nic: str  # the peer's end
+    shaper: str  # the shaper's device, where there is one
+    source: str  # the host's address
+    network: str  # beyond the peer's end
+    destination: str  # where the traffic goes
+    # Every frame that crosses it is one that a wire could carry; otherwise one may be as large as
+    # 64 kB, as it would be handed to a NIC that cuts it.
     is_wire: bool = True
 
-    @property
-    def master(self) -> str:
-        """The host's end."""
-        return f"up{self.number}"
-
-    @property
-    def nic(self) -> str:
-        """The peer's end."""
-        return f"down{self.number}"
-
-    @property
-    def shaper(self) -> str:
-        """The shaper's device, where there is one."""
-        return f"shaper{self.number}"
-
-    @property
-    def source(self) -> str:
-        """The host's address."""
-        return f"10.64.{self.number}.1"
-
-    @property
-    def network(self) -> str:
-        """What lies beyond the peer's end."""
-        return f"10.65.{self.number}.0/24"
-
-    @property
-    def destination(self) -> str:
-        """Where the traffic goes."""
-        return f"10.65.{self.number}.2"
+    @classmethod
+    def numbered(cls, number: int, *, is_wire: bool = True) -> Lane:
+        """Return one of those of the benchmark."""
+        names = f"up{number}", f"down{number}", f"shaper{number}"
+        beyond = f"10.65.{number}"
+        return cls(*names, f"10.64.{number}.1", f"{beyond}.0/24", f"{beyond}.2", is_wire)
 
     def route(self, device: str) -> str:
         """Return the `ip` command that sends the lane's traffic to a device."""
@@ -74,10 +51,8 @@ def lay(pair: Pair, lane: Lane) -> None:
     if lane.is_wire:
         set_wire_frames(pair.host, lane.master)
         set_wire_frames(pair.peer, lane.nic)
-    pair.peer.ip(
-        f"address add 10.64.{lane.number}.2/24 dev {lane.nic}",
-        f"address add {lane.destination}/24 dev {lane.nic}",
-    )
+    near = lane.source.removesuffix("1") + "2"
+    pair.peer.ip(*(f"address add {each}/24 dev {lane.nic}" for each in (near, lane.destination)))
     pair.host.ip(f"address add {lane.source}/24 dev {lane.master}", lane.route(lane.master))
 
 

@@ -32,7 +32,7 @@ from bench.lanes import Lane
 from bench.ping import FRAME_BYTES as PING_BYTES
 from bench.ping import Echoes, Pinger
 from bench.results import Measurement
-from bench.shapers import ComparedShaper
+from bench.shapers import Bare
 from bench.workload import UNLIMITED_BITS, Traffic
 
 # Chosen.
@@ -66,7 +66,7 @@ class Job:
     """What goes over one lane during a measurement."""
 
     lane: Lane
-    shaper: ComparedShaper
+    shaper: Bare
     rate_bits: int
     traffic: Traffic
 

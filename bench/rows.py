@@ -5,8 +5,8 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 from bench import workload
 from bench.workload import UNLIMITED_BITS, Traffic, spell_rate
@@ -51,9 +51,9 @@ class Row:
     seconds: float = FAST_S
 
     @property
-    def is_slow(self) -> bool:
+    def is_together(self) -> bool:
         """Whether it shares the machine with the other slow ones."""
-        return self.rate_bits <= SLOW_BITS
+        return self.rate_bits <= SLOW_BITS and self.traffic != workload.IDLE
 
     @property
     def is_wire(self) -> bool:
@@ -93,27 +93,22 @@ QUICK_SLOW_S = 5.0
 
 def reasons() -> list[str]:
     """Return what is not measured, and why, a sentence each."""
-    return [
-        f"{Row(rate_bits, traffic).title}: {reason}"
-        for (rate_bits, traffic), reason in SKIPPED.items()
-    ]
+    return [f"{Row(*row).title}: {reason}" for row, reason in SKIPPED.items()]
 
 
 def rate_rows(*, is_quick: bool = False) -> list[Row]:
     """Return the rows of the main table."""
-    rows = []
-    for rate_bits in RATES_BITS:
-        for traffic in TRAFFIC:
-            is_wanted = (rate_bits, traffic) not in SKIPPED
-            if is_wanted and (not is_quick or (rate_bits, traffic) in QUICK):
-                rows.append(_timed(rate_bits, traffic, is_quick=is_quick))
-    return rows
+    return [
+        _timed(*row, is_quick=is_quick)
+        for row in product(RATES_BITS, TRAFFIC)
+        if row not in SKIPPED and (row in QUICK or not is_quick)
+    ]
 
 
 def latency_rows() -> list[Row]:
     """Return the rows about latency under load, and about what low latency costs."""
-    wanted = [(rate, traffic) for rate in LATENCY_RATES_BITS for traffic in LATENCY_TRAFFIC]
-    return [_timed(*row, is_quick=False) for row in [*wanted, COST_ROW]]
+    wanted = [*product(LATENCY_RATES_BITS, LATENCY_TRAFFIC), COST_ROW]
+    return [_timed(*row, is_quick=False) for row in wanted]
 
 
 def idle_rows(*, is_quick: bool = False) -> list[Row]:
@@ -136,23 +131,10 @@ def delayed_row() -> Row:
     return Row(KERNEL_RATES_BITS[-1], workload.DELAYED, DELAYED_S)
 
 
-def slow(rows: Iterable[Row]) -> list[Row]:
-    """Return those that are measured all at once."""
-    return [row for row in rows if row.is_slow]
-
-
-def fast(rows: Iterable[Row]) -> list[Row]:
-    """Return those that have the machine for themselves."""
-    return [row for row in rows if not row.is_slow]
-
-
 def _timed(rate_bits: int, traffic: Traffic, *, is_quick: bool) -> Row:
-    row = Row(rate_bits, traffic)
-    seconds = FAST_S
-    if row.is_slow:
+    seconds = FLOOD_S if traffic == workload.FLOOD else FAST_S
+    if rate_bits <= SLOW_BITS:
         seconds = QUICK_SLOW_S if is_quick else SLOW_S
     elif rate_bits == UNLIMITED_BITS:
         seconds = FREE_S
-    elif traffic == workload.FLOOD:
-        seconds = FLOOD_S
     return Row(rate_bits, traffic, seconds)

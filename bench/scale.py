@@ -18,11 +18,9 @@ from bench.lab.task import Task
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay, make_stage
 from bench.measure import FLUSH_S, PORT, SNAP_BYTES, Job, MeasurementTrial
-from bench.rows import Row
-from bench.shapers import CALL_S, OwnShaper
+from bench.shapers import OwnShaper
 from bench.terminal import Progress
 from bench.workload import TCP_4, UDP_SMALL, UNLIMITED_BITS
-from shapecfg.client import Client
 
 # Specified by the task.
 COUNTS = (1, 10, 100, 1000)
@@ -49,7 +47,7 @@ def _crowd(*options: str) -> Iterator[tuple[Pair, Lane, Shaperd]]:
     The daemon is killed in the end: the kernel removes a thousand devices faster with their
     namespace than one after the other.
     """
-    lane = Lane(1)
+    lane = Lane.numbered(1)
     with make_stage() as pair:
         lay(pair, lane)
         with Shaperd(pair.host, "--shapers", "0", *options) as shaperd:
@@ -60,8 +58,8 @@ def _crowd(*options: str) -> Iterator[tuple[Pair, Lane, Shaperd]]:
 def weigh(progress: Progress, counts: Sequence[int] = COUNTS) -> list[dict[str, Any]]:
     """Return for each number of shapers what adding one took, and what all of them cost idle."""
     found = []
-    with _crowd() as (_, lane, shaperd):
-        client = Client(str(shaperd.socket), timeout_seconds=CALL_S)
+    with _crowd() as (pair, lane, shaperd):
+        client = OwnShaper(pair.host, shaperd=shaperd).client
         existing = 0
         for count in counts:
             add_s, attach_s = [], []
@@ -84,8 +82,7 @@ def _idle(
     shaperd: Shaperd, count: int, add_s: Sequence[float], attach_s: Sequence[float]
 ) -> dict[str, Any]:
     """Return the figures of a daemon with so many shapers and nothing to do."""
-    processes = {"supervisor": shaperd.pid}
-    processes |= {f"forwarder {at}": pid for at, pid in enumerate(shaperd.forwarder_pids(), 1)}
+    processes = shaperd.processes()
     time.sleep(0.5)  # what the last command set off is over
     meter = meters.Meter(processes)
     time.sleep(IDLE_S)
@@ -118,10 +115,10 @@ def load_twenty(progress: Progress) -> dict[str, Any]:
     """
     with _crowd() as (pair, lane, shaperd):
         rates = {}
-        daemon = OwnShaper(pair.host, shaperd)
-        client = Client(str(shaperd.socket), timeout_seconds=CALL_S)
+        daemon = OwnShaper(pair.host, shaperd=shaperd)
+        client = daemon.client
         for number in range(LOADED):
-            errand = Lane(100 + number)
+            errand = Lane.numbered(100 + number)
             client.add(errand.shaper)
             client.attach(errand.shaper, lane.master)
             pair.peer.ip(f"address add {errand.destination}/24 dev {lane.nic}")
@@ -173,25 +170,23 @@ def _error_percent(caught: Sequence[Caught], errand: Lane, rate_bits: int) -> fl
     return 100 * (law.fitted_rate_bits(steady) - rate_bits) / rate_bits
 
 
-def forwarders(progress: Progress, repeats: int) -> list[dict[str, Any]]:
+def forwarders(progress: Progress) -> list[dict[str, Any]]:
     """Return what two unlimited shapers carry together with one forwarder, and with two."""
     found = []
-    for _ in range(repeats):
-        for count in (1, 2):
-            with _crowd("--forwarders", str(count)) as (pair, lane, shaperd):
-                daemon = OwnShaper(pair.host, shaperd)
-                lanes = [lane, Lane(2)]
-                lay(pair, lanes[1])
-                point: dict[str, Any] = {"forwarders": count}
-                for traffic, key in ((UDP_SMALL, "frames_per_second"), (TCP_4, "goodput_bits")):
-                    row = Row(UNLIMITED_BITS, traffic)
-                    jobs = [Job(each, daemon, row.rate_bits, traffic) for each in lanes]
-                    results = MeasurementTrial(pair, jobs, TRIAL_S).run()
-                    point[key] = sum(getattr(each, key) or 0.0 for each in results)
-                found.append(point)
-                progress.say(
-                    f"  {count} forwarder{'s' * (count > 1)}, two shapers: "
-                    f"{point['frames_per_second']:.0f} frames/s of 64 B, "
-                    f"{point['goodput_bits'] / 1e9:.2f} Gbit/s of TCP in wire frames"
-                )
+    for count in (1, 2):
+        with _crowd("--forwarders", str(count)) as (pair, lane, shaperd):
+            daemon = OwnShaper(pair.host, shaperd=shaperd)
+            lanes = [lane, Lane.numbered(2)]
+            lay(pair, lanes[1])
+            point: dict[str, Any] = {"forwarders": count}
+            for traffic, key in ((UDP_SMALL, "frames_per_second"), (TCP_4, "goodput_bits")):
+                jobs = [Job(each, daemon, UNLIMITED_BITS, traffic) for each in lanes]
+                results = MeasurementTrial(pair, jobs, TRIAL_S).run()
+                point[key] = sum(getattr(each, key) or 0.0 for each in results)
+            found.append(point)
+            progress.say(
+                f"  {count} forwarder{'s' * (count > 1)}, two shapers: "
+                f"{point['frames_per_second']:.0f} frames/s of 64 B, "
+                f"{point['goodput_bits'] / 1e9:.2f} Gbit/s of TCP in wire frames"
+            )
     return found

@@ -6,43 +6,34 @@ the rounds gave. They go on until each row has been measured `repeats` times or 
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench import rows, trade, workload
+from bench import rows, shapers, trade, workload
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError
-from bench.lab.meters import DEFAULT_KERNEL_HZ, kernel_hz
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay
 from bench.measure import Job, MeasurementTrial
 from bench.results import MAX_STEAL_PERCENT, Measurement, Run
 from bench.rows import Row
-from bench.shapers import (
-    DELAY,
-    Bare,
-    Cake,
-    ComparedShaper,
-    Htb,
-    HtbLeaf,
-    Netem,
-    OwnShaper,
-    Tbf,
-    TbfLeaf,
-    obstacle,
-)
+from bench.shapers import Bare, OwnShaper, QdiscShaper
 from bench.terminal import Progress
 from bench.workload import UNLIMITED_BITS
 from shapecfg.client import CallError
 from shaper.model import Queue
 
 # Chosen.
-WIRE = Lane(1)
-WHOLE = Lane(2, is_wire=False)
+WIRE = Lane.numbered(1)
+WHOLE = Lane.numbered(2, is_wire=False)
 FIRST_FAIR_LANE = 3
 FIRST_SLOW_LANE = 10
+
+Entrants = list[tuple[Row, list[Bare]]]  # those that are measured in each row
+Laid = Sequence[tuple[Row, Job]]  # the same, each on a lane of its own
 
 
 class Part(StrEnum):
@@ -103,68 +94,79 @@ class Suite:
         self._run = run
         self._progress = progress
         self._ambition = ambition
-        host = pair.host
-        queue = run.settings["queue"]
         self._spare = ambition.spare
-        self._is_plain_wanted = False
-        self._bare = Bare(host)
-        hz = max(kernel_hz() or 0, DEFAULT_KERNEL_HZ)  # a slower one has finer timers, too
-        self._tbf = Tbf(host, hz)
-        self._shaper = OwnShaper(host, shaperd, queue)
-        self._compared: list[ComparedShaper] = [self._tbf, Htb(host), self._shaper]
-        self._fair: list[ComparedShaper] = [
-            TbfLeaf(host, hz),
-            HtbLeaf(host),
-            Cake(host),
-            self._shaper,
-        ]
-        self._delaying: list[ComparedShaper] = [
-            Netem(host),
-            OwnShaper(host, shaperd, queue, delay=DELAY),
-        ]
-        # The plain queue, too, where the shaper has a better one: what that costs and gains.
-        self._plain = [
-            OwnShaper(host, shaperd, Queue.FIFO.value, name="shaper fifo")
-            for _ in range(queue != Queue.FIFO.value)
-        ]
         for lane in (WIRE, WHOLE):
             lay(pair, lane)
+        self._bare = Bare(pair.host)
+        self._shaper = OwnShaper(pair.host, shaperd=shaperd, queue=run.settings["queue"])
+        self._compared = self._possible(*self._qdiscs(shapers.tbf, shapers.htb), self._shaper)
+        # The plain queue, too, where the shaper has a better one: what that costs and gains.
+        plain = dataclasses.replace(self._shaper, name="shaper fifo", queue=Queue.FIFO.value)
+        self._plain = [plain] if plain.queue != self._shaper.queue else []
 
-    def prepare(self) -> None:
-        """Leave out who cannot run on this machine, and say why."""
-        others = [self._fair, self._delaying] if Part.KERNELS in self._ambition.parts else []
-        for compared in (self._compared, *others):
-            for shaper in list(compared):
-                if reason := obstacle(shaper, WIRE):
-                    compared.remove(shaper)
-                    self._run.skipped.append(f"{shaper.name}, all rows: {reason}")
+    def _qdiscs(self, *setups: shapers.Commands) -> list[Bare]:
+        """Return shapers of the kernel, each named for the function that sets it up."""
+        names = [each.__name__.replace("_leaf", "+fq_codel") for each in setups]
+        host = self._pair.host
+        return [QdiscShaper(host, n, commands=c) for n, c in zip(names, setups, strict=True)]
+
+    def _possible(self, *compared: Bare) -> list[Bare]:
+        """Return those that can run on this machine; say why others cannot."""
+        reasons = {each: why for each in compared if (why := each.obstacle(WIRE))}
+        self._run.skipped += [f"{each.name}, all rows: {why}" for each, why in reasons.items()]
+        return [each for each in compared if each not in reasons]
 
     def perform(self) -> None:
-        """Measure, round after round."""
-        wanted = self._wanted()
-        lanes = self._lay_slow(rows.slow(row for row in wanted if row.traffic != workload.IDLE))
-        repeats = self._ambition.repeats
-        for number in range(repeats):
-            self._progress.say(f"\nround {number + 1} of {repeats}")
-            self._slow_round(lanes)
-            for row in wanted:
-                if row.is_slow and row.traffic != workload.IDLE:
-                    continue
-                for shaper in self._entrants(row):
-                    if self._is_late(f"round {number + 1}, {row.title}, {shaper.name}"):
-                        return
-                    self._measure(shaper, row)
-
-    def _wanted(self) -> list[Row]:
-        """Return the rows of all parts that are to be measured."""
-        parts, wanted = self._ambition.parts, []
-        if Part.RATES in parts:
-            wanted += rows.rate_rows(is_quick=self._ambition.is_quick)
-            wanted += rows.idle_rows(is_quick=self._ambition.is_quick)
+        """Measure every part that is wanted."""
+        parts = self._ambition.parts
+        if Part.TRADE in parts:
+            self._trade()
         if Part.LATENCY in parts:
-            self._is_plain_wanted = True
-            wanted += [row for row in rows.latency_rows() if row not in wanted]
-        return wanted
+            self._measure_fairness()
+        if Part.KERNELS in parts:
+            self._measure_rounds(self._beside())
+        if parts & {Part.RATES, Part.LATENCY}:
+            entrants = self._wanted()
+            together = [each for each in entrants if each[0].is_together]
+            alone = [each for each in entrants if not each[0].is_together]
+            self._measure_rounds(alone, self._lay(together, FIRST_SLOW_LANE))
+
+    def _wanted(self) -> Entrants:
+        """Return the rows about rates and latency, the bare link where no rate is asked for."""
+        parts, is_quick = self._ambition.parts, self._ambition.is_quick
+        latency = rows.latency_rows() if Part.LATENCY in parts else []
+        wanted = []
+        if Part.RATES in parts:
+            wanted += [*rows.rate_rows(is_quick=is_quick), *rows.idle_rows(is_quick=is_quick)]
+        found = []
+        for row in dict.fromkeys([*wanted, *latency]):
+            is_bare = row.rate_bits == UNLIMITED_BITS or row.traffic == workload.IDLE
+            plain = self._plain if row in latency else []
+            found.append((row, [*[self._bare] * is_bare, *self._compared, *plain]))
+        return found
+
+    def _beside(self) -> Entrants:
+        """Return the rows beside everything that the kernel has."""
+        leaves = self._qdiscs(shapers.tbf_leaf, shapers.htb_leaf, shapers.cake)
+        fair = self._possible(*leaves, self._shaper)
+        own = dataclasses.replace(self._shaper, delay=shapers.DELAY)
+        delaying = self._possible(*self._qdiscs(shapers.netem), own)
+        delayed = (rows.delayed_row(), [self._bare, *delaying])
+        return [*((row, fair) for row in rows.kernel_rows()), delayed]
+
+    def _measure_rounds(self, entrants: Entrants, together: Laid = ()) -> None:
+        """Measure round after round, first of all those that share the machine."""
+        for number in range(1, self._ambition.repeats + 1):
+            self._progress.say(f"\nround {number} of {self._ambition.repeats}")
+            if self._is_late(f"round {number}"):
+                return
+            if together:
+                self._measure_at_once(together)
+            for row, compared in entrants:
+                for shaper in compared:
+                    if self._is_late(f"round {number}, {row.title}, {shaper.name}"):
+                        return
+                    self._keep(self._measure_calmly(shaper, row, row.title))
 
     def _is_late(self, where: str) -> bool:
         """Whether time is up; if so, say where."""
@@ -173,29 +175,19 @@ class Suite:
         self._run.skipped.append(f"time was up before {where}: fewer from there on, or none")
         return True
 
-    def _entrants(self, row: Row) -> list[ComparedShaper]:
-        """Return who is measured in a row: the bare link where no rate is asked for."""
-        is_bare = row.rate_bits == UNLIMITED_BITS or row.traffic == workload.IDLE
-        plain = self._plain if self._is_plain_wanted and row in rows.latency_rows() else []
-        return [*[self._bare] * is_bare, *self._compared, *plain]
-
-    def _measure(self, shaper: ComparedShaper, row: Row) -> None:
-        """Measure one cell."""
-        self._keep(self._calmly(shaper, row, row.title))
-
-    def _calmly(self, shaper: ComparedShaper, row: Row, title: str) -> list[Measurement]:
+    def _measure_calmly(self, shaper: Bare, row: Row, title: str) -> list[Measurement]:
         """Measure in a row, and once more if a hypervisor took too much of it."""
         job = Job(WIRE if row.is_wire else WHOLE, shaper, row.rate_bits, row.traffic)
-        found = self._try([job], title, row.seconds)
+        found = self._measure([job], title, row.seconds)
         if found and found[0].steal_percent > MAX_STEAL_PERCENT and self._spare:
             self._spare -= 1
             self._progress.tell_stolen(found[0])
-            found = self._try([job], title, row.seconds)
+            found = self._measure([job], title, row.seconds)
             for measurement in found:
                 measurement.is_repeated = True
         return found
 
-    def _try(self, jobs: Sequence[Job], title: str, seconds: float) -> list[Measurement]:
+    def _measure(self, jobs: Sequence[Job], title: str, seconds: float) -> list[Measurement]:
         names = ", ".join(dict.fromkeys(job.shaper.name for job in jobs))
         try:
             with self._progress.turn(f"{title}: {names}") as turn:
@@ -206,63 +198,40 @@ class Suite:
             self._progress.say(f"  {title}: {names}: {error}")
             return []
 
-    def _keep(self, found: Sequence[Measurement]) -> None:
+    def _keep(self, found: Iterable[Measurement]) -> None:
         for measurement in found:
             self._run.measurements.append(measurement)
             self._progress.tell(measurement)
 
-    # The slow ones, on lanes of their own.
-
-    def _lay_slow(self, wanted: Sequence[Row]) -> dict[tuple[Row, str], Lane]:
-        """Lay a lane for every slow row and everyone compared in it."""
-        lanes = {}
-        for row in wanted:
-            for shaper in self._entrants(row):
-                lane = Lane(FIRST_SLOW_LANE + len(lanes))
-                lay(self._pair, lane)
-                lanes[row, shaper.name] = lane
-        return lanes
-
-    def _slow_round(self, lanes: dict[tuple[Row, str], Lane]) -> None:
-        """Measure all slow rows at once."""
-        if not lanes or time.monotonic() > self._ambition.end_s:
-            return
-        by_name = {shaper.name: shaper for shaper in [*self._compared, *self._plain]}
-        jobs = [
-            Job(lane, by_name[name], row.rate_bits, row.traffic)
-            for (row, name), lane in lanes.items()
-        ]
-        title = f"up to {workload.spell_rate(rows.SLOW_BITS)}, {len(jobs)} lanes at once"
-        self._keep(self._try(jobs, title, max(row.seconds for row, _ in lanes)))
-
-    def kernels(self) -> None:
-        """Measure beside everything that the kernel has, round after round."""
-        repeats = self._ambition.repeats
-        delayed = rows.delayed_row()
-        for number in range(repeats):
-            self._progress.say(f"\nround {number + 1} of {repeats}")
-            for row in rows.kernel_rows():
-                for shaper in self._fair:
-                    if self._is_late(f"round {number + 1}, {row.title}, {shaper.name}"):
-                        return
-                    self._measure(shaper, row)
-            for shaper in [self._bare, *self._delaying]:
-                self._measure(shaper, delayed)
-
-    def fairness(self) -> None:
-        """Measure eight flows, everyone at once on a lane of its own."""
-        row = Row(rows.FAIRNESS_BITS, workload.TCP_8, rows.FAIRNESS_S)
+    def _lay(self, entrants: Entrants, number: int) -> Laid:
+        """Lay a lane for everyone compared in each row, from a number on."""
         jobs = []
-        for at, shaper in enumerate([*self._compared, *self._plain]):
-            lane = Lane(FIRST_FAIR_LANE + at)
-            lay(self._pair, lane)
-            jobs.append(Job(lane, shaper, row.rate_bits, row.traffic))
-        self._keep(self._try(jobs, row.title, row.seconds))
+        for row, compared in entrants:
+            for shaper in compared:
+                lane = Lane.numbered(number + len(jobs))
+                lay(self._pair, lane)
+                jobs.append((row, Job(lane, shaper, row.rate_bits, row.traffic)))
+        return jobs
 
-    def trade(self) -> None:
+    def _measure_at_once(self, laid: Laid) -> None:
+        """Measure everyone at once, each on its own lane."""
+        fastest = workload.spell_rate(max(row.rate_bits for row, _ in laid))
+        title = f"up to {fastest}, {len(laid)} lanes at once"
+        seconds = max(row.seconds for row, _ in laid)
+        self._keep(self._measure([job for _, job in laid], title, seconds))
+
+    def _measure_fairness(self) -> None:
+        """Measure eight flows."""
+        self._progress.say("\nfairness")
+        row = Row(rows.FAIRNESS_BITS, workload.TCP_8, rows.FAIRNESS_S)
+        everyone = [*self._compared, *self._plain]
+        self._measure_at_once(self._lay([(row, everyone)], FIRST_FAIR_LANE))
+
+    def _trade(self) -> None:
         """Measure buckets from small to large, of tbf and of the shaper in turn."""
+        self._progress.say("\nbuckets")
         kept = self._run.scale["trade"] = []
-        tradesmen = [each for each in (self._tbf, self._shaper) if each in self._compared]
+        tradesmen = [each for each in self._compared if each.name != "htb"]
         for row in trade.ROWS:
             for credit_us in trade.CREDITS_US:
                 bucket = trade.bucket_bytes(row.rate_bits, credit_us)
@@ -271,7 +240,8 @@ class Suite:
                 for shaper in tradesmen:
                     if self._is_late(f"{title}, {shaper.name}"):
                         return
-                    for seen in self._calmly(shaper.with_bucket(bucket), row, title):
+                    shaper = dataclasses.replace(shaper, bucket_bytes=bucket)
+                    for seen in self._measure_calmly(shaper, row, title):
                         self._progress.tell(seen)
                         if point := trade.point(seen, credit_us):
                             kept.append(point)

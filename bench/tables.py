@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from bench import workload
-from bench.cells import ABOVE, PEERS, SHAPER, Cells
+from bench.cells import ABOVE, PEERS, SHAPER, Medians
 from bench.results import MAX_STEAL_PERCENT, Run
 from bench.verdict import judge
 from bench.workload import UNLIMITED_BITS, spell_rate
@@ -44,7 +44,7 @@ COMPARED = (
 
 def make(run: Run) -> Tables:
     """Return every table of a run, by name."""
-    cells = Cells(run)
+    cells = Medians(run)
     records = {
         "machine": facts(run.machine | _conduct(run)),
         "targets": [{**each._asdict(), "verdict": WORDS[each.verdict]} for each in judge(run)],
@@ -109,7 +109,7 @@ def _conduct(run: Run) -> dict[str, Any]:
     return facts
 
 
-def _comparisons(cells: Cells) -> Iterator[dict[str, Any]]:
+def _comparisons(cells: Medians) -> Iterator[dict[str, Any]]:
     """Yield by what factor the shaper is worse than a peer: below 1 it is better."""
     for row in sorted(cells.rows()):
         for figure, name, is_more_better in COMPARED:
@@ -125,7 +125,7 @@ def _comparisons(cells: Cells) -> Iterator[dict[str, Any]]:
                     }
 
 
-def _is_moot(cells: Cells, figure: str, peer: str, rate_bits: int, traffic: str) -> bool:
+def _is_moot(cells: Medians, figure: str, peer: str, rate_bits: int, traffic: str) -> bool:
     """Whether a comparison says nothing: a peer that exceeds the rate carries more unfairly.
 
     Of UDP goodput and frames are the same, and told once.

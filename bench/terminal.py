@@ -79,13 +79,13 @@ class Progress:
         self._console.print(text)
 
     @contextmanager
-    def turn(self, title: str) -> Iterator[Callable[..., None]]:
+    def turn(self, title: str) -> Iterator[Callable[[float], None]]:
         """Give what a measurement calls while it waits, with the share of it that is over."""
         with self._bar:
             task = self._bar.add_task(title, total=1.0)
 
-            def draw(share: float, aside: str = "") -> None:
-                self._bar.update(task, completed=share, description=f"{title}{aside}")
+            def draw(share: float) -> None:
+                self._bar.update(task, completed=share)
                 self._bar.refresh()
 
             try:

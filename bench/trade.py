@@ -14,21 +14,18 @@ from __future__ import annotations
 from typing import Any
 
 from bench import workload
+from bench.lab.flow import FULL_FRAME_BYTES
 from bench.results import Measurement
 from bench.rows import GBIT, MBIT, Row
-from bench.shapers import FULL_FRAME_BYTES
 
 # Chosen.
 CREDITS_US = (0, 500, 1000, 2000, 3000, 5000, 10_000, 20_000)
 TRADE_S = 1.4  # with what setting up and judging take, two seconds a point
-ROWS = tuple(
-    Row(rate_bits, traffic, TRADE_S)
-    for rate_bits, traffic in (
-        (10 * MBIT, workload.TCP_4),
-        (100 * MBIT, workload.TCP_4),
-        (100 * MBIT, workload.UDP_LARGE),
-        (GBIT, workload.TCP_4),
-    )
+ROWS = (
+    Row(10 * MBIT, workload.TCP_4, TRADE_S),
+    Row(100 * MBIT, workload.TCP_4, TRADE_S),
+    Row(100 * MBIT, workload.UDP_LARGE, TRADE_S),
+    Row(GBIT, workload.TCP_4, TRADE_S),
 )
 CELL = ("shaper", "rate_bits", "traffic")
 FIGURES = ("steal_percent", "error_percent", "burst_bytes", "typical_burst_bytes")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bench import workload
-from bench.cells import PEERS, SHAPER, Cells
+from bench.cells import PEERS, SHAPER, Medians
 from bench.lab.flow import FULL_FRAME_BYTES
 from bench.results import Run
 from bench.rows import FAIRNESS_BITS, GBIT, KBIT, MBIT
@@ -34,8 +34,8 @@ class Verdict(NamedTuple):
 
 def judge(run: Run) -> list[Verdict]:
     """Return the verdict on every target, in the order of the tasks."""
-    cells = Cells(run)
-    parts: tuple[Callable[[Cells], Iterator[Verdict]], ...] = (
+    cells = Medians(run)
+    parts: tuple[Callable[[Medians], Iterator[Verdict]], ...] = (
         *(_accuracy, _bursts, _first_second, _speed, _idle_latency, _cost),
         lambda _: _scale(run),
         *(_latency, _flows, _against_plain),
@@ -60,7 +60,7 @@ def _judge(target: str, value: float, said: str, is_met: bool) -> Verdict:
     return Verdict(target, said, is_met)
 
 
-def _accuracy(cells: Cells) -> Iterator[Verdict]:
+def _accuracy(cells: Medians) -> Iterator[Verdict]:
     for rate_bits, traffic in cells.rows():
         names = (SHAPER, *PEERS)
         sizes = [cells.figure(name, rate_bits, traffic, "error_size_percent") for name in names]
@@ -79,7 +79,7 @@ def _accuracy(cells: Cells) -> Iterator[Verdict]:
         yield Verdict(target, measured, is_met)
 
 
-def _bursts(cells: Cells) -> Iterator[Verdict]:
+def _bursts(cells: Medians) -> Iterator[Verdict]:
     """Hold the typical burst against the limit, and the worst one against the others'.
 
     The limit is owed where wake-ups come on time, which the median stretch tells. Rates too slow
@@ -102,7 +102,7 @@ def _bursts(cells: Cells) -> Iterator[Verdict]:
             yield _against_peers(cells, rate_bits)
 
 
-def _against_peers(cells: Cells, rate_bits: int) -> Verdict:
+def _against_peers(cells: Medians, rate_bits: int) -> Verdict:
     """Compare worst bursts; typical ones stand beside them."""
     worst, said = {}, []
     for name in (SHAPER, *PEERS):
@@ -118,7 +118,7 @@ def _against_peers(cells: Cells, rate_bits: int) -> Verdict:
     return Verdict(target, ", ".join(said), is_met)
 
 
-def _first_second(cells: Cells) -> Iterator[Verdict]:
+def _first_second(cells: Medians) -> Iterator[Verdict]:
     shares = [(math.nan, "")]
     for rate_bits, traffic in cells.rows():
         excess = cells.figure(SHAPER, rate_bits, traffic, "first_second_excess_bytes")
@@ -130,7 +130,7 @@ def _first_second(cells: Cells) -> Iterator[Verdict]:
     yield _judge(target, share, said, share <= 1)
 
 
-def _speed(cells: Cells) -> Iterator[Verdict]:
+def _speed(cells: Medians) -> Iterator[Verdict]:
     own, *others = (cells.figure(name, 5 * GBIT, TCP, "goodput_bits") for name in (SHAPER, *PEERS))
     known = [each for each in others if not math.isnan(each)]
     said = f"{own / 1e9:.2f} Gbit/s against {' and '.join(f'{each / 1e9:.2f}' for each in known)}"
@@ -146,7 +146,7 @@ def _speed(cells: Cells) -> Iterator[Verdict]:
         yield _judge(target, share, f"{share:.2f}", share >= wanted)
 
 
-def _idle_latency(cells: Cells) -> Iterator[Verdict]:
+def _idle_latency(cells: Medians) -> Iterator[Verdict]:
     for rate_bits in (MBIT, 100 * MBIT):
         own, own99, bare, bare99 = (
             cells.figure(name, rate_bits, workload.IDLE.name, f"ping_{at}_us")
@@ -160,7 +160,7 @@ def _idle_latency(cells: Cells) -> Iterator[Verdict]:
             yield Verdict(target, f"{added_us:.0f} us: {said}", added_us <= 60)
 
 
-def _cost(cells: Cells) -> Iterator[Verdict]:
+def _cost(cells: Medians) -> Iterator[Verdict]:
     for rate_bits in (100 * MBIT, GBIT):
         times = ratio(*(cells.figure(n, rate_bits, TCP, "cpu_s_per_gb") for n in (SHAPER, "tbf")))
         target = f"processor time at {spell_rate(rate_bits)}, 4 TCP flows, at most twice tbf's"
@@ -181,7 +181,7 @@ def _scale(run: Run) -> Iterator[Verdict]:
         yield Verdict("20 shapers at once, each within 0.1 %", f"{worst:.4f} %", worst <= 0.1)
 
 
-def _latency(cells: Cells) -> Iterator[Verdict]:
+def _latency(cells: Medians) -> Iterator[Verdict]:
     for rate_bits, limits_ms in LATENCY_MS.items():
         for name, limit_ms in zip(("p50", "p99"), limits_ms, strict=True):
             own, *others = (
@@ -196,7 +196,7 @@ def _latency(cells: Cells) -> Iterator[Verdict]:
                 yield Verdict(f"{target}, at most {limit_ms:g} ms", said, own <= limit_ms)
 
 
-def _flows(cells: Cells) -> Iterator[Verdict]:
+def _flows(cells: Medians) -> Iterator[Verdict]:
     index = cells.figure(SHAPER, FAIRNESS_BITS, workload.TCP_8.name, "jain")
     if not math.isnan(index):
         yield Verdict("Jain's index of 8 TCP flows, at least 0.98", f"{index:.3f}", index >= 0.98)
@@ -207,7 +207,7 @@ def _flows(cells: Cells) -> Iterator[Verdict]:
             yield Verdict(target, f"{share:.0f} %", share >= 45)
 
 
-def _against_plain(cells: Cells) -> Iterator[Verdict]:
+def _against_plain(cells: Medians) -> Iterator[Verdict]:
     """Compare with the plain queue, if that was measured beside another."""
     for rate_bits, traffic, figure, wanted in (
         (10 * MBIT, TCP, "goodput_bits", 0.97),

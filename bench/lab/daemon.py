@@ -134,6 +134,11 @@ class Shaperd:
         """Return the process ids of forwarders that stand by for the death of another."""
         return [pid for pid in children(self.pid) if _stands_by(pid)]
 
+    def processes(self) -> dict[str, int]:
+        """Return the supervisor and the forwarders that serve, by name."""
+        forwarders = enumerate(self.forwarder_pids(), 1)
+        return {"supervisor": self.pid, **{f"forwarder {at}": pid for at, pid in forwarders}}
+
     def log(self) -> str:
         """Return everything the daemon has written so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.demo import Result
+from bench.demo import is_disturbed, is_good
+from bench.lab.meters import processors
 from bench.lab.namespaces import ROOT, environment
+from bench.results import Measurement
 from bench.workload import spell_rate
 
 DEMO = [sys.executable, "-m", "bench.demo"]
@@ -89,7 +91,7 @@ def command_line(pid: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("error_percent", "stolen_s", "is_good", "is_disturbed"),
+    ("error_percent", "stolen_s", "good", "disturbed"),
     [
         (0.99, 0.0, True, False),
         (-1.01, 0.0, False, False),
@@ -99,11 +101,13 @@ def command_line(pid: int) -> str:
     ],
 )
 def test_only_a_machine_that_stood_still_is_an_excuse(
-    error_percent: float, stolen_s: float, is_good: bool, is_disturbed: bool
+    error_percent: float, stolen_s: float, good: bool, disturbed: bool
 ) -> None:
     """More than one per cent is off, whatever the reason; the reason decides on a repeat."""
-    result = Result("udp", 10_000_000, 10e6, error_percent, 1500, stolen_s)
-    assert (result.is_good, result.is_disturbed) == (is_good, is_disturbed)
+    found = Measurement("shaper", 10_000_000, "UDP 1000 B", "capture", True, 3.0)
+    found.ends_error_percent = error_percent
+    found.steal_percent = 100 * stolen_s / (3.0 * processors())
+    assert (is_good(found), is_disturbed(found)) == (good, disturbed)
 
 
 @pytest.mark.parametrize(

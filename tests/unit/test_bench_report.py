@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import report, results, rows, tables, trade, verdict, workload
-from bench.cells import Cells
+from bench.cells import Medians
 from bench.results import Measurement, Run
 from bench.suite import CONTENTS, Part
 from bench.workload import UNLIMITED_BITS
@@ -49,7 +49,7 @@ def test_a_cell_is_the_median_of_its_attempts() -> None:
     run = a_run()
     for burst, error in ((3, -0.2), (None, 0.1), (5, 0.3)):
         add(run, "tbf", MBIT, workload.TCP_4, burst_bytes=burst, error_percent=error)
-    cells = Cells(run)
+    cells = Medians(run)
     figures = {"n": 3, "burst_bytes": 4, "error_percent": 0.1, "error_size_percent": 0.2}
     for name, value in figures.items():
         assert cells.figure("tbf", MBIT, workload.TCP_4.name, name) == value
@@ -64,7 +64,7 @@ def test_disturbed_attempts_count_only_where_there_are_no_others() -> None:
         add(run, "tbf", MBIT, workload.TCP_4, steal_percent=steal, burst_bytes=burst)
     add(run, "htb", MBIT, workload.TCP_4, steal_percent=20.0, burst_bytes=9)
     for name, burst in (("tbf", 2), ("htb", 9)):
-        assert Cells(run).figure(name, MBIT, workload.TCP_4.name, "burst_bytes") == burst
+        assert Medians(run).figure(name, MBIT, workload.TCP_4.name, "burst_bytes") == burst
 
 
 def test_fairness_is_one_for_equals_and_a_share_for_a_miser() -> None:
@@ -72,7 +72,7 @@ def test_fairness_is_one_for_equals_and_a_share_for_a_miser() -> None:
     for flows, index in (([5, 5, 5, 5], 1), ([5, 0, 0, 0], 0.25), ([0, 0], 0)):
         run = a_run()
         add(run, "tbf", MBIT, workload.TCP_4, flow_bits=flows)
-        assert Cells(run).figure("tbf", MBIT, workload.TCP_4.name, "jain") == index
+        assert Medians(run).figure("tbf", MBIT, workload.TCP_4.name, "jain") == index
 
 
 def test_rows_are_told_from_slow_to_fast() -> None:
