@@ -32,20 +32,6 @@ COLUMNS = (
     ("Jain", workload.TCP_8.name, "jain", 3, 1),
     ("kept, %", workload.FLOOD.name, "goodput_percent", 0, 1),
 )
-HEAD = """\
-## Beside CAKE and fq_codel leaves
-
-From `make bench-kernels` under user-mode Linux {kernel} (`bench/uml.config`). All took turns;
-medians (least-most) of at least {rounds} rounds. Ping and bursts (typical and worst) are beside
-four TCP flows, the error of the rate is with UDP, Jain's index of eight TCP flows, and *kept* is
-the share of TCP beside a flood of ten times the rate. tbf has the bucket of HZ 250. All figures:
-[kernels.csv]({file}).
-
-System calls cost more there, and senders, shaper and receiver share one processor, at real-time
-priority. So the table tells delays of a millisecond and more, bursts and shares; shorter delays
-only roughly; throughput and processor time not at all. A rate missed by whole percents is the
-limit of that processor.
-"""
 
 
 def tables(run: Run) -> Tables:
@@ -60,14 +46,10 @@ def tables(run: Run) -> Tables:
     return {NAME: spread.reset_index(), MACHINE: pd.DataFrame(facts(machine))}
 
 
-def section(found: Tables, folder: str) -> str:
-    """Return the section, or nothing where another kernel was not measured."""
+def texts(found: Tables) -> dict[str, str]:
+    """Return what the document says of it; nothing where another kernel was not measured."""
     if NAME not in found:
-        return ""
-    machine = dict(found[MACHINE].itertuples(index=False))
-    head = HEAD.format(
-        kernel=machine["kernel"], rounds=found[NAME]["n"].min(), file=f"{folder}/{NAME}.csv"
-    )
+        return {}
     frame = found[NAME].set_index(CELL)
     names = frame.xs(TCP, level="traffic").index.unique("shaper")
     lines = [
@@ -75,8 +57,12 @@ def section(found: Tables, folder: str) -> str:
         for rate in KERNEL_RATES_BITS
         for name in names
     ]
-    table = grid(["", *(head for head, *_ in COLUMNS)], lines)
-    return f"{head}\n{table}{_delayed(frame)}"
+    return {
+        "uml": dict(found[MACHINE].itertuples(index=False))["kernel"],
+        "rounds": str(frame["n"].min()),
+        "kernels": grid(["", *(head for head, *_ in COLUMNS)], lines),
+        "delayed": _delayed(frame),
+    }
 
 
 def _fields(frame: pd.DataFrame, rate_bits: int, name: str) -> list[str]:
@@ -98,5 +84,4 @@ def _delayed(frame: pd.DataFrame) -> str:
         f"{name} {p50:.2f} / {p99:.2f} ms"
         for (*_, name), p50, p99 in delayed[["ping_p50_us", "ping_p99_us"]].itertuples()
     ]
-    told = ", ".join(said)
-    return f"\nA ping of an idle link with `delay 20ms`, p50 / p99: {told}.\n" if said else ""
+    return ", ".join(said)

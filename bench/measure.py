@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench import judge
-from bench.datagrams import Blaster, Course, Pit
+from bench.lab.datagrams import Course, Datagrams, Pit, flooding
 from bench.lab.filters import Wanted, assemble
 from bench.lab.flow import Flow, Load
 from bench.lab.law import NS_PER_SECOND
@@ -189,7 +189,7 @@ class MeasurementTrial:
                 )
             if courses:
                 senders["UDP sender"] = stack.enter_context(
-                    Task(host, Blaster(courses, self._seconds))
+                    Task(host, Datagrams(courses, flooding(self._seconds)))
                 )
             self._wait()
             self._end_ns = time.monotonic_ns()

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bench import judge
-from bench.datagrams import Blaster, Course, Pit
 from bench.lab import law, meters
 from bench.lab.daemon import Shaperd
+from bench.lab.datagrams import Course, Datagrams, Pit, flooding
 from bench.lab.filters import Wanted, assemble
 from bench.lab.ring import Caught, Ring
 from bench.lab.task import Task
@@ -148,7 +148,7 @@ def _load(pair: Pair, lane: Lane, rates: dict[Lane, int]) -> dict[str, Any]:
             ring = Ring(lane.nic, assemble(Wanted(), SNAP_BYTES))
         stack.callback(ring.close)
         meter = meters.Meter()
-        with Task(pair.host, Blaster(courses, LOADED_S)) as sender:
+        with Task(pair.host, Datagrams(courses, flooding(LOADED_S))) as sender:
             sender.result(LOADED_S)
         steal = meter.spent().steal_percent
         time.sleep(FLUSH_S)

@@ -135,4 +135,4 @@ def grid(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """Return a table in Markdown: the first column to the left, the others to the right."""
     heads = list(heads)
     rule = ["---", *("---:" for _ in heads[1:])]
-    return "".join(f"|{'|'.join(line)}|\n" for line in [heads, rule, *lines])
+    return "\n".join(f"|{'|'.join(line)}|" for line in [heads, rule, *lines])

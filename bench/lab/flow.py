@@ -53,7 +53,7 @@ class Load:
         total_bytes: of payload, at most; 0 is no limit.
         frame_bytes: of UDP, the size of each frame on the wire.
         pace_bits: of UDP, the rate on the wire; 0 is as fast as it goes.
-        send_buffer_bytes: of TCP, what may wait in the sender; 0 leaves it to the kernel.
+        send_buffer_bytes: what may wait in the sender; 0 leaves it to the kernel.
 
     """
 

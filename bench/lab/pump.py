@@ -27,7 +27,6 @@ BACKLOG = 256
 SINK_BUFFER_BYTES = 8 << 20  # so that a receiver of UDP need not run for every frame
 UNSENT_BYTES = 1 << 17  # that wait in a socket without being in flight (TCP_NOTSENT_LOWAT)
 RETRY_S = 0.002  # after an error, so that a path that is down is not hammered
-PACE_S = 0.001  # how long a paced sender that is ahead sleeps
 
 
 @dataclass
@@ -198,33 +197,6 @@ class PumpSource:
         self._failures += 1
         self._error = str(error)
         time.sleep(RETRY_S)
-
-
-class Datagrams(PumpSource):
-    """Sends one flow of UDP, paced or as fast as the socket takes it."""
-
-    def __init__(self, flow: Flow, load: Load) -> None:
-        super().__init__(load)
-        self._flow = flow
-
-    def _is_ahead(self) -> bool:
-        """Whether a paced sender has sent what its rate has earned so far."""
-        frame_cost = self._load.frame_bytes * BITS_PER_BYTE * NS_PER_SECOND
-        return self._units * frame_cost > self._load.pace_bits * self._elapsed_ns()
-
-    def _send(self) -> None:
-        payload = bytes(self._flow.payload_bytes(self._load.frame_bytes))
-        total = self._load.total_bytes or float("inf")
-        with self._flow.socket() as handle:
-            while self._left_s() > 0 and self._payload_bytes < total:
-                if self._load.pace_bits and self._is_ahead():
-                    time.sleep(PACE_S)
-                    continue
-                try:
-                    self._payload_bytes += handle.sendto(payload, self._flow.target)
-                    self._units += 1
-                except OSError as error:
-                    self._fail(error)
 
 
 class Filler(PumpSource):

@@ -2,14 +2,16 @@
 
 A sink counts what arrives until it is stopped. A sender sends for a time or a number of bytes.
 TCP that is bounded in time is cut off (the receiver gets what arrived so far); bounded in bytes
-it is closed in order, so everything arrives. What the processes do is in `bench.lab.pump`.
+it is closed in order, so everything arrives. What the processes do is in `bench.lab.pump` and
+`bench.lab.datagrams`.
 """
 
 from __future__ import annotations
 
+from bench.lab.datagrams import Course, Datagrams
 from bench.lab.flow import FULL_FRAME_BYTES, Flow, Load, Received, Sent
 from bench.lab.namespaces import Namespace
-from bench.lab.pump import Datagrams, Filler, Receiver
+from bench.lab.pump import Filler, Receiver
 from bench.lab.task import Task
 
 __all__ = ["FULL_FRAME_BYTES", "Flow", "Load", "Received", "Sender", "Sent", "Sink"]
@@ -36,8 +38,11 @@ class Sender(Task):
 
     def __init__(self, namespace: Namespace, flow: Flow, load: Load) -> None:
         self._seconds = load.seconds
-        is_stream = flow.protocol == "tcp"
-        super().__init__(namespace, Filler([flow], load) if is_stream else Datagrams(flow, load))
+        if flow.protocol == "tcp":
+            super().__init__(namespace, Filler([flow], load))
+        else:
+            course = Course(flow.target, load.frame_bytes, load.pace_bits)
+            super().__init__(namespace, Datagrams([course], load))
 
     def wait(self) -> Sent:
         """Wait until it has sent all and return what it sent."""

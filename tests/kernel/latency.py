@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.datagrams import Blaster, Course, Pit
 from bench.lab.capture import FrameCapture, Recording
+from bench.lab.datagrams import Course, Datagrams, Pit, flooding
 from bench.lab.errors import LabError
 from bench.lab.filters import HEADERS, NETWORK_AT, Wanted
 from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND, Frame
@@ -80,9 +80,9 @@ def flood(pair: Pair, pace_bits: int, *, frame_bytes: int = FLOOD_FRAME_BYTES) -
     """Send datagrams that nobody asked for and no loss slows down."""
     target = (REMOTE, FLOOD_PORT)
     pit = Pit(pair.peer, target)
-    blaster = Blaster([Course(target, frame_bytes, pace_bits)], BULK_S)
+    datagrams = Datagrams([Course(target, frame_bytes, pace_bits)], flooding(BULK_S))
     try:
-        with Task(pair.host, blaster):
+        with Task(pair.host, datagrams):
             yield
     finally:
         pit.close()

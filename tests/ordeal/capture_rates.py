@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from bench.datagrams import Blaster, Course, Pit
 from bench.lab import law
 from bench.lab.daemon import Shaperd
+from bench.lab.datagrams import Course, Datagrams, Pit, flooding
 from bench.lab.flow import ETHERNET_BYTES, IP_BYTES, Flow, Load
 from bench.lab.namespaces import Namespace
 from bench.lab.task import Task
@@ -139,7 +139,7 @@ def loaded(
     if flow.protocol == "udp":
         with contextlib.closing(Pit(receiver, flow.target)):
             course = Course(flow.target, 1514, rate * SURPLUS_PERCENT // 100)
-            with Task(sender, Blaster([course], seconds)):
+            with Task(sender, Datagrams([course], flooding(seconds))):
                 yield
     else:
         with Sink(receiver, flow), Sender(sender, flow, Load(seconds=seconds)):

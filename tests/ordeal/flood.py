@@ -6,8 +6,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from bench.datagrams import Volley
 from bench.lab.daemon import Shaperd
+from bench.lab.datagrams import Volley
 from bench.lab.topology import REMOTE, Pair, make_pair
 from bench.lab.wait import wait_until
 from shapecfg.client import Client

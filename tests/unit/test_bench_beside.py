@@ -28,14 +28,14 @@ def test_the_section_has_everyone_at_every_rate() -> None:
         add(run, name, 10 * MBIT, workload.FLOOD, goodput_bits=4.8e6)
         add(run, name, 10 * MBIT, workload.TCP_8, flow_bits=[1e6, 1e6])
         add(run, name, 10 * MBIT, workload.UDP_LARGE, error_percent=-0.001)
-    lines = beside.section(beside.tables(run), "benchmarks").splitlines()
+    lines = beside.texts(beside.tables(run))["kernels"].splitlines()
     assert "|10 Mbit/s, cake|0.81 (0.81-0.81)|-|-|7.0|0.001|1.000|48|" in lines
     assert "|1 Mbit/s, shaper|-|-|-|-|-|-|-|" in lines
 
 
 def test_without_another_kernel_there_is_no_section() -> None:
     """A run of the machine's own kernel has none."""
-    assert beside.section({}, "benchmarks") == ""
+    assert beside.texts({}) == {}
 
 
 @pytest.mark.parametrize("rate_bits", rows.KERNEL_RATES_BITS)

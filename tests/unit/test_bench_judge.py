@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench import datagrams, judge, ping
-from bench.lab import law
+from bench import judge, ping
+from bench.lab import datagrams, law
 from bench.lab.flow import Flow
 from bench.lab.law import NS_PER_SECOND
 from bench.lab.pump import ReceivedStream, goodput_bits, share_bits
