@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from bench import judge
 from bench.lab.datagrams import Course, Datagrams, Pit, flooding
@@ -33,7 +33,7 @@ from bench.ping import FRAME_BYTES as PING_BYTES
 from bench.ping import Echoes, Pinger
 from bench.results import Measurement
 from bench.shapers import Bare
-from bench.workload import UNLIMITED_BITS, Traffic
+from bench.workload import IDLE, UNLIMITED_BITS, Traffic
 
 # Chosen.
 PORT = 9000
@@ -54,13 +54,6 @@ TURN_S = 0.1  # how often a waiting measurement lets progress be drawn
 FLUSH_S = 0.06  # a block of the ring that is not full is handed over after 50 ms
 
 
-class Method(StrEnum):
-    """Where the figures of a measurement come from."""
-
-    CAPTURE = "capture"
-    COUNT = "count"
-
-
 @dataclass(frozen=True)
 class Job:
     """What goes over one lane during a measurement."""
@@ -71,10 +64,9 @@ class Job:
     traffic: Traffic
 
     @property
-    def method(self) -> Method:
-        """How it is measured: nobody could record what an unlimited link carries."""
-        is_free = self.rate_bits == UNLIMITED_BITS and self.traffic.name != "idle"
-        return Method.COUNT if is_free else Method.CAPTURE
+    def is_captured(self) -> bool:
+        """How it is measured: what an unlimited link carries is too much to be recorded."""
+        return self.rate_bits != UNLIMITED_BITS or self.traffic == IDLE
 
     @property
     def ping_interval_s(self) -> float:
@@ -129,7 +121,7 @@ class MeasurementTrial:
         self._seconds = seconds
         self._turn = turn or (lambda _share: None)
         self._rings: dict[int, Ring] = {}
-        self._caught: dict[int, list[Caught]] = {}
+        self._caught: dict[int, list[Caught]] = defaultdict(list)
         self._counted: list[tuple[float, dict[str, Counters]]] = []
         self._emptied = Emptied([], 0.0)
         self._echoes: dict[int, Echoes] = {}
@@ -138,31 +130,26 @@ class MeasurementTrial:
 
     def run(self) -> list[Measurement]:
         """Set every shaper up, send, and return what was measured, a result for each job."""
-        try:
+        with contextlib.ExitStack() as stack:
             for job in self._jobs:
+                stack.callback(job.shaper.release, job.lane)
                 job.shaper.shape(job.lane, job.rate_bits)
-            with self._recording():
-                spent = self._send()
-                return [self._result(at, job, spent) for at, job in enumerate(self._jobs)]
-        finally:
-            for job in self._jobs:
-                job.shaper.release(job.lane)
+            self._open(stack)
+            spent = self._send()
+            return [self._result(at, job, spent) for at, job in enumerate(self._jobs)]
 
-    @contextlib.contextmanager
-    def _recording(self) -> Iterator[None]:
+    def _open(self, stack: contextlib.ExitStack) -> None:
         """Have rings on the lanes that are captured, and somebody to take the datagrams."""
         blocks = BLOCKS_ALONE if len(self._jobs) == 1 else BLOCKS_AMONG_MANY
         peer = self._pair.peer
-        with contextlib.ExitStack() as stack:
-            for at, job in enumerate(self._jobs):
-                if job.method is Method.CAPTURE:
-                    program = assemble(Wanted(job.lane.destination), SNAP_BYTES)
-                    with peer.enter():
-                        self._rings[at] = Ring(job.lane.nic, program, blocks)
-                    stack.callback(self._rings[at].close)
-                if job.traffic.udp_frame_bytes:
-                    stack.callback(Pit(peer, job.stream.target).close)
-            yield
+        for at, job in enumerate(self._jobs):
+            if job.is_captured:
+                program = assemble(Wanted(job.lane.destination), SNAP_BYTES)
+                with peer.enter():
+                    self._rings[at] = Ring(job.lane.nic, program, blocks)
+                stack.callback(self._rings[at].close)
+            if job.traffic.udp_frame_bytes:
+                stack.callback(Pit(peer, job.stream.target).close)
 
     def _send(self) -> Spent:
         """Run all the traffic and return what it cost."""
@@ -181,16 +168,13 @@ class MeasurementTrial:
                 for at, job in enumerate(self._jobs)
                 if self._is_pinged(job)
             }
-            senders = {}
-            if streams:
-                flows = [job.stream for job in streams for _ in range(job.traffic.tcp_flows)]
-                senders["TCP sender"] = stack.enter_context(
-                    Task(host, Filler(flows, Load(self._seconds)))
-                )
+            flows = [job.stream for job in streams for _ in range(job.traffic.tcp_flows)]
+            sources = {"TCP sender": Filler(flows, Load(self._seconds))} if flows else {}
             if courses:
-                senders["UDP sender"] = stack.enter_context(
-                    Task(host, Datagrams(courses, flooding(self._seconds)))
-                )
+                sources["UDP sender"] = Datagrams(courses, flooding(self._seconds))
+            senders = {
+                name: stack.enter_context(Task(host, source)) for name, source in sources.items()
+            }
             self._wait()
             self._end_ns = time.monotonic_ns()
             spent = meter.spent()
@@ -215,7 +199,7 @@ class MeasurementTrial:
     def _collect(self) -> None:
         """Read the rings. A measurement that has the machine to itself waits until it is over."""
         for at, ring in self._rings.items():
-            self._caught.setdefault(at, []).extend(ring.read())
+            self._caught[at] += ring.read()
 
     def _is_pinged(self, job: Job) -> bool:
         """Whether round trips are taken: beside TCP and on an idle link, if there is time."""
@@ -248,16 +232,16 @@ class MeasurementTrial:
             shaper=job.shaper.name,
             rate_bits=job.rate_bits,
             traffic=job.traffic.name,
-            method=job.method.value,
+            method="capture" if job.is_captured else "count",
             is_wire=job.lane.is_wire,
             seconds=self._seconds,
             steal_percent=spent.steal_percent,
         )
-        if job.method is Method.CAPTURE:
+        if job.is_captured:
             ring = self._rings[at]
-            frames = self._caught.get(at, [])
-            judge.judge_frames(measurement, frames, ring.lost(), warm_up_s(self._seconds))
-        elif len(self._counted) == 2:
+            warm_s = warm_up_s(self._seconds)
+            judge.judge_frames(measurement, self._caught[at], ring.lost(), warm_s)
+        else:
             judge.judge_counters(measurement, *self._between(job.lane))
         judge.judge_streams(measurement, streams)
         if job.is_flooded:

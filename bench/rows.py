@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from bench import workload
+from bench.lab.flow import FULL_FRAME_BYTES
 from bench.workload import UNLIMITED_BITS, Traffic, spell_rate
 
 KBIT, MBIT, GBIT = 10**3, 10**6, 10**9
@@ -40,6 +41,12 @@ KERNEL_TRAFFIC_S = {
 }
 KERNEL_SLOW_S = 2.5  # one at a time: the one processor has to be free
 DELAYED_S = 1.5
+
+# A bucket is credit for the time between two wake-ups: without enough of it a late one costs
+# rate, and whatever it holds can leave at once. tbf and the shaper keep the same law, so at equal
+# buckets they may do the same; they differ in how late they wake and in what steps they count.
+CREDITS_US = (0, 500, 1000, 2000, 3000, 5000, 10_000, 20_000)
+TRADE_S = 1.4  # with what setting up and judging take, two seconds a point
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,21 @@ def kernel_rows() -> list[Row]:
 def delayed_row() -> Row:
     """Return the row in which those that delay are compared."""
     return Row(KERNEL_RATES_BITS[-1], workload.DELAYED, DELAYED_S)
+
+
+def trade_rows() -> list[Row]:
+    """Return the rows in which buckets are compared, tbf's and the shaper's."""
+    return [
+        Row(10 * MBIT, workload.TCP_4, TRADE_S),
+        Row(100 * MBIT, workload.TCP_4, TRADE_S),
+        Row(100 * MBIT, workload.UDP_LARGE, TRADE_S),
+        Row(GBIT, workload.TCP_4, TRADE_S),
+    ]
+
+
+def bucket_bytes(rate_bits: int, credit_us: int) -> int:
+    """Return the bucket with a time of the rate beyond two full frames."""
+    return 2 * FULL_FRAME_BYTES + rate_bits * credit_us // 8_000_000
 
 
 def _timed(rate_bits: int, traffic: Traffic, *, is_quick: bool) -> Row:

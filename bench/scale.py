@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-from bench import judge
-from bench.lab import law, meters
+from bench.lab import meters
 from bench.lab.daemon import Shaperd
-from bench.lab.datagrams import Course, Datagrams, Pit, flooding
-from bench.lab.filters import Wanted, assemble
-from bench.lab.ring import Caught, Ring
-from bench.lab.task import Task
 from bench.lab.topology import Pair
 from bench.lanes import Lane, lay, make_stage
-from bench.measure import FLUSH_S, PORT, SNAP_BYTES, Job, MeasurementTrial
+from bench.measure import Job, MeasurementTrial
 from bench.shapers import OwnShaper
 from bench.terminal import Progress
-from bench.workload import TCP_4, UDP_SMALL, UNLIMITED_BITS
+from bench.workload import TCP_4, UDP_LARGE, UDP_SMALL, UNLIMITED_BITS
 
 # Specified by the task.
 COUNTS = (1, 10, 100, 1000)
@@ -31,10 +27,6 @@ IDLE_S = 2.0
 IDLE_RATE_BITS = 10**6
 LOADED_RATES_BITS = (1_000_000, 2_000_000, 5_000_000, 10_000_000)  # in turn
 LOADED_S = 2.5
-LOADED_WARM_UP_S = 0.5
-FRAME_BYTES = 1042
-OVERLOAD_PERCENT = 120
-DESTINATION_AT = 30  # of an IPv4 address, in a frame
 ATTEMPTS = 3
 TRIAL_S = 1.0
 MS = 1000
@@ -111,63 +103,27 @@ def _spell(found: dict[str, Any]) -> str:
 def load_twenty(progress: Progress) -> dict[str, Any]:
     """Return the rate errors of twenty shapers on one master, all overloaded at once.
 
-    Of the attempts the one with the least steal counts.
+    Of the attempts the one with the least steal counts; what never arrived is off by all of it.
     """
     with _crowd() as (pair, lane, shaperd):
-        rates = {}
-        daemon = OwnShaper(pair.host, shaperd=shaperd)
-        client = daemon.client
+        shaper, jobs = OwnShaper(pair.host, shaperd=shaperd), []
         for number in range(LOADED):
             errand = Lane.numbered(100 + number)
-            client.add(errand.shaper)
-            client.attach(errand.shaper, lane.master)
+            errand = dataclasses.replace(errand, master=lane.master, nic=lane.nic)
             pair.peer.ip(f"address add {errand.destination}/24 dev {lane.nic}")
-            pair.host.ip(f"address add {errand.source}/32 dev {errand.shaper}")
-            rates[errand] = LOADED_RATES_BITS[number % len(LOADED_RATES_BITS)]
-            daemon.shape(errand, rates[errand])
-        attempts = [_load(pair, lane, rates) for _ in range(ATTEMPTS)]
-    best = min(attempts, key=lambda each: float(each["steal_percent"]))
-    worst = max(abs(each) for each in best["error_percent"])
+            pair.host.ip(f"address add {errand.source}/32 dev {lane.master}")
+            rate_bits = LOADED_RATES_BITS[number % len(LOADED_RATES_BITS)]
+            jobs.append(Job(errand, shaper, rate_bits, UDP_LARGE))
+        attempts = [MeasurementTrial(pair, jobs, LOADED_S).run() for _ in range(ATTEMPTS)]
+    best = min(attempts, key=lambda each: each[0].steal_percent)
+    errors = [-100.0 if each.error_percent is None else each.error_percent for each in best]
+    steal_percent = best[0].steal_percent
     progress.say(
-        f"  {LOADED} shapers under load: the worst rate is off by {worst:.4f} % "
-        f"(steal {best['steal_percent']:.1f} %)"
+        f"  {LOADED} shapers under load: the worst rate is off by {max(map(abs, errors)):.4f} % "
+        f"(steal {steal_percent:.1f} %)"
     )
-    return best
-
-
-def _load(pair: Pair, lane: Lane, rates: dict[Lane, int]) -> dict[str, Any]:
-    """Overload all of them for a while and return each one's error."""
-    courses = [
-        Course((errand.destination, PORT), FRAME_BYTES, rate * OVERLOAD_PERCENT // 100)
-        for errand, rate in rates.items()
-    ]
-    with ExitStack() as stack:
-        for course in courses:
-            stack.callback(Pit(pair.peer, course.target).close)
-        with pair.peer.enter():
-            ring = Ring(lane.nic, assemble(Wanted(), SNAP_BYTES))
-        stack.callback(ring.close)
-        meter = meters.Meter()
-        with Task(pair.host, Datagrams(courses, flooding(LOADED_S))) as sender:
-            sender.result(LOADED_S)
-        steal = meter.spent().steal_percent
-        time.sleep(FLUSH_S)
-        caught = list(ring.read())
-    errors = [_error_percent(caught, errand, rate) for errand, rate in rates.items()]
-    return {"error_percent": errors, "rates_bits": list(rates.values()), "steal_percent": steal}
-
-
-def _error_percent(caught: Sequence[Caught], errand: Lane, rate_bits: int) -> float:
-    """Return the error of one of them; what never arrived is off by all of it."""
-    wanted = bytes(map(int, errand.destination.split(".")))
-    own = [each for each in caught if each.header[DESTINATION_AT : DESTINATION_AT + 4] == wanted]
-    _, frames = judge.to_wire(own, is_wire=True)
-    if len(frames) < judge.MIN_FRAMES:
-        return -100.0
-    start_ns = frames[0][0] + int(LOADED_WARM_UP_S * law.NS_PER_SECOND)
-    end_ns = frames[0][0] + int(LOADED_S * law.NS_PER_SECOND)
-    steady = [frame for frame in law.since(frames, start_ns) if frame[0] <= end_ns]
-    return 100 * (law.fitted_rate_bits(steady) - rate_bits) / rate_bits
+    rates_bits = [each.rate_bits for each in best]
+    return {"error_percent": errors, "rates_bits": rates_bits, "steal_percent": steal_percent}
 
 
 def forwarders(progress: Progress) -> list[dict[str, Any]]:

@@ -36,18 +36,11 @@ LEAF = "qdisc parent 1:1 handle 2:"
 
 @dataclass(frozen=True, eq=False)
 class Bare:
-    """Nothing at all: what the cable and the machine can do. The others do it their way.
-
-    Attributes:
-        host: where it is.
-        name: how tables call it.
-        bucket_bytes: its bucket; 0: its own choice.
-
-    """
+    """Nothing at all: what the cable and the machine can do. The others do it their way."""
 
     host: Namespace
-    name: str = "bare"
-    bucket_bytes: int = 0
+    name: str = "bare"  # in tables
+    bucket_bytes: int = 0  # 0: its own choice
 
     def shape(self, lane: Lane, rate_bits: int) -> None:
         """Make the lane's traffic leave at a rate, from an empty queue.
@@ -150,19 +143,12 @@ def netem(_rate_bits: int, _bucket_bytes: int) -> list[str]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OwnShaper(Bare):
-    """The shaper of this project: a device for each lane, all in one daemon.
-
-    Attributes:
-        shaperd: the daemon.
-        queue: of every device.
-        delay: of every device, as `shapecfg set` takes it.
-
-    """
+    """The shaper of this project: a device for each lane, all in one daemon."""
 
     name: str = "shaper"
     shaperd: Shaperd
-    queue: str = DEFAULT_QUEUE
-    delay: str = "default"
+    queue: str = DEFAULT_QUEUE  # of every device
+    delay: str = "default"  # the same, as `shapecfg set` takes it
 
     @property
     def client(self) -> Client:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench import rows, shapers, trade, workload
+from bench import rows, shapers, workload
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError
 from bench.lab.topology import Pair
@@ -57,35 +57,17 @@ CONTENTS = {
 
 @dataclass(frozen=True)
 class Ambition:
-    """How much is to be done.
+    """How much is to be done."""
 
-    Attributes:
-        is_quick: a few rows, once.
-        repeats: how often each is measured, if there is time.
-        spare: how many measurements may be made again because of steal.
-        end_s: when no further measurement begins (monotonic).
-        parts: which to do.
-
-    """
-
-    is_quick: bool
-    repeats: int
-    spare: int
-    end_s: float
+    is_quick: bool  # a few rows, once
+    repeats: int  # how often each is measured, if there is time
+    spare: int  # how many measurements may be made again because of steal
+    end_s: float  # when no further measurement begins (monotonic)
     parts: frozenset[Part]
 
 
 class Suite:
-    """All that is measured between the two namespaces.
-
-    Args:
-        pair: the namespaces.
-        shaperd: the daemon, in the host's.
-        run: where results go.
-        progress: who is told what goes on.
-        ambition: how much is to be done.
-
-    """
+    """All that is measured between the two namespaces; the daemon is in the host's."""
 
     def __init__(
         self, pair: Pair, shaperd: Shaperd, run: Run, progress: Progress, ambition: Ambition
@@ -232,16 +214,17 @@ class Suite:
         self._progress.say("\nbuckets")
         kept = self._run.scale["trade"] = []
         tradesmen = [each for each in self._compared if each.name != "htb"]
-        for row in trade.ROWS:
-            for credit_us in trade.CREDITS_US:
-                bucket = trade.bucket_bytes(row.rate_bits, credit_us)
+        for row in rows.trade_rows():
+            for credit_us in rows.CREDITS_US:
+                bucket = rows.bucket_bytes(row.rate_bits, credit_us)
+                size = {"bucket_bytes": bucket}
                 title = f"{row.title}, bucket of {bucket} B"
                 self._progress.say(title)
                 for shaper in tradesmen:
                     if self._is_late(f"{title}, {shaper.name}"):
                         return
-                    shaper = dataclasses.replace(shaper, bucket_bytes=bucket)
-                    for seen in self._measure_calmly(shaper, row, title):
+                    sized = dataclasses.replace(shaper, **size)
+                    for seen in self._measure_calmly(sized, row, title):
                         self._progress.tell(seen)
-                        if point := trade.point(seen, credit_us):
-                            kept.append(point)
+                        if seen.error_percent is not None and seen.burst_bytes is not None:
+                            kept.append({**vars(seen), "credit_us": credit_us, **size})

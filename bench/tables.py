@@ -30,6 +30,10 @@ FIGURES = (
     *("goodput_bits", "frames_per_second", "cpu_s_per_gb"),
     *("ping_p10_us", "ping_p50_us", "ping_p99_us", *ABOVE, "jain"),
 )
+TRADED = (
+    *("shaper", "rate_bits", "traffic", "credit_us", "bucket_bytes"),
+    *("steal_percent", "error_percent", "burst_bytes", "typical_burst_bytes"),
+)
 # What is compared: figure, what it is called, and whether more is better.
 COMPARED = (
     ("burst_bytes", "worst burst", False),
@@ -50,11 +54,11 @@ def make(run: Run) -> Tables:
         "targets": [{**each._asdict(), "verdict": WORDS[each.verdict]} for each in judge(run)],
         "comparisons": _comparisons(cells),
         "shapers": _shapers(run),
-        "buckets": sorted(run.scale.get("trade", []), key=_small_first),
         "skipped": ({"not measured": each} for each in run.skipped),
     }
     tables = {name: pd.DataFrame(each) for name, each in records.items()}
-    return {**tables, "figures": cells.frame[["n", *FIGURES]].reset_index()}
+    trade = pd.DataFrame(sorted(run.scale.get("trade", []), key=_small_first), columns=TRADED)
+    return {**tables, "buckets": trade, "figures": cells.frame[["n", *FIGURES]].reset_index()}
 
 
 def write(tables: Tables, folder: Path) -> None:

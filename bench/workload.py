@@ -10,20 +10,12 @@ UNITS = ((10**9, "Gbit/s"), (10**6, "Mbit/s"), (10**3, "kbit/s"), (1, "bit/s"))
 
 @dataclass(frozen=True)
 class Traffic:
-    """What crosses the link at the same time.
+    """What crosses the link at the same time."""
 
-    Attributes:
-        name: how tables call it.
-        tcp_flows: how many connections are kept filled.
-        udp_frame_bytes: on the wire, of the datagrams sent beside them; 0: none.
-        udp_percent: of the rate, what is sent of those. No source of ours listens to loss.
-
-    """
-
-    name: str
-    tcp_flows: int = 0
-    udp_frame_bytes: int = 0
-    udp_percent: int = 120
+    name: str  # in tables
+    tcp_flows: int = 0  # connections that are kept filled
+    udp_frame_bytes: int = 0  # on the wire, of the datagrams sent beside them; 0: none
+    udp_percent: int = 120  # of the rate, what is sent of those, whatever is lost
 
     @property
     def is_stream(self) -> bool:

@@ -22,20 +22,12 @@ LOOK_S = 0.1  # chosen: how often the ring is looked at; it takes a flood half a
 
 @dataclass(frozen=True)
 class Recording:
-    """What a capture saw, in the order of time.
+    """What a capture saw, in the order of time."""
 
-    Attributes:
-        times_ns: when each frame arrived (CLOCK_REALTIME, stamped by the kernel).
-        wire_bytes: the length of each, link-layer header included, frame check excluded.
-        headers: the first SNAP_BYTES of each, one after another, filled up with zeros.
-        lost: frames that arrived and were not recorded.
-
-    """
-
-    times_ns: array[int]
-    wire_bytes: array[int]
-    headers: bytes
-    lost: int
+    times_ns: array[int]  # when each frame arrived (CLOCK_REALTIME, stamped by the kernel)
+    wire_bytes: array[int]  # of each, link-layer header included, frame check excluded
+    headers: bytes  # the first SNAP_BYTES of each, one after another, filled up with zeros
+    lost: int  # frames that arrived and were not recorded
 
     @property
     def frames(self) -> list[Frame]:

@@ -34,20 +34,12 @@ Step = tuple[int, int]  # instruction, operand
 
 @dataclass(frozen=True)
 class Wanted:
-    """The frames a capture keeps; what is empty may be anything.
+    """The frames a capture keeps; what is empty may be anything."""
 
-    Attributes:
-        destination: an IPv4 or IPv6 address.
-        protocol: `tcp` or `udp`, to that destination.
-        port: the port there.
-        source_mac: as `02:00:00:00:00:01`.
-
-    """
-
-    destination: str = ""
-    protocol: str = ""
-    port: int = 0
-    source_mac: str = ""
+    destination: str = ""  # an IPv4 or IPv6 address
+    protocol: str = ""  # `tcp` or `udp`, to that destination
+    port: int = 0  # the port there
+    source_mac: str = ""  # as `02:00:00:00:00:01`
 
 
 def _require_bytes(offset: int, value: bytes) -> list[Step]:

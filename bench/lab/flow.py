@@ -46,22 +46,13 @@ class Flow:
 
 @dataclass(frozen=True)
 class Load:
-    """How much of it is sent.
+    """How much of it is sent."""
 
-    Attributes:
-        seconds: for how long, at most.
-        total_bytes: of payload, at most; 0 is no limit.
-        frame_bytes: of UDP, the size of each frame on the wire.
-        pace_bits: of UDP, the rate on the wire; 0 is as fast as it goes.
-        send_buffer_bytes: what may wait in the sender; 0 leaves it to the kernel.
-
-    """
-
-    seconds: float
-    total_bytes: int = 0
-    frame_bytes: int = FULL_FRAME_BYTES
-    pace_bits: int = 0
-    send_buffer_bytes: int = 0
+    seconds: float  # for how long, at most
+    total_bytes: int = 0  # of payload, at most; 0 is no limit
+    frame_bytes: int = FULL_FRAME_BYTES  # of UDP, the size of each frame on the wire
+    pace_bits: int = 0  # of UDP, the rate on the wire; 0 is as fast as it goes
+    send_buffer_bytes: int = 0  # of UDP, what may wait in the sender; 0 leaves it to the kernel
 
 
 @dataclass(frozen=True)
@@ -74,15 +65,10 @@ class Received:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a sender counted: payload bytes, units, failed attempts and the last reason for one.
-
-    Attributes:
-        cpu_s: the processor time its process used.
-
-    """
+    """What a sender counted."""
 
     payload_bytes: int
-    units: int
-    failures: int
-    error: str
-    cpu_s: float
+    units: int  # datagrams or connections
+    failures: int  # attempts that failed
+    error: str  # the last reason for one
+    cpu_s: float  # the processor time its process used

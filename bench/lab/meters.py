@@ -21,20 +21,14 @@ DEFAULT_KERNEL_HZ = 250  # of Debian's and most others' kernels, where none can 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a stretch of time cost.
-
-    Attributes:
-        machine_s: of all processors, everything that was not idle.
-        stolen_s: of all processors, what a hypervisor gave to others. A virtual machine that does
-            not run sends nothing, and no bucket of a few milliseconds makes up for that.
-        processes_s: of each process watched.
-
-    """
+    """What a stretch of time cost."""
 
     seconds: float
-    machine_s: float
+    machine_s: float  # of all processors, everything that was not idle
+    # Of all processors, what a hypervisor gave to others. A virtual machine that does not run
+    # sends nothing, and no bucket of a few milliseconds makes up for that.
     stolen_s: float
-    processes_s: dict[str, float]
+    processes_s: dict[str, float]  # of each process watched
 
     @property
     def steal_percent(self) -> float:

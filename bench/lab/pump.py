@@ -31,24 +31,15 @@ RETRY_S = 0.002  # after an error, so that a path that is down is not hammered
 
 @dataclass
 class ReceivedStream:
-    """What one connection, or one socket of datagrams, received after the warm-up.
-
-    Attributes:
-        since_ns: from when on it was counted (monotonic).
-        first_ns, last_ns: when the first of the counted bytes came, and the last.
-        first_bytes: what came with the first read.
-        payload_bytes: what came after the first, up to the last.
-        datagrams: how many messages there were, if there are any.
-
-    """
+    """What one connection, or one socket of datagrams, received after the warm-up."""
 
     flow: Flow
-    since_ns: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    first_bytes: int = 0
-    payload_bytes: int = 0
-    datagrams: int = 0
+    since_ns: int = 0  # from when on it was counted (monotonic)
+    first_ns: int = 0  # when the first of the counted bytes came
+    last_ns: int = 0  # and the last
+    first_bytes: int = 0  # what came with the first read
+    payload_bytes: int = 0  # what came after it
+    datagrams: int = 0  # how many messages there were, if there are any
 
     def add(self, now: int, size: int) -> None:
         """Count; what came with the first read only starts the clock, as in `law.rate_bits`."""
@@ -87,14 +78,9 @@ def share_bits(streams: Sequence[ReceivedStream], end_ns: int) -> float:
 
 @dataclass
 class Receiver:
-    """Takes all of some flows until it is told to stop, and then what has already arrived.
+    """Takes all of some flows until it is told to stop, and then what has already arrived."""
 
-    Attributes:
-        warm_ups_s: by flow, for how long after it is made a connection is not counted.
-
-    """
-
-    warm_ups_s: Mapping[Flow, float]
+    warm_ups_s: Mapping[Flow, float]  # for how long after it is made a connection is not counted
     _streams: list[ReceivedStream] = field(default_factory=list)
     _buffer: bytearray = field(default_factory=lambda: bytearray(RECEIVE_BYTES))
 
@@ -232,8 +218,6 @@ class Filler(PumpSource):
         """Begin a connection; it becomes writable once it is made."""
         handle = open_stream(flow)
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        if size := self._load.send_buffer_bytes:
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         handle.setblocking(False)
         try:
             with contextlib.suppress(BlockingIOError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from bench import report, results, rows, tables, trade, verdict, workload
+from bench import report, results, rows, tables, verdict, workload
 from bench.cells import Medians
 from bench.results import Measurement, Run
 from bench.suite import CONTENTS, Part
@@ -182,42 +183,32 @@ def test_the_document_tells_the_latency_of_an_idle_link() -> None:
     assert "|1 Mbit/s, idle|50 us / 100 us|110 us / 400 us|" in lines
 
 
-def seen(shaper: str, error: float | None, typical: float | None) -> Measurement:
-    """Return a measurement as the trade of buckets takes it."""
-    made = Measurement(shaper, 10 * MBIT, workload.TCP_4.name, "capture", True, 1.4)
-    made.error_percent, made.burst_bytes, made.typical_burst_bytes = error, 9000, typical
-    return made
-
-
 def test_a_trade_shows_both_at_equal_buckets() -> None:
     """A record for each bucket of each, from small to large, with what disturbed it."""
     run = a_run()
-    points = [
-        trade.point(seen("tbf", -0.1, 3000), 1000),
-        trade.point(seen("shaper", -0.2, 2000), 1000),
-        trade.point(seen("shaper", -60.0, None), 0),
-    ]
-    run.scale["trade"] = [each for each in points if each]
-    run.scale["trade"][-1]["steal_percent"] = 20.0
+    for name, credit_us, error, steal in (
+        ("shaper", 1000, -0.2, 0.0),
+        ("tbf", 1000, -0.1, 0.0),
+        ("shaper", 0, -60.0, 20.0),
+    ):
+        add(run, name, 10 * MBIT, workload.TCP_4, error_percent=error, burst_bytes=9000)
+        size = {"credit_us": credit_us, "bucket_bytes": rows.bucket_bytes(10 * MBIT, credit_us)}
+        point = {**vars(run.measurements[-1]), **size, "steal_percent": steal}
+        run.scale.setdefault("trade", []).append(point)
     found = tables.make(run)["buckets"].to_dict("records")
     assert [(r["shaper"], r["credit_us"], r["error_percent"]) for r in found] == [
         ("tbf", 1000, -0.1),
         ("shaper", 0, -60.0),
         ("shaper", 1000, -0.2),
     ]
-    assert math.isnan(found[1]["typical_burst_bytes"])
+    assert pd.isna(found[1]["typical_burst_bytes"])
     assert found[1]["steal_percent"] == 20.0
-
-
-def test_a_trade_without_rate_or_burst_is_no_point() -> None:
-    """A measurement that could not tell both is left out."""
-    assert trade.point(seen("tbf", None, 3000), 0) is None
 
 
 def test_buckets_are_two_frames_and_a_time_of_the_rate() -> None:
     """Half a millisecond of 100 Mbit/s is 6250 B."""
-    assert trade.bucket_bytes(100 * MBIT, 0) == 3028
-    assert trade.bucket_bytes(100 * MBIT, 500) == 9278
+    assert rows.bucket_bytes(100 * MBIT, 0) == 3028
+    assert rows.bucket_bytes(100 * MBIT, 500) == 9278
 
 
 def test_every_part_says_what_it_holds() -> None:
