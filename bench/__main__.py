@@ -16,10 +16,10 @@ from bench.lab.errors import LabError, MissingError
 from bench.lab.namespaces import ROOT
 from bench.lab.privilege import prepare
 from bench.lab.pump import congestion_control
-from bench.lanes import make_stage
+from bench.lab.topology import make_stage
 from bench.results import Run
 from bench.shapers import DEFAULT_QUEUE
-from bench.suite import CONTENTS, Ambition, Part, Suite
+from bench.suite import PARTS, Ambition, Suite
 from bench.terminal import Progress
 from shaper.model import Queue
 
@@ -36,23 +36,16 @@ SPARE = 15  # measurements made again because of steal: half a minute of them
 QUICK_SPARE = 3
 
 # A line a part, not filled: \b is click's sign for that.
-PARTS = "\n".join(["\b", *(f"{part:<9}{contents}" for part, contents in CONTENTS.items())])
+CONTENTS = "\n".join(["\b", *(f"{part:<9}{contents}" for part, contents in PARTS.items())])
 EXAMPLE = "For a quick look: python -m bench run --only trade --minutes 1 --output trade.json"
 
 
-class PartsType(click.ParamType):
-    """Some of the parts, by commas."""
-
-    name = "part,..."
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> frozenset[Part]:
-        """Return the parts that are named."""
-        try:
-            return frozenset(map(Part, value.split(",")))
-        except ValueError:
-            self.fail(f"{value}: say any of {','.join(Part)}, by commas", param, ctx)
+def _parts(_context: click.Context, _option: click.Parameter, value: str) -> frozenset[str]:
+    """Return the parts that are named, by commas."""
+    if unknown := set(parts := value.split(",")) - set(PARTS):
+        known = ",".join(PARTS)
+        raise click.BadParameter(f"{','.join(unknown)}: say any of {known}, by commas")
+    return frozenset(parts)
 
 
 @click.group()
@@ -60,12 +53,12 @@ def bench() -> None:
     """Measure, or write the documentation from what was measured."""
 
 
-@bench.command(epilog=f"{PARTS}\n\n{EXAMPLE}")
+@bench.command(epilog=f"{CONTENTS}\n\n{EXAMPLE}")
 @click.option("--quick", is_flag=True, help="A few rows once, in a minute.")
 @click.option("--minutes", type=float, help="When to begin nothing more.")
 @click.option("--repeats", type=int, help="Rounds at most.")
 @click.option(
-    "--only", type=PartsType(), default=DEFAULT_PARTS, help="These parts, of those below."
+    "--only", default=DEFAULT_PARTS, callback=_parts, help="These parts, of those below."
 )
 @click.option("--queue", type=click.Choice([each.value for each in Queue]), default=DEFAULT_QUEUE)
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "bench.json")
@@ -73,7 +66,7 @@ def run(
     quick: bool,
     minutes: float | None,
     repeats: int | None,
-    only: frozenset[Part],
+    only: frozenset[str],
     queue: str,
     output: Path,
 ) -> None:
@@ -84,8 +77,8 @@ def run(
     end_s = begin_s + 60 * (minutes or (QUICK_MINUTES if quick else MINUTES))
     ambition = Ambition(quick, repeats, QUICK_SPARE if quick else SPARE, end_s, only)
     settings = {"is_quick": quick, "queue": queue, "repeats": repeats}
-    settings["is_kernels"] = only == {Part.KERNELS}
-    found = Run(meters.describe(), settings, skipped=rows.reasons() if Part.RATES in only else [])
+    settings["is_kernels"] = only == {"kernels"}
+    found = Run(meters.describe(), settings, skipped=rows.reasons() if "rates" in only else [])
     try:
         _perform(found, ambition, Progress())
     finally:
@@ -98,7 +91,7 @@ def run(
 def _perform(run: Run, ambition: Ambition, progress: Progress) -> None:
     """Measure part after part; what takes a fixed time comes first."""
     progress.say(f"machine: {', '.join(f'{k} {v}' for k, v in run.machine.items())}")
-    if Part.SCALE in ambition.parts:
+    if "scale" in ambition.parts:
         progress.say("\nmany shapers")
         counts = QUICK_COUNTS if ambition.is_quick else scale.COUNTS
         run.scale["weight"] = scale.weigh(progress, counts)

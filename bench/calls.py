@@ -16,8 +16,8 @@ from bench.lab.calls import CountedCalls, wake_ups
 from bench.lab.daemon import Shaperd
 from bench.lab.namespaces import ROOT
 from bench.lab.privilege import prepare
-from bench.lab.topology import Pair
-from bench.lanes import Lane, lay, make_stage
+from bench.lab.topology import Pair, make_stage
+from bench.lanes import Lane, lay
 from bench.measure import Job, MeasurementTrial
 from bench.rows import GBIT, MBIT
 from bench.shapers import OwnShaper

@@ -86,3 +86,9 @@ class Medians:
     def figure(self, shaper: str, rate_bits: int, traffic: str, name: str) -> float:
         """Return one figure of a cell, NaN if it is not known."""
         return float(self.frame[name].get((rate_bits, traffic, shaper), math.nan))
+
+    def row(
+        self, rate_bits: int, traffic: str, name: str, shapers: Sequence[str] = (SHAPER, *PEERS)
+    ) -> list[float]:
+        """Return a figure of each of some shapers in a row."""
+        return [self.figure(shaper, rate_bits, traffic, name) for shaper in shapers]

@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from bench.lab.daemon import Shaperd
 from bench.lab.errors import LabError, MissingError
@@ -32,7 +33,7 @@ from bench.measure import Job, MeasurementTrial
 from bench.results import Measurement
 from bench.shapers import OwnShaper
 from bench.terminal import Progress, table
-from bench.workload import TCP_1, UDP_LARGE, Traffic, spell_rate
+from bench.workload import TCP_1, UDP_LARGE, spell_rate
 
 LIMIT_PERCENT = 1.0  # specified: a rate further off than this fails the run
 LANE = Lane(MASTER, NIC, "shaper0", HOST, REMOTE_NETWORK, REMOTE)
@@ -84,38 +85,29 @@ class FourLines(OwnShaper):
         """Leave it as it is."""
 
 
-class Demonstration:
-    """The shaper at work in a pair of namespaces."""
+def measure(pair: Pair, job: Job, spare: Iterator[int]) -> Measurement:
+    """Set the speed, send, and judge what arrived; again if the machine stood still."""
+    found = attempt(pair, job)
+    while not is_good(found) and is_disturbed(found) and next(spare, 0):
+        print(
+            f"{found.traffic} at {spell_rate(found.rate_bits)}: {found.ends_error_percent:+.2f} %"
+            f", but the hypervisor stopped the processors for {stolen_s(found):.2f} s: again"
+        )
+        found = attempt(pair, job)
+    return found
 
-    def __init__(self, pair: Pair, shaper: FourLines) -> None:
-        self._pair = pair
-        self._shaper = shaper
-        self._progress = Progress()
-        self._repeats = REPEATS
 
-    def measure(self, traffic: Traffic, rate_bits: int) -> Measurement:
-        """Set the speed, send, and judge what arrived; again if the machine stood still."""
-        found = self._attempt(traffic, rate_bits)
-        while not is_good(found) and is_disturbed(found) and self._repeats:
-            self._repeats -= 1
-            print(
-                f"{traffic.name} at {spell_rate(rate_bits)}: {found.ends_error_percent:+.2f} %, "
-                f"but the hypervisor stopped the processors for {stolen_s(found):.2f} s: again"
-            )
-            found = self._attempt(traffic, rate_bits)
-        return found
-
-    def _attempt(self, traffic: Traffic, rate_bits: int) -> Measurement:
-        """Measure once."""
-        label, seconds = f"{traffic.name} at {spell_rate(rate_bits)}", SPEEDS[rate_bits]
-        if not sys.stdout.isatty():
-            self._progress.say(f"{label}: sending for {seconds:g} s")
-        job = Job(LANE, self._shaper, rate_bits, traffic)
-        with self._progress.turn(label) as turn:
-            (found,) = MeasurementTrial(self._pair, [job], seconds, turn).run()
-        if found.ends_error_percent is None:
-            raise LabError(f"{label}: too little arrived; {found.lost_frames} frames were missed")
-        return found
+def attempt(pair: Pair, job: Job) -> Measurement:
+    """Measure once."""
+    label, seconds = f"{job.traffic.name} at {spell_rate(job.rate_bits)}", SPEEDS[job.rate_bits]
+    progress = Progress()
+    if not sys.stdout.isatty():
+        progress.say(f"{label}: sending for {seconds:g} s")
+    with progress.turn(label) as turn:
+        (found,) = MeasurementTrial(pair, [job], seconds, turn).run()
+    if found.ends_error_percent is None:
+        raise LabError(f"{label}: too little arrived; {found.lost_frames} frames were missed")
+    return found
 
 
 def is_good(found: Measurement) -> bool:
@@ -179,12 +171,10 @@ def perform() -> list[Measurement]:
         shaper = FourLines(pair.host, shaperd=shaperd)
         shaper.set_up()
         print()
-        demonstration = Demonstration(pair, shaper)
-        return [
-            demonstration.measure(traffic, rate_bits)
-            for traffic in (UDP_LARGE, TCP_1)
-            for rate_bits in SPEEDS
-        ]
+        rows = product((UDP_LARGE, TCP_1), SPEEDS)
+        jobs = [Job(LANE, shaper, rate_bits, traffic) for traffic, rate_bits in rows]
+        spare = iter(range(REPEATS, 0, -1))
+        return [measure(pair, job, spare) for job in jobs]
 
 
 def main() -> int:

@@ -10,13 +10,10 @@ Fast ones have the machine for themselves.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.lab.namespaces import Namespace
 from bench.lab.offload import set_wire_frames
-from bench.lab.topology import Pair, accept_detours, lay_cable
+from bench.lab.topology import Pair, lay_cable
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,3 @@ def lay(pair: Pair, lane: Lane) -> None:
     near = lane.source.removesuffix("1") + "2"
     pair.peer.ip(*(f"address add {each}/24 dev {lane.nic}" for each in (near, lane.destination)))
     pair.host.ip(f"address add {lane.source}/24 dev {lane.master}", lane.route(lane.master))
-
-
-@contextlib.contextmanager
-def make_stage() -> Iterator[Pair]:
-    """Build the two namespaces, without a cable."""
-    with Namespace() as host, Namespace() as peer:
-        for namespace in (host, peer):
-            accept_detours(namespace)
-        yield Pair(host, peer)

@@ -46,8 +46,7 @@ def draw(found: Tables, folder: Path, prefix: str = "") -> list[str]:
 
 def _panels(count: int):
     """Return a figure with panels side by side."""
-    figure, panels = pyplot.subplots(1, count, figsize=(3.2 * count, 3.2), squeeze=False)
-    return figure, panels[0]
+    return pyplot.subplots(1, count, figsize=(3.2 * count, 3.2), squeeze=False)
 
 
 def _draw(panel, own: pd.DataFrame, x: str, y: str, shaper: str) -> None:
@@ -70,7 +69,7 @@ def _over_rate(found: Tables, traffic: str):
     shown = [each for each in PANELS if frame[each].notna().any()]
     if not shown:
         return None
-    figure, panels = _panels(len(shown))
+    figure, (panels,) = _panels(len(shown))
     for panel, name in zip(panels, shown, strict=True):
         for shaper in COLOURS:
             _draw(panel, frame[frame["shaper"] == shaper], "rate_bits", name, shaper)
@@ -90,7 +89,7 @@ def _buckets(found: Tables):
     if frame is None or frame.empty:
         return None
     rows = list(frame.groupby(["rate_bits", "traffic"]))
-    figure, panels = _panels(len(rows))
+    figure, (panels,) = _panels(len(rows))
     for panel, ((rate_bits, traffic), points) in zip(panels, rows, strict=True):
         for shaper in ("tbf", "shaper"):
             own = points[points["shaper"] == shaper]

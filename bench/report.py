@@ -8,7 +8,6 @@ measured have a section each.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from string import Template
@@ -115,17 +114,16 @@ def _facts(machine: pd.DataFrame) -> dict[str, str]:
     for which in ("worst", "median"):
         if error := facts.get(f"twenty_{which}_error_percent"):
             facts[f"{which}_of_twenty"] = f"{float(error):.4f}"
-    pairs = defaultdict(list)
-    for name in ("frames_per_second", "goodput_bits"):
-        for fact, value in facts.items():
-            if fact.startswith(f"{name}_of_"):
-                pairs[fact.rpartition("_")[2]].append(spell_count(float(value)))
-    facts["forwarders"] = "\n\n".join(
-        f"`--forwarders {count}`, two unlimited shapers: {frames} frames/s of 64 B, "
-        f"{bits}bit/s of TCP."
-        for count, (frames, bits) in pairs.items()
-    )
-    return facts
+    told = []
+    for fact, frames in facts.items():
+        if fact.startswith(each := "frames_per_second_of_"):
+            count = fact.removeprefix(each)
+            bits = spell_count(float(facts[f"goodput_bits_of_{count}"]))
+            told.append(
+                f"`--forwarders {count}`, two unlimited shapers: {spell_count(float(frames))} "
+                f"frames/s of 64 B, {bits}bit/s of TCP."
+            )
+    return {**facts, "forwarders": "\n\n".join(told)}
 
 
 def _targets(targets: pd.DataFrame) -> dict[str, str]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.lab import meters
 from bench.lab.daemon import Shaperd
-from bench.lab.topology import Pair
-from bench.lanes import Lane, lay, make_stage
+from bench.lab.topology import Pair, make_stage
+from bench.lanes import Lane, lay
 from bench.measure import Job, MeasurementTrial
 from bench.shapers import OwnShaper
 from bench.terminal import Progress

@@ -9,7 +9,6 @@ fq_codel have the queue that is their default.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -97,15 +96,11 @@ def queue_frames(rate_bits: int) -> int:
     return min(max(frames, MIN_QUEUE_FRAMES), MAX_QUEUE_FRAMES)
 
 
-@functools.cache
-def _tick_hz() -> int:
-    """Return the ticks a second; a kernel of less than the usual has finer timers, too."""
-    return max(kernel_hz() or 0, DEFAULT_KERNEL_HZ)
-
-
 def tbf(rate_bits: int, bucket_bytes: int) -> list[str]:
     """Set up the token bucket filter (tc-tbf(8)); its bucket is a tick, as the manual says."""
-    bucket = bucket_bytes or max(MIN_TBF_BUCKET_BYTES, rate_bits // (8 * _tick_hz()))
+    # A kernel of fewer ticks than the usual has finer timers, too.
+    hz = max(kernel_hz() or 0, DEFAULT_KERNEL_HZ)
+    bucket = bucket_bytes or max(MIN_TBF_BUCKET_BYTES, rate_bits // (8 * hz))
     limit = queue_frames(rate_bits) * FULL_FRAME_BYTES + bucket
     return [f"qdisc root handle 1: tbf rate {rate_bits}bit burst {bucket} limit {limit}"]
 

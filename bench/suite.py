@@ -10,7 +10,6 @@ import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from bench import rows, shapers, workload
 from bench.lab.daemon import Shaperd
@@ -36,22 +35,13 @@ Entrants = list[tuple[Row, list[Bare]]]  # those that are measured in each row
 Laid = Sequence[tuple[Row, Job]]  # the same, each on a lane of its own
 
 
-class Part(StrEnum):
-    """What can be measured by itself."""
-
-    SCALE = "scale"
-    RATES = "rates"
-    LATENCY = "latency"
-    TRADE = "trade"
-    KERNELS = "kernels"
-
-
-CONTENTS = {
-    Part.SCALE: "1 to 1000 shapers in one daemon, 20 under load at once, one forwarder and two",
-    Part.RATES: "rate, burst, goodput and cost at every rate, with UDP and TCP; pings when idle",
-    Part.LATENCY: "pings under load, fairness between flows, floods, the cost of the queue",
-    Part.TRADE: "rate error and burst with buckets from small to large, beside tbf with the same",
-    Part.KERNELS: "beside CAKE, leaves of fq_codel and netem, where the kernel has them",
+# What can be measured by itself.
+PARTS = {
+    "scale": "1 to 1000 shapers in one daemon, 20 under load at once, one forwarder and two",
+    "rates": "rate, burst, goodput and cost at every rate, with UDP and TCP; pings when idle",
+    "latency": "pings under load, fairness between flows, floods, the cost of the queue",
+    "trade": "rate error and burst with buckets from small to large, beside tbf with the same",
+    "kernels": "beside CAKE, leaves of fq_codel and netem, where the kernel has them",
 }
 
 
@@ -63,7 +53,7 @@ class Ambition:
     repeats: int  # how often each is measured, if there is time
     spare: int  # how many measurements may be made again because of steal
     end_s: float  # when no further measurement begins (monotonic)
-    parts: frozenset[Part]
+    parts: frozenset[str]  # of PARTS
 
 
 class Suite:
@@ -101,13 +91,13 @@ class Suite:
     def perform(self) -> None:
         """Measure every part that is wanted."""
         parts = self._ambition.parts
-        if Part.TRADE in parts:
+        if "trade" in parts:
             self._trade()
-        if Part.LATENCY in parts:
+        if "latency" in parts:
             self._measure_fairness()
-        if Part.KERNELS in parts:
+        if "kernels" in parts:
             self._measure_rounds(self._beside())
-        if parts & {Part.RATES, Part.LATENCY}:
+        if parts & {"rates", "latency"}:
             entrants = self._wanted()
             together = [each for each in entrants if each[0].is_together]
             alone = [each for each in entrants if not each[0].is_together]
@@ -116,9 +106,9 @@ class Suite:
     def _wanted(self) -> Entrants:
         """Return the rows about rates and latency, the bare link where no rate is asked for."""
         parts, is_quick = self._ambition.parts, self._ambition.is_quick
-        latency = rows.latency_rows() if Part.LATENCY in parts else []
+        latency = rows.latency_rows() if "latency" in parts else []
         wanted = []
-        if Part.RATES in parts:
+        if "rates" in parts:
             wanted += [*rows.rate_rows(is_quick=is_quick), *rows.idle_rows(is_quick=is_quick)]
         found = []
         for row in dict.fromkeys([*wanted, *latency]):
@@ -163,7 +153,8 @@ class Suite:
         found = self._measure([job], title, row.seconds)
         if found and found[0].steal_percent > MAX_STEAL_PERCENT and self._spare:
             self._spare -= 1
-            self._progress.tell_stolen(found[0])
+            stolen = f"{found[0].steal_percent:.1f} % of the processors' time was stolen: again"
+            self._progress.say(f"  {title}, {shaper.name}: {stolen}")
             found = self._measure([job], title, row.seconds)
             for measurement in found:
                 measurement.is_repeated = True

@@ -96,7 +96,7 @@ class Progress:
     def tell(self, found: Measurement) -> None:
         """Print the figures of one measurement."""
         parts = [
-            _title(found),
+            f"  {spell_rate(found.rate_bits):>10}  {found.traffic:<22}{found.shaper:<12}",
             f"error {spell_percent(found.error_percent):>10}",
             f"burst {spell_pair(found.typical_burst_bytes, found.burst_bytes):>13}",
             f"{spell_count(found.goodput_bits):>6}bit/s",
@@ -107,15 +107,6 @@ class Progress:
         if found.lost_frames:
             parts.append(f"the recording lost {found.lost_frames} frames")
         self.say("  ".join(parts))
-
-    def tell_stolen(self, found: Measurement) -> None:
-        """Tell that a measurement is thrown away."""
-        stolen = f"{found.steal_percent:.1f} % of the processors' time was stolen: again"
-        self.say(f"{_title(found)}{stolen}")
-
-
-def _title(found: Measurement) -> str:
-    return f"  {spell_rate(found.rate_bits):>10}  {found.traffic:<22}{found.shaper:<12}"
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int = 2) -> str:

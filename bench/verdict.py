@@ -62,8 +62,7 @@ def _judge(target: str, value: float, said: str, is_met: bool) -> Verdict:
 
 def _accuracy(cells: Medians) -> Iterator[Verdict]:
     for rate_bits, traffic in cells.rows():
-        names = (SHAPER, *PEERS)
-        sizes = [cells.figure(name, rate_bits, traffic, "error_size_percent") for name in names]
+        sizes = cells.row(rate_bits, traffic, "error_size_percent")
         size, tbf, _ = sizes
         is_fast = (rate_bits, traffic) == (5 * GBIT, TCP)
         if math.isnan(size) or not (is_fast or traffic in UDP) or rate_bits == UNLIMITED_BITS:
@@ -104,18 +103,16 @@ def _bursts(cells: Medians) -> Iterator[Verdict]:
 
 def _against_peers(cells: Medians, rate_bits: int) -> Verdict:
     """Compare worst bursts; typical ones stand beside them."""
-    worst, said = {}, []
-    for name in (SHAPER, *PEERS):
-        size = cells.figure(name, rate_bits, TCP, "burst_bytes")
-        typical = cells.figure(name, rate_bits, TCP, "typical_burst_bytes")
-        if not math.isnan(size):
-            worst[name] = size
-            aside = "" if math.isnan(typical) else f" (typical {typical:.0f})"
-            said.append(f"{name} {size:.0f} B{aside}")
-    own = worst.pop(SHAPER)
-    is_met = own < min(worst.values()) if worst else None
+    worst = cells.row(rate_bits, TCP, "burst_bytes")
+    typical = cells.row(rate_bits, TCP, "typical_burst_bytes")
+    said = [
+        f"{name} {size:.0f} B" + ("" if math.isnan(usual) else f" (typical {usual:.0f})")
+        for name, size, usual in zip((SHAPER, *PEERS), worst, typical, strict=True)
+        if not math.isnan(size)
+    ]
+    own, *others = (each for each in worst if not math.isnan(each))
     target = f"burst at {spell_rate(rate_bits)}, {TCP}, worst, below tbf's and htb's"
-    return Verdict(target, ", ".join(said), is_met)
+    return Verdict(target, ", ".join(said), own < min(others) if others else None)
 
 
 def _first_second(cells: Medians) -> Iterator[Verdict]:
@@ -131,7 +128,7 @@ def _first_second(cells: Medians) -> Iterator[Verdict]:
 
 
 def _speed(cells: Medians) -> Iterator[Verdict]:
-    own, *others = (cells.figure(name, 5 * GBIT, TCP, "goodput_bits") for name in (SHAPER, *PEERS))
+    own, *others = cells.row(5 * GBIT, TCP, "goodput_bits")
     known = [each for each in others if not math.isnan(each)]
     said = f"{own / 1e9:.2f} Gbit/s against {' and '.join(f'{each / 1e9:.2f}' for each in known)}"
     target = "goodput at 5 Gbit/s, 4 TCP flows, above tbf and htb"
@@ -140,19 +137,16 @@ def _speed(cells: Medians) -> Iterator[Verdict]:
         ("unlimited, 1 TCP flow", workload.TCP_1.name, "goodput_bits", 0.8),
         ("UDP 64 B frames/s, 1 forwarder", workload.UDP_SMALL.name, "frames_per_second", 0.6),
     ):
-        own, bare = (cells.figure(n, UNLIMITED_BITS, traffic, figure) for n in (SHAPER, "bare"))
-        share = ratio(own, bare)
+        share = ratio(*cells.row(UNLIMITED_BITS, traffic, figure, (SHAPER, "bare")))
         target = f"{what}, at least {wanted:g} of the bare link"
         yield _judge(target, share, f"{share:.2f}", share >= wanted)
 
 
 def _idle_latency(cells: Medians) -> Iterator[Verdict]:
     for rate_bits in (MBIT, 100 * MBIT):
-        own, own99, bare, bare99 = (
-            cells.figure(name, rate_bits, workload.IDLE.name, f"ping_{at}_us")
-            for name in (SHAPER, "bare")
-            for at in ("p50", "p99")
-        )
+        row = rate_bits, workload.IDLE.name
+        own, bare = cells.row(*row, "ping_p50_us", (SHAPER, "bare"))
+        own99, bare99 = cells.row(*row, "ping_p99_us", (SHAPER, "bare"))
         added_us = own - bare
         if not math.isnan(added_us):
             said = f"p50 {own:.0f} over {bare:.0f} us, p99 {own99:.0f} over {bare99:.0f} us"
@@ -162,7 +156,7 @@ def _idle_latency(cells: Medians) -> Iterator[Verdict]:
 
 def _cost(cells: Medians) -> Iterator[Verdict]:
     for rate_bits in (100 * MBIT, GBIT):
-        times = ratio(*(cells.figure(n, rate_bits, TCP, "cpu_s_per_gb") for n in (SHAPER, "tbf")))
+        times = ratio(*cells.row(rate_bits, TCP, "cpu_s_per_gb", (SHAPER, "tbf")))
         target = f"processor time at {spell_rate(rate_bits)}, 4 TCP flows, at most twice tbf's"
         yield _judge(target, times, f"{times:.2f}", times <= 2)
 
@@ -184,10 +178,8 @@ def _scale(run: Run) -> Iterator[Verdict]:
 def _latency(cells: Medians) -> Iterator[Verdict]:
     for rate_bits, limits_ms in LATENCY_MS.items():
         for name, limit_ms in zip(("p50", "p99"), limits_ms, strict=True):
-            own, *others = (
-                cells.figure(each, rate_bits, TCP, f"ping_{name}_us") / 1000
-                for each in (SHAPER, *PEERS)
-            )
+            pings_us = cells.row(rate_bits, TCP, f"ping_{name}_us")
+            own, *others = (each / 1000 for each in pings_us)
             if not math.isnan(own + limit_ms):
                 pairs = zip(PEERS, others, strict=True)
                 known = [f"{peer} {each:.1f}" for peer, each in pairs if not math.isnan(each)]
@@ -214,8 +206,7 @@ def _against_plain(cells: Medians) -> Iterator[Verdict]:
         (GBIT, TCP, "goodput_bits", 0.97),
         (UNLIMITED_BITS, workload.UDP_SMALL.name, "frames_per_second", 0.8),
     ):
-        names = (SHAPER, f"{SHAPER} fifo")
-        share = ratio(*(cells.figure(name, rate_bits, traffic, figure) for name in names))
+        share = ratio(*cells.row(rate_bits, traffic, figure, (SHAPER, f"{SHAPER} fifo")))
         if not math.isnan(share):
             what = f"{figure.replace('_', ' ')} at {spell_rate(rate_bits)}, {traffic}"
             target = f"{what}, at least {wanted:g} of fifo's"

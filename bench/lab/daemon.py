@@ -152,8 +152,8 @@ class Shaperd:
             extra={"SHAPER_SOCKET": str(self.socket)},
         )
 
-    def configure(self, *arguments: str) -> None:
-        """Run shapecfg for something that must succeed.
+    def configure(self, *arguments: str) -> str:
+        """Run shapecfg for something that must succeed, and return what it prints.
 
         Raises:
             LabError: it did not; the message holds what it said.
@@ -163,13 +163,11 @@ class Shaperd:
         if done.returncode != 0:
             command = " ".join(arguments)
             raise LabError(f"shapecfg {command}: exit {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
 
     def show(self, ifname: str) -> dict[str, Any]:
         """Return what `shapecfg -j show` tells of one shaper."""
-        done = self.shapecfg("-j", "show", ifname)
-        if done.returncode != 0:
-            raise LabError(f"shapecfg show {ifname}: {done.stderr.strip()}")
-        (answer,) = json.loads(done.stdout)
+        (answer,) = json.loads(self.configure("-j", "show", ifname))
         return dict(answer)
 
     def kill(self) -> None:

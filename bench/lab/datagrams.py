@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bench.lab.filters import INSTRUCTION, RETURN, attach
 from bench.lab.flow import Flow, Load
-from bench.lab.law import BITS_PER_BYTE, NS_PER_SECOND
+from bench.lab.law import NS_PER_SECOND, UNITS_PER_BYTE
 from bench.lab.namespaces import Namespace
 from bench.lab.pump import PumpSource
 from shaper.forwarder.sendmmsg import Headers
@@ -77,21 +77,18 @@ class Course:
     pace_bits: int  # on the wire; 0: as fast as it goes
     delay_ns: int = 0  # until the first one
 
-    @property
-    def _cost(self) -> int:
-        """What a frame takes of pace times nanoseconds."""
-        return self.frame_bytes * BITS_PER_BYTE * NS_PER_SECOND
-
     def due(self, elapsed_ns: int) -> int:
         """Return how many should have been sent by now, the first one after the delay."""
         if elapsed_ns < self.delay_ns:
             return 0
-        return 1 + self.pace_bits * (elapsed_ns - self.delay_ns) // self._cost
+        return 1 + self.pace_bits * (elapsed_ns - self.delay_ns) // (
+            self.frame_bytes * UNITS_PER_BYTE
+        )
 
     def due_ns(self, count: int) -> int:
         """Return when another one is due after `count` of them."""
-        earned_ns = -(-count * self._cost // self.pace_bits) if self.pace_bits else 0
-        return self.delay_ns + earned_ns
+        units = count * self.frame_bytes * UNITS_PER_BYTE
+        return self.delay_ns + (-(-units // self.pace_bits) if self.pace_bits else 0)
 
 
 def flooding(seconds: float) -> Load:
@@ -105,13 +102,13 @@ class Datagrams(PumpSource):
     def __init__(self, courses: Sequence[Course], load: Load) -> None:
         super().__init__(load)
         self._courses = courses
-        self._sent = [0] * len(courses)
+        self._counts = [0] * len(courses)
 
     def _send(self) -> None:
         size = self._load.send_buffer_bytes
         volleys = [Volley(each.target, each.frame_bytes, size) for each in self._courses]
         total = self._load.total_bytes or math.inf
-        while (left_s := self._left_s()) > 0 and self._payload_bytes < total:
+        while (left_s := self._left_s()) > 0 and self._sent.payload_bytes < total:
             try:
                 is_behind = self._fire(volleys, total)
             except OSError as error:
@@ -124,19 +121,19 @@ class Datagrams(PumpSource):
         """Send what is due on every course; return whether any is not ahead of its pace."""
         is_behind, elapsed_ns = False, self._elapsed_ns()
         for at, (course, volley) in enumerate(zip(self._courses, volleys, strict=True)):
-            wanted = course.due(elapsed_ns) - self._sent[at] if course.pace_bits else BATCH
-            left = math.ceil(min(BATCH, (total - self._payload_bytes) / volley.payload_bytes))
+            wanted = course.due(elapsed_ns) - self._counts[at] if course.pace_bits else BATCH
+            left = math.ceil(min(BATCH, (total - self._sent.payload_bytes) / volley.payload_bytes))
             if wanted > 0:
                 sent = volley.fire(min(wanted, left))
-                self._sent[at] += sent
-                self._units += sent
-                self._payload_bytes += sent * volley.payload_bytes
+                self._counts[at] += sent
+                self._sent.units += sent
+                self._sent.payload_bytes += sent * volley.payload_bytes
                 is_behind = is_behind or wanted >= BATCH
         return is_behind
 
     def _pause_s(self) -> float:
         """Return how long nothing is due."""
-        due_ns = (each.due_ns(n) for each, n in zip(self._courses, self._sent, strict=True))
+        due_ns = (each.due_ns(n) for each, n in zip(self._courses, self._counts, strict=True))
         return max(PACE_S, (min(due_ns) - self._elapsed_ns()) / NS_PER_SECOND)
 
 

@@ -63,12 +63,12 @@ class Received:
     units: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sent:
     """What a sender counted."""
 
-    payload_bytes: int
-    units: int  # datagrams or connections
-    failures: int  # attempts that failed
-    error: str  # the last reason for one
-    cpu_s: float  # the processor time its process used
+    payload_bytes: int = 0
+    units: int = 0  # datagrams or connections
+    failures: int = 0  # attempts that failed
+    error: str = ""  # the last reason for one
+    cpu_s: float = 0.0  # the processor time its process used

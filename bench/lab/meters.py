@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import os
 import platform
@@ -88,6 +89,7 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def kernel_hz() -> int | None:
     """Return the kernel's HZ as it was configured, or None if that cannot be read."""
     for path, unpack in (

@@ -155,8 +155,7 @@ class PumpSource:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._payload_bytes = self._units = self._failures = 0
-        self._error = ""
+        self._sent = Sent()
         self._start_ns = 0
 
     def __call__(self, ready: Ready) -> Sent:
@@ -164,8 +163,8 @@ class PumpSource:
         ready()
         self._start_ns = time.monotonic_ns()
         self._send()
-        counts = self._payload_bytes, self._units, self._failures, self._error
-        return Sent(*counts, time.process_time())
+        self._sent.cpu_s = time.process_time()
+        return self._sent
 
     def _send(self) -> None:
         """Send until it is over."""
@@ -180,8 +179,8 @@ class PumpSource:
 
     def _fail(self, error: OSError) -> None:
         """Count an attempt that failed, and let some time go by."""
-        self._failures += 1
-        self._error = str(error)
+        self._sent.failures += 1
+        self._sent.error = str(error)
         time.sleep(RETRY_S)
 
 
@@ -251,9 +250,9 @@ class Filler(PumpSource):
             self._fail(error)
 
     def _count(self, stream: ReceivedStream, size: int) -> None:
-        self._units += not stream.payload_bytes
+        self._sent.units += not stream.payload_bytes
         stream.payload_bytes += size
-        self._payload_bytes += size
+        self._sent.payload_bytes += size
 
 
 def open_stream(flow: Flow) -> socket.socket:

@@ -91,6 +91,15 @@ def connect(pair: Pair, *, wire_frames: bool = True) -> None:
 
 
 @contextlib.contextmanager
+def make_stage() -> Iterator[Pair]:
+    """Build host and peer, without a cable."""
+    with Namespace() as host, Namespace() as peer:
+        for namespace in (host, peer):
+            accept_detours(namespace)
+        yield Pair(host, peer)
+
+
+@contextlib.contextmanager
 def make_pair(*, wire_frames: bool = True) -> Iterator[Pair]:
     """Build host and peer.
 
@@ -99,10 +108,7 @@ def make_pair(*, wire_frames: bool = True) -> Iterator[Pair]:
             False leaves veth as it is, which passes them whole and so is faster.
 
     """
-    with Namespace() as host, Namespace() as peer:
-        pair = Pair(host, peer)
-        for namespace in (host, peer):
-            accept_detours(namespace)
+    with make_stage() as pair:
         connect(pair, wire_frames=wire_frames)
         yield pair
 

@@ -11,7 +11,6 @@ import pytest
 from bench import report, results, rows, tables, verdict, workload
 from bench.cells import Medians
 from bench.results import Measurement, Run
-from bench.suite import CONTENTS, Part
 from bench.workload import UNLIMITED_BITS
 
 MBIT, GBIT = 10**6, 10**9
@@ -209,11 +208,6 @@ def test_buckets_are_two_frames_and_a_time_of_the_rate() -> None:
     """Half a millisecond of 100 Mbit/s is 6250 B."""
     assert rows.bucket_bytes(100 * MBIT, 0) == 3028
     assert rows.bucket_bytes(100 * MBIT, 500) == 9278
-
-
-def test_every_part_says_what_it_holds() -> None:
-    """The help lists them all."""
-    assert set(CONTENTS) == set(Part)
 
 
 def test_a_rate_that_nobody_reaches_is_not_judged() -> None:
