@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -109,7 +110,9 @@ def _tell(found: Run, output: Path) -> None:
     from bench import plots, report, tables
 
     made = tables.make(found)
-    print(f"\n{report.overview(made)}\n\n{found.seconds:.0f} s; figures in {_relative(output)}")
+    print(
+        f"\n{report.overview(made)}\n\n{found.seconds:.0f} s; figures in {os.path.relpath(output)}"
+    )
     if not found.settings["is_kernels"]:
         names = plots.draw(made, output.parent, f"{output.stem}-")
         print(f"plots beside them: {', '.join(names)}")
@@ -130,12 +133,7 @@ def write_report(files: tuple[Path, ...], output: Path) -> None:
             tables.write(make(results.merge(of_kind)), folder)
     found = tables.read(folder)
     output.write_text(report.document(found, plots.draw(found, folder)), encoding="utf-8")
-    print(f"wrote {_relative(output)}")
-
-
-def _relative(path: Path) -> str:
-    absolute = path.resolve()
-    return str(absolute.relative_to(ROOT) if absolute.is_relative_to(ROOT) else path)
+    print(f"wrote {os.path.relpath(output)}")
 
 
 def main() -> int:

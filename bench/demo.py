@@ -50,36 +50,29 @@ class FourLines(OwnShaper):
 
     def set_up(self) -> None:
         """Run the four lines, the last two with iproute2 where net-tools are missing."""
-        self._shapecfg("attach", LANE.shaper, LANE.master)
-        self._shapecfg("speed", LANE.shaper, str(min(SPEEDS)))
-        network, _, _ = LANE.network.partition("/")
+        device, network = LANE.shaper, LANE.network.partition("/")[0]
         if shutil.which("ifconfig") and shutil.which("route"):
             mask = "netmask 255.255.255.240 broadcast 10.0.0.15"
-            self._run(f"ifconfig {LANE.shaper} {LANE.source} {mask} up")
-            self._run(f"route add -net {network} netmask 255.255.255.0 dev {LANE.shaper}")
+            lines = [f"ifconfig {device} {LANE.source} {mask} up"]
+            lines.append(f"route add -net {network} netmask 255.255.255.0 dev {device}")
         else:
-            self._run(f"ip addr add {LANE.source}/28 broadcast 10.0.0.15 dev {LANE.shaper}")
-            self._run(f"ip link set {LANE.shaper} up")
-            self._run(f"ip route add {LANE.network} dev {LANE.shaper}")
-
-    def _run(self, line: str) -> None:
-        """Print a command and run it on the host."""
-        print(f"  # {line}", flush=True)
-        self.host.run(line.split())
-
-    def _shapecfg(self, *arguments: str) -> None:
-        """Print a shapecfg command and run it."""
-        print(f"  # shapecfg {' '.join(arguments)}", flush=True)
-        self.shaperd.configure(*arguments)
+            lines = [f"ip addr add {LANE.source}/28 broadcast 10.0.0.15 dev {device}"]
+            lines += [f"ip link set {device} up", f"ip route add {LANE.network} dev {device}"]
+        speed = f"shapecfg speed {device} {min(SPEEDS)}"
+        for line in (f"shapecfg attach {device} {LANE.master}", speed, *lines):
+            print(f"  # {line}", flush=True)
+            program, *arguments = line.split()
+            if program == "shapecfg":
+                self.shaperd.configure(*arguments)
+            else:
+                self.host.run([program, *arguments])
 
     def shape(self, lane: Lane, rate_bits: int) -> None:
         """Set the speed; what still waits would take minutes at the lowest one."""
         if rate_bits == min(SPEEDS):
-            wait_until(lambda: not self._backlog(lane), "what still waits to be sent")
+            show, name = self.shaperd.show, lane.shaper
+            wait_until(lambda: not show(name)["stats"]["backlog_packets"], "an empty queue")
         self.shaperd.configure("speed", lane.shaper, str(rate_bits))
-
-    def _backlog(self, lane: Lane) -> int:
-        return int(self.shaperd.show(lane.shaper)["stats"]["backlog_packets"])
 
     def release(self, lane: Lane) -> None:
         """Leave it as it is."""

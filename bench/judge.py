@@ -42,6 +42,9 @@ def judge_frames(
     elapsed_s = (frames[-1][0] - frames[0][0]) / law.NS_PER_SECOND
     if elapsed_s > 0:
         measurement.frames_per_second = (count - 1) / elapsed_s
+        # Of UDP; of TCP the receiver knows better.
+        payload = sum(size - UDP_OVERHEAD_BYTES for _, size in frames[1:])
+        measurement.goodput_bits = payload * 8 / elapsed_s
     rate_bits = measurement.rate_bits
     _judge_rate(measurement, frames, warm_up_s)
     _judge_bursts(measurement, frames)
@@ -53,7 +56,6 @@ def judge_frames(
     first_bytes = law.first_second_bytes(frames)
     measurement.first_second_percent = first_bytes * 800 / rate_bits
     measurement.first_second_excess_bytes = first_bytes - rate_bits // 8
-    _judge_payload(measurement, frames)
 
 
 def to_wire(caught: Sequence[Caught], *, is_wire: bool) -> tuple[int, list[law.Frame]]:
@@ -120,14 +122,6 @@ def _judge_bursts(measurement: Measurement, frames: Sequence[law.Frame]) -> None
     if len(bursts) >= MIN_STRETCHES:
         measurement.typical_burst_bytes = percentile(bursts, 50)
         measurement.high_burst_bytes = percentile(bursts, 90)
-
-
-def _judge_payload(measurement: Measurement, frames: Sequence[law.Frame]) -> None:
-    """Fill in the goodput of UDP; of TCP the receiver knows better."""
-    elapsed_ns = frames[-1][0] - frames[0][0]
-    if elapsed_ns > 0:
-        payload = sum(size - UDP_OVERHEAD_BYTES for _, size in frames[1:])
-        measurement.goodput_bits = payload * 8 * law.NS_PER_SECOND / elapsed_ns
 
 
 def judge_counters(measurement: Measurement, risen: Counters, seconds: float) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.lab.offload import set_wire_frames
 from bench.lab.topology import Pair, lay_cable
 
 
@@ -44,10 +43,7 @@ class Lane:
 
 def lay(pair: Pair, lane: Lane) -> None:
     """Lay the cable of a lane, with addresses on both ends and the route over its master."""
-    lay_cable(pair.host, lane.master, pair.peer, lane.nic)
-    if lane.is_wire:
-        set_wire_frames(pair.host, lane.master)
-        set_wire_frames(pair.peer, lane.nic)
+    lay_cable(pair.host, lane.master, pair.peer, lane.nic, is_wire=lane.is_wire)
     near = lane.source.removesuffix("1") + "2"
     pair.peer.ip(*(f"address add {each}/24 dev {lane.nic}" for each in (near, lane.destination)))
     pair.host.ip(f"address add {lane.source}/24 dev {lane.master}", lane.route(lane.master))

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import judge
+from bench.lab.capture import SNAP_BYTES
 from bench.lab.datagrams import Course, Datagrams, Pit, flooding
 from bench.lab.filters import Wanted, assemble
 from bench.lab.flow import Flow, Load
@@ -37,7 +38,6 @@ from bench.workload import IDLE, UNLIMITED_BITS, Traffic
 
 # Chosen.
 PORT = 9000
-SNAP_BYTES = 80
 BLOCKS_ALONE = 64  # 64 MB: 400 000 frames
 BLOCKS_AMONG_MANY = 12  # half a second: a block is handed over every 50 ms, full or not
 PING_INTERVAL_S = 0.004
@@ -67,12 +67,6 @@ class Job:
     def is_captured(self) -> bool:
         """How it is measured: what an unlimited link carries is too much to be recorded."""
         return self.rate_bits != UNLIMITED_BITS or self.traffic == IDLE
-
-    @property
-    def ping_interval_s(self) -> float:
-        """How often it is pinged; hardly ever where a ping takes a good part of the rate."""
-        affordable_s = PING_BYTES * 8 * 100 / (PING_PERCENT * self.rate_bits)
-        return max(PING_INTERVAL_S, affordable_s)
 
     @property
     def stream(self) -> Flow:
@@ -158,28 +152,25 @@ class MeasurementTrial:
         streams = [job for job in self._jobs if job.traffic.is_stream]
         courses = [job.course() for job in self._jobs if job.traffic.udp_frame_bytes]
         with contextlib.ExitStack() as stack:
-            if streams:
-                receiver = stack.enter_context(
-                    Task(peer, Receiver({job.stream: self._slack_s(job) for job in streams}))
-                )
+            begin = stack.enter_context
+            slacks_s = {job.stream: self._slack_s(job) for job in streams}
+            receiver = begin(Task(peer, Receiver(slacks_s))) if streams else None
             meter = Meter(watched)
             pingers = {
-                at: stack.enter_context(Task(host, self._pinger(job)))
+                at: begin(Task(host, pinger))
                 for at, job in enumerate(self._jobs)
-                if self._is_pinged(job)
+                if (pinger := self._pinger(job))
             }
             flows = [job.stream for job in streams for _ in range(job.traffic.tcp_flows)]
             sources = {"TCP sender": Filler(flows, Load(self._seconds))} if flows else {}
             if courses:
                 sources["UDP sender"] = Datagrams(courses, flooding(self._seconds))
-            senders = {
-                name: stack.enter_context(Task(host, source)) for name, source in sources.items()
-            }
+            senders = {name: begin(Task(host, source)) for name, source in sources.items()}
             self._wait()
             self._end_ns = time.monotonic_ns()
             spent = meter.spent()
             self._own_s = {name: sender.result(1.0).cpu_s for name, sender in senders.items()}
-            if streams:
+            if receiver:
                 self._emptied = receiver.stop()
                 self._own_s["TCP receiver"] = self._emptied.cpu_s
             self._echoes = {at: pinger.result(1.0) for at, pinger in pingers.items()}
@@ -201,14 +192,17 @@ class MeasurementTrial:
         for at, ring in self._rings.items():
             self._caught[at] += ring.read()
 
-    def _is_pinged(self, job: Job) -> bool:
-        """Whether round trips are taken: beside TCP and on an idle link, if there is time."""
-        is_wanted = job.traffic.is_stream or not job.traffic.udp_frame_bytes
-        return is_wanted and job.ping_interval_s * 20 < self._seconds
+    def _pinger(self, job: Job) -> Pinger | None:
+        """Return what takes round trips: beside TCP and on an idle link, if there is time.
 
-    def _pinger(self, job: Job) -> Pinger:
+        Hardly any are taken where a ping is a good part of the rate.
+        """
+        affordable_s = PING_BYTES * 8 * 100 / (PING_PERCENT * job.rate_bits)
+        interval_s = max(PING_INTERVAL_S, affordable_s)
+        is_wanted = job.traffic.is_stream or not job.traffic.udp_frame_bytes
         delay_s = min(1.0, PING_DELAY_S * self._seconds) if job.traffic.is_stream else 0.0
-        return Pinger(job.lane.destination, self._seconds, job.ping_interval_s, delay_s)
+        pinger = Pinger(job.lane.destination, self._seconds, interval_s, delay_s)
+        return pinger if is_wanted and interval_s * 20 < self._seconds else None
 
     def _wait(self) -> None:
         """Let the time go by, and read the counters when the steady state begins and ends."""

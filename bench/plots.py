@@ -26,6 +26,7 @@ PANELS = {
     "cpu_s_per_gb": "processor time, s/GB",
 }
 TRAFFIC = {"tcp": workload.TCP_4.name, "udp": workload.UDP_LARGE.name}
+SIDE = 3.2  # inches, of a panel
 LEAST_ERROR = 1e-4  # percent: below it is the noise of the clocks
 
 
@@ -42,11 +43,6 @@ def draw(found: Tables, folder: Path, prefix: str = "") -> list[str]:
                 pyplot.close(figure)
                 names.append(name)
     return names
-
-
-def _panels(count: int):
-    """Return a figure with panels side by side."""
-    return pyplot.subplots(1, count, figsize=(3.2 * count, 3.2), squeeze=False)
 
 
 def _draw(panel, own: pd.DataFrame, x: str, y: str, shaper: str) -> None:
@@ -69,7 +65,8 @@ def _over_rate(found: Tables, traffic: str):
     shown = [each for each in PANELS if frame[each].notna().any()]
     if not shown:
         return None
-    figure, (panels,) = _panels(len(shown))
+    figure, (panels,) = pyplot.subplots(1, len(shown), squeeze=False)
+    figure.set_size_inches(SIDE * len(shown), SIDE)
     for panel, name in zip(panels, shown, strict=True):
         for shaper in COLOURS:
             _draw(panel, frame[frame["shaper"] == shaper], "rate_bits", name, shaper)
@@ -89,7 +86,8 @@ def _buckets(found: Tables):
     if frame is None or frame.empty:
         return None
     rows = list(frame.groupby(["rate_bits", "traffic"]))
-    figure, (panels,) = _panels(len(rows))
+    figure, (panels,) = pyplot.subplots(1, len(rows), squeeze=False)
+    figure.set_size_inches(SIDE * len(rows), SIDE)
     for panel, ((rate_bits, traffic), points) in zip(panels, rows, strict=True):
         for shaper in ("tbf", "shaper"):
             own = points[points["shaper"] == shaper]

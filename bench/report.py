@@ -25,7 +25,6 @@ HEADS = (
     *("rate error", "burst: typical / worst", "above 105 %: 1/10/100 ms", "first second"),
     *("goodput", "frames/s", "CPU s/GB", "ping p50 / p99"),
 )
-VERDICTS = {"met": "met   ", "missed": "MISSED", "not judged": "-     "}
 
 
 def overview(found: Tables) -> str:
@@ -37,7 +36,7 @@ def overview(found: Tables) -> str:
         before = title
     figures = table(["", "", *HEADS, "n"], lines) if lines else "no rates were measured"
     targets = found["targets"].itertuples()
-    verdicts = [f"{VERDICTS[each.verdict]}  {each.target}: {each.measured}" for each in targets]
+    verdicts = [f"{each.verdict:<10}  {each.target}: {each.measured}" for each in targets]
     return "\n".join([figures, "", *verdicts])
 
 

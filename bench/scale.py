@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from bench.lab import meters
@@ -52,8 +53,7 @@ def weigh(progress: Progress, counts: Sequence[int] = COUNTS) -> list[dict[str, 
     found = []
     with _crowd() as (pair, lane, shaperd):
         client = OwnShaper(pair.host, shaperd=shaperd).client
-        existing = 0
-        for count in counts:
+        for existing, count in pairwise((0, *counts)):
             add_s, attach_s = [], []
             for number in range(existing, count):
                 begin_s = time.monotonic()
@@ -64,7 +64,6 @@ def weigh(progress: Progress, counts: Sequence[int] = COUNTS) -> list[dict[str, 
                 client.set_speed(f"shaper{number}", IDLE_RATE_BITS)
                 add_s.append(added_s - begin_s)
                 attach_s.append(attached_s - added_s)
-            existing = count
             found.append(_idle(shaperd, count, add_s, attach_s))
             progress.say(_spell(found[-1]))
     return found

@@ -57,8 +57,11 @@ def make(run: Run) -> Tables:
         "skipped": ({"not measured": each} for each in run.skipped),
     }
     tables = {name: pd.DataFrame(each) for name, each in records.items()}
-    trade = pd.DataFrame(sorted(run.scale.get("trade", []), key=_small_first), columns=TRADED)
-    return {**tables, "buckets": trade, "figures": cells.frame[["n", *FIGURES]].reset_index()}
+    # tbf before the shaper, and small buckets before large ones.
+    trade = pd.DataFrame(run.scale.get("trade", []), columns=TRADED)
+    order = {"rate_bits": True, "traffic": True, "shaper": False, "bucket_bytes": True}
+    buckets = trade.sort_values(list(order), ascending=list(order.values()))
+    return {**tables, "buckets": buckets, "figures": cells.frame[["n", *FIGURES]].reset_index()}
 
 
 def write(tables: Tables, folder: Path) -> None:
@@ -160,9 +163,3 @@ def _shapers(run: Run) -> Iterator[dict[str, Any]]:
             "add_ms": found["add_ms"],
             "attach_ms": found["attach_ms"],
         }
-
-
-def _small_first(point: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the key that puts equal rows together, the shaper last and small buckets first."""
-    is_last = point["shaper"] == SHAPER
-    return point["rate_bits"], point["traffic"], is_last, point["bucket_bytes"]

@@ -75,7 +75,7 @@ class Counters(NamedTuple):
     frames: int
 
 
-class Namespace:
+class Namespace(contextlib.AbstractContextManager["Namespace"]):
     """A network namespace of its own, with `lo` up; a context manager that destroys it.
 
     Raises:
@@ -93,9 +93,6 @@ class Namespace:
         finally:
             os.close(outside)
         self.run(["ip", "link", "set", "lo", "up"])
-
-    def __enter__(self) -> Namespace:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -239,7 +239,10 @@ class Filler(PumpSource):
                     key.fileobj.close()
                     return
                 left = total - key.data.payload_bytes if total else CHUNK_BYTES
-                self._count(key.data, key.fileobj.send(self._chunk[:left]))
+                size = key.fileobj.send(self._chunk[:left])
+                self._sent.units += not key.data.payload_bytes
+                self._sent.payload_bytes += size
+                key.data.payload_bytes += size
                 if total and key.data.payload_bytes >= total:
                     key.fileobj.shutdown(socket.SHUT_WR)
                     poll.modify(key.fileobj, selectors.EVENT_READ, key.data)
@@ -248,11 +251,6 @@ class Filler(PumpSource):
             key.fileobj.close()
             self._wanted.append(key.data.flow)
             self._fail(error)
-
-    def _count(self, stream: ReceivedStream, size: int) -> None:
-        self._sent.units += not stream.payload_bytes
-        stream.payload_bytes += size
-        self._sent.payload_bytes += size
 
 
 def open_stream(flow: Flow) -> socket.socket:

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
 from bench.lab.errors import LabError
 from bench.lab.launch import PR_SET_PDEATHSIG
@@ -34,7 +34,7 @@ Ready = Callable[[], int]
 _forking = multiprocessing.get_context("fork")
 
 
-class Task:
+class Task(contextlib.AbstractContextManager["Task"]):
     """A running function; a context manager that ends it.
 
     Args:
@@ -63,9 +63,6 @@ class Task:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

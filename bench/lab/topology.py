@@ -15,8 +15,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pyroute2.ethtool.ioctl import IoctlEthtool
+
 from bench.lab.namespaces import Namespace
-from bench.lab.offload import set_wire_frames
 
 MASTER = "eth1"  # of the host, towards the peer
 INSIDE = "eth2"  # of the host, towards the LAN
@@ -39,6 +40,8 @@ LAN_GATEWAY6 = "fd00:2::1"
 LAN = "10.2.0.2"
 LAN6 = "fd00:2::2"
 
+AGGREGATION = {"rx-gro", "rx-gro-list", "rx-lro", "rx-udp-gro-forwarding"}  # as ethtool(8) says
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -55,8 +58,10 @@ class Router(Pair):
     lan: Namespace
 
 
-def lay_cable(left: Namespace, left_name: str, right: Namespace, right_name: str) -> None:
-    """Join two namespaces by a veth pair, both ends up."""
+def lay_cable(
+    left: Namespace, left_name: str, right: Namespace, right_name: str, *, is_wire: bool = False
+) -> None:
+    """Join two namespaces by a veth pair, both ends up, that cuts offload frames if told to."""
     other = f"netns /proc/self/fd/{right.descriptor}"
     left.ip(
         f"link add {left_name} type veth peer name {right_name} {other}",
@@ -64,11 +69,38 @@ def lay_cable(left: Namespace, left_name: str, right: Namespace, right_name: str
         pass_fds=(right.descriptor,),
     )
     right.ip(f"link set {right_name} up")
+    if is_wire:
+        set_wire_frames(left, left_name)
+        set_wire_frames(right, right_name)
 
 
 def _address(namespace: Namespace, interface: str, *addresses: str) -> None:
     """Give an interface addresses that are usable at once."""
     namespace.ip(*(f"address add {address} dev {interface} nodad" for address in addresses))
+
+
+def is_segmentation(name: str) -> bool:
+    """Whether a feature makes the device, not the stack, cut large frames to size."""
+    return name == "tx-gso-list" or (
+        name.startswith("tx-")
+        and name.endswith("-segmentation")
+        and name != "tx-generic-segmentation"
+    )
+
+
+def set_wire_frames(namespace: Namespace, interface: str) -> None:
+    """Make every frame that crosses an interface, either way, one that a wire could carry.
+
+    The sender's device passes no offload frames on whole, the receiver's glues none together.
+    """
+    with namespace.enter():
+        handle = IoctlEthtool(interface)
+    with contextlib.closing(handle.sock):
+        features = handle.get_features()
+        for name, is_active, is_available, *_ in features:
+            if is_active and is_available and (is_segmentation(name) or name in AGGREGATION):
+                features[name] = False
+        handle.set_features(features)
 
 
 def accept_detours(namespace: Namespace) -> None:
@@ -82,12 +114,9 @@ def accept_detours(namespace: Namespace) -> None:
 
 def connect(pair: Pair, *, wire_frames: bool = True) -> None:
     """Lay the cable of a pair (again), with addresses on both ends."""
-    lay_cable(pair.host, MASTER, pair.peer, NIC)
+    lay_cable(pair.host, MASTER, pair.peer, NIC, is_wire=wire_frames)
     _address(pair.host, MASTER, f"{HOST}/24", f"{HOST6}/64")
     _address(pair.peer, NIC, f"{PEER}/24", f"{PEER6}/64", f"{REMOTE}/24", f"{REMOTE6}/64")
-    if wire_frames:
-        set_wire_frames(pair.host, MASTER)
-        set_wire_frames(pair.peer, NIC)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.lab.namespaces import ROOT, Namespace
-from bench.lab.offload import set_wire_frames
+from bench.lab.topology import set_wire_frames
 from bench.lab.wait import wait_until
 from tests.system.container import Container, prepared
 
