@@ -40,14 +40,9 @@ def jain(shares: Sequence[float]) -> float:
 
 
 def measurements(run: Run, first: Sequence[str] = ORDER) -> pd.DataFrame:
-    """Return a row for each measurement, slow rates first.
+    """Return a row for each measurement, slow rates first, and of each rate some shapers first.
 
     A disturbed one counts only where none of its cell was undisturbed.
-
-    Args:
-        run: where they are from.
-        first: the shapers that come before the others in a row.
-
     """
     names = list(dict.fromkeys([*first, *(each.shaper for each in run.measurements)]))
     columns = [each.name for each in fields(Measurement)]
@@ -67,12 +62,7 @@ def measurements(run: Run, first: Sequence[str] = ORDER) -> pd.DataFrame:
 
 
 class Medians:
-    """The cells of a run.
-
-    Attributes:
-        frame: by rate, traffic and shaper the median of each figure, and `n`, of how many.
-
-    """
+    """The cells of a run; `frame` has the median of each figure, and `n`, of how many."""
 
     def __init__(self, run: Run) -> None:
         groups = measurements(run).groupby(CELL, sort=False)

@@ -41,13 +41,7 @@ def overview(found: Tables) -> str:
 
 
 def document(found: Tables, plots: Iterable[str] = ()) -> str:
-    """Return the whole document.
-
-    Args:
-        found: the tables of `bench.tables`.
-        plots: the names of those that were drawn.
-
-    """
+    """Return the whole document from the tables and the names of the plots that were drawn."""
     known = {**{name: f"{FOLDER}/{name}.svg" for name in plots}, **_facts(found["machine"])}
     known |= _targets(found["targets"]) | beside.texts(found)
     figures, shared = found["figures"], [workload.FLOOD.name, workload.TCP_8.name]
