@@ -199,7 +199,8 @@ class MeasurementTrial:
         """
         affordable_s = PING_BYTES * 8 * 100 / (PING_PERCENT * job.rate_bits)
         interval_s = max(PING_INTERVAL_S, affordable_s)
-        is_wanted = job.traffic.is_stream or not job.traffic.udp_frame_bytes
+        is_datagrams = job.traffic.udp_frame_bytes > 0 and not job.traffic.is_stream
+        is_wanted = job.traffic.is_pinged and not is_datagrams
         delay_s = min(1.0, PING_DELAY_S * self._seconds) if job.traffic.is_stream else 0.0
         pinger = Pinger(job.lane.destination, self._seconds, interval_s, delay_s)
         return pinger if is_wanted and interval_s * 20 < self._seconds else None

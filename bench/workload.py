@@ -15,6 +15,7 @@ class Traffic:
     name: str  # in tables
     tcp_flows: int = 0  # connections that are kept filled
     udp_frame_bytes: int = 0  # on the wire, of the datagrams sent beside them; 0: none
+    is_pinged: bool = True  # unless datagrams are all there is, or there is no time for it
     udp_percent: int = 120  # of the rate, what is sent of those, whatever is lost
 
     @property
