@@ -22,20 +22,16 @@ NICENESS = -10  # as packaging/shaper.service asks for
 POLL_S = 0.05  # chosen: how soon a daemon that died instead is noticed
 
 
-def _parent(pid: int) -> int | None:
-    """Return the parent of a process, or None if the process is gone."""
-    try:
-        # proc(5): the name may hold anything, blanks and brackets too, up to the last one.
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(text.rpartition(")")[2].split()[1])
-
-
 def children(pid: int) -> list[int]:
     """Return the processes whose parent is `pid`."""
-    everyone = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return sorted(each for each in everyone if _parent(each) == pid)
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # proc(5): the name may hold anything, blanks and brackets too, up to the last one.
+            text = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+            if int(text.split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def _stands_by(pid: int) -> bool:
