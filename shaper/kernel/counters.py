@@ -13,8 +13,13 @@ _READ_BYTES = 1 << 16
 
 def tx_dropped() -> dict[str, int]:
     """Return, by device, the frames dropped before the device took them: a full ring, mostly."""
+    return dropped_in(_read())
+
+
+def dropped_in(text: bytes) -> dict[str, int]:
+    """Return the same from what /proc/net/dev says."""
     dropped = {}
-    for line in _read().split(b"\n")[_HEADER_LINES:-1]:
+    for line in text.split(b"\n")[_HEADER_LINES:-1]:
         ifname, _, fields = line.partition(b":")  # any bytes but this, blanks and slashes
         name = ifname.strip().decode(errors="surrogateescape")
         dropped[name] = int(fields.split()[_TX_DROPPED_FIELD])
