@@ -6,10 +6,33 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from shaper.errors import Busy, InvalidValue
-from shaper.model import Capture, Spec
+from shaper.model import Capture, Group, Spec
 
 # Chosen by systemd: where cgroup2 is mounted, beside version 1 or alone.
 _MOUNTS = ("/sys/fs/cgroup/unified/", "/sys/fs/cgroup/")
+
+# Chosen: the order of our programs on one device.
+_LAST = 0
+_LAST_OF_GROUPS = -1
+_MOST_DEPTH = 30  # deeper groups are served as they come
+
+
+def rank(capture: Capture, group: Group | None, before: int = _LAST_OF_GROUPS) -> int:
+    """Return where the program of a shaper is among ours on one device: the lower is served first.
+
+    Groups come before all that is sent, and a group before the one that it is in, so that limits
+    nest. A program whose group is not there, or no more, stays where it is among those of groups.
+
+    Args:
+        capture: how the traffic is taken.
+        group: whose traffic; None while there is none.
+        before: the rank it has had.
+    """
+    if capture is not Capture.CGROUP:
+        return _LAST
+    if group is None:
+        return min(before, _LAST_OF_GROUPS)
+    return _LAST_OF_GROUPS - min(group.path.count("/"), _MOST_DEPTH)
 
 
 def with_capture(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:

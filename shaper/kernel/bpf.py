@@ -48,6 +48,7 @@ _QUERY_ATTRIBUTES = struct.Struct("=IIIIQI")
 _QUERY_BYTES = 64
 _INFORMATION_BYTES, _INFORMATION_NAME_AT = 80, 64  # the beginning of struct bpf_prog_info
 _LINK_INFORMATION_BYTES, _LINK_DEVICE_AT = 24, 16  # the beginning of struct bpf_link_info
+_NO_DEVICE = 0  # no device has this index
 _CONTEXT_BYTES = 192  # more than any kernel's struct __sk_buff that a test would set
 
 # Chosen.
@@ -137,12 +138,25 @@ def run(program: int, frame: bytes, context: bytes = b"") -> tuple[int, bytes, b
 def attach(program: int, ifindex: int, hook: Hook, *, after_link: int | None = None) -> int:
     """Attach a program to a device; return the descriptor of the link that holds it there.
 
-    It becomes the first program of the hook, or the one after `after_link`. Raises EINVAL on a
-    kernel before 6.6.
+    It becomes the first program of the hook, or the one after `after_link`.
     """
     flags = _F_BEFORE if after_link is None else _F_AFTER | _F_LINK
     attributes = (program, ifindex, hook, flags, after_link or 0, 0)
     return _call(_LINK_CREATE, _LINK_ATTRIBUTES.pack(*attributes))
+
+
+def has_links(program: int) -> bool:
+    """Whether this kernel (6.6 or later) attaches programs to devices by links.
+
+    It is asked for a device that cannot be, and an older one refuses before it looks for that.
+    """
+    try:
+        os.close(attach(program, _NO_DEVICE, Hook.EGRESS))
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, errno.EINVAL):
+            raise
+        return error.errno == errno.ENODEV
+    return True
 
 
 def replace_program(link: int, program: int) -> None:

@@ -3,7 +3,7 @@
 On a kernel of 6.6 or later each program is attached by a link (tcx), which ends with its last
 descriptor: when the daemon is gone so are they, and the master works as without us. An older one
 has filters (`clsact`). Ours come before those of others on the same device, so that these see each
-frame once; of ours, groups come first, the deeper ones before, and all that is sent comes last.
+frame once; of ours, the one with the lowest rank comes first (`shaper.desired.captures.rank`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ _HOOKS = {Capture.EGRESS: Hook.EGRESS, Capture.CGROUP: Hook.EGRESS, Capture.INGR
 
 # Chosen.
 _MOST_SOCKETS = 16_384  # four of each shaper that there can be
-_EGRESS_RANK = 0  # the last; groups have less, by their depth
-_MOST_DEPTH = 16
 _NONE_ALONE = 0  # of a socket that shapers share; no device has this index
 
 
@@ -47,7 +45,7 @@ class WantedCapture(NamedTuple):
     shaper: int  # its index
     master: int  # its index
     has_link_header: bool
-    depth: int = 0  # of the group, below the root
+    rank: int = 0  # of our programs on one device the lower is served before
 
 
 class Captor:
@@ -55,10 +53,12 @@ class Captor:
 
     Args:
         keeper: what holds links over a restart; None: nothing does.
-        has_tcx: whether to try links at all.
+        has_tcx: whether there are links; None: the kernel is asked.
     """
 
-    def __init__(self, keeper: DescriptorKeeper | None = None, *, has_tcx: bool = True) -> None:
+    def __init__(
+        self, keeper: DescriptorKeeper | None = None, *, has_tcx: bool | None = None
+    ) -> None:
         self._keeper = keeper
         self._mark = secrets.randbits(32) | 1
         self._has_tcx = has_tcx
@@ -126,22 +126,20 @@ class Captor:
     def _take(self, wanted: WantedCapture, taken: Taken) -> None:
         shaper, has_header = wanted.shaper, wanted.has_link_header
         sockets = self._open_sockets()
-        rank = _EGRESS_RANK
         match wanted.capture:
             case Capture.EGRESS:
                 program = programs.egress(shaper, sockets, has_link_header=has_header)
             case Capture.CGROUP:
                 taken.groups = _array(bpf.Map.GROUPS)
-                rank = -min(wanted.depth, _MOST_DEPTH)
                 program = programs.cgroup(
                     shaper, sockets, taken.groups, has_link_header=has_header
                 )
             case _:
                 back = programs.reinject(shaper, wanted.master, sockets, self._mark)
-                self._attach(taken, "reinject", back, wanted, shaper, Hook.EGRESS, rank)
+                self._attach(taken, "reinject", back, wanted, shaper, Hook.EGRESS)
                 program = programs.ingress(shaper, self._mark, has_link_header=has_header)
         hook = _HOOKS[wanted.capture]
-        self._attach(taken, str(wanted.capture), program, wanted, wanted.master, hook, rank)
+        self._attach(taken, str(wanted.capture), program, wanted, wanted.master, hook)
 
     def _open_sockets(self) -> int:
         if self._sockets is None:
@@ -160,44 +158,37 @@ class Captor:
         wanted: WantedCapture,
         ifindex: int,
         hook: Hook,
-        rank: int,
     ) -> None:
         descriptor = bpf.load(f"shaper_{name}", programs.encode(program))
         try:
-            held: Held | None = None
-            if self._has_tcx:
-                held = self._link(descriptor, wanted.shaper, ifindex, hook, rank)
-            if held is None:
-                held = self._filter(descriptor, f"shaper-{name}", wanted, ifindex, hook, rank)
+            if self._has_tcx is None:
+                self._has_tcx = bpf.has_links(descriptor)
+            held: Held = (
+                self._link(descriptor, wanted, ifindex, hook)
+                if self._has_tcx
+                else self._filter(descriptor, f"shaper-{name}", wanted, ifindex, hook)
+            )
         finally:
             os.close(descriptor)
         taken.held.append(held)
 
-    def _link(
-        self, program: int, shaper: int, ifindex: int, hook: Hook, rank: int
-    ) -> _Link | None:
-        """Attach by a link, behind those of ours that come first; None on an older kernel.
+    def _link(self, program: int, wanted: WantedCapture, ifindex: int, hook: Hook) -> _Link:
+        """Attach by a link, behind those of ours that come first.
 
         A link that an earlier daemon left has its program exchanged, so that no frame passes by.
         """
         placed = self._placed.setdefault((ifindex, hook), [])
-        placed[:] = [each for each in placed if each[1].descriptor is not None]
-        position = sum(other <= rank for other, _ in placed)
+        placed[:] = [each for each in placed if each[1].can_be_followed()]
+        position = sum(rank <= wanted.rank for rank, _ in placed)
         after = placed[position - 1][1].descriptor if position else None
-        name = f"link-{ifindex}-{hook.value}-{shaper}-{rank}"
+        name = f"link-{ifindex}-{hook.value}-{wanted.shaper}-{wanted.rank}"
         descriptor = self._take_kept(name, program)
         if descriptor is None:
-            try:
-                descriptor = bpf.attach(program, ifindex, hook, after_link=after)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                self._has_tcx = False
-                return None
+            descriptor = bpf.attach(program, ifindex, hook, after_link=after)
             if self._keeper is not None:
                 self._keeper.put(name, descriptor)
         link = _Link(descriptor, ifindex, lambda: self._drop(name))
-        placed.insert(position, (rank, link))
+        placed.insert(position, (wanted.rank, link))
         return link
 
     def _take_kept(self, name: str, program: int) -> int | None:
@@ -218,7 +209,7 @@ class Captor:
             self._keeper.drop(name)
 
     def _filter(
-        self, program: int, name: str, wanted: WantedCapture, ifindex: int, hook: Hook, rank: int
+        self, program: int, name: str, wanted: WantedCapture, ifindex: int, hook: Hook
     ) -> FilterHeld:
         if self._wire is None:
             self._wire = Wire()
@@ -234,7 +225,7 @@ class Captor:
                     ifindex=ifindex,
                     hook=hook,
                     shaper=wanted.shaper,
-                    priority=FIRST_PRIORITY + rank,
+                    priority=FIRST_PRIORITY + wanted.rank,
                 )
             finally:
                 os.close(stub)
@@ -294,6 +285,10 @@ class _Link:
 
     def is_in_place(self) -> bool:
         return self.descriptor is None or bpf.device_of(self.descriptor) == self._ifindex
+
+    def can_be_followed(self) -> bool:
+        """Whether another program can be placed behind it."""
+        return self.descriptor is not None and self.is_in_place()
 
     def close(self) -> None:
         if self.descriptor is not None:

@@ -7,8 +7,8 @@ wants it to be down, so the programs are then removed and the master works as wi
 from __future__ import annotations
 
 import socket
-from pathlib import PurePosixPath
 
+from shaper.desired import captures
 from shaper.desired.plan import Plan
 from shaper.kernel.captor import Captor, Taken, WantedCapture
 from shaper.kernel.netlink import Netlink
@@ -84,19 +84,28 @@ class CapturedTraffic:
         self._taken = self._wanted = None
 
     def _take(self, plan: Plan, master: Link) -> None:
-        # Until there is a group it has no depth, and its program comes last of those of groups.
-        depth = len(PurePosixPath(plan.group.path).parts) if plan.group is not None else 0
+        before = self._wanted
+        rank = captures.rank(plan.capture, plan.group, before.rank if before is not None else 0)
         wanted = WantedCapture(
-            plan.capture, self._ifindex, master.ifindex, plan.framing is Framing.ETHERNET, depth
+            plan.capture, self._ifindex, master.ifindex, plan.framing is Framing.ETHERNET, rank
         )
-        if self._taken is None or self._is_other(wanted):
+        if before is None or before._replace(rank=rank) != wanted:
             self.release()
-            self._taken = self._captor.take(wanted)
-            self._wanted, self._group = wanted, None
-        if plan.capture is Capture.CGROUP and plan.group != self._group:
-            self._taken.set_group(plan.group.path if plan.group is not None else None)
-            self._group = plan.group
+        if self._taken is None or wanted != self._wanted:
+            self._place(wanted, plan.group)
+        elif plan.group != self._group:
+            self._set_group(self._taken, plan.group)
 
-    def _is_other(self, wanted: WantedCapture) -> bool:
-        """Whether the programs are not those wanted; a group that comes moves none of them."""
-        return self._wanted is None or self._wanted._replace(depth=wanted.depth) != wanted
+    def _place(self, wanted: WantedCapture, group: Group | None) -> None:
+        """Put the programs where they belong; those at another place go when these are there."""
+        taken = self._captor.take(wanted)
+        try:
+            self._set_group(taken, group)
+        finally:
+            self.release()
+            self._taken, self._wanted = taken, wanted
+
+    def _set_group(self, taken: Taken, group: Group | None) -> None:
+        self._group = None
+        taken.set_group(group.path if group is not None else None)
+        self._group = group

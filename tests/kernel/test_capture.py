@@ -7,14 +7,11 @@ import os
 import shutil
 import signal
 import socket
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.lab.daemon import Shaperd
-from bench.lab.namespaces import Namespace
 from bench.lab.topology import HOST, HOST6, MASTER, NIC, PEER, Pair
 from bench.lab.wait import wait_until
 from shaper.kernel import bpf
@@ -25,35 +22,18 @@ from tests.kernel.steps import (
     Listener,
     Stream,
     Tapper,
-    dropped,
     exists,
     now_ns,
     plug,
     show,
     wait_state,
 )
+from tests.kernel.taking import RATE, ping, sent, take
 
-RATE = "50mbit"
 RESUME_MS = 1000  # specified: traffic resumes within a second
 OTHER = "shaper1"
 ARP = b"\xff" * 6 + bytes(5) + b"\x01\x08\x06" + bytes(28)
 DHCP_PORT = 67
-
-
-def take(daemon: Shaperd, *how: str, ifname: str = SHAPER, rate: str = RATE) -> None:
-    """Take traffic of the master to a shaper."""
-    daemon.configure("attach", ifname, MASTER, *how)
-    daemon.configure("speed", ifname, rate)
-
-
-def ping(namespace: Namespace, address: str) -> None:
-    """Require that one of three is answered."""
-    namespace.run(["ping", "-c", "3", "-i", "0.1", "-W", "1", address])
-
-
-def sent(daemon: Shaperd, ifname: str = SHAPER) -> int:
-    """Return how many frames a shaper counts as sent."""
-    return int(show(daemon, ifname)["stats"]["sent_packets"])
 
 
 def test_what_has_passed_is_the_masters_own(pair: Pair, shaperd: Shaperd) -> None:
@@ -267,53 +247,3 @@ def test_what_makes_no_sense_is_refused(
     assert (done.returncode, done.stderr.count("\n")) == (status, 1)
     assert words in done.stderr
     assert show(shaperd, OTHER)["link"] is None
-
-
-def unified() -> Path:
-    """Return where control groups can be made."""
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        if " - cgroup2 " in line and os.access(line.split()[4], os.W_OK):
-            return Path(line.split()[4])
-    pytest.skip("needs a cgroup2 mount that can be written")
-
-
-@pytest.fixture
-def group() -> Iterator[Path]:
-    """Return the path of a control group that is not there yet."""
-    path = unified() / f"shaper-test-{os.getpid()}"
-    yield path
-    for left in (path / "below", path):
-        if left.is_dir():
-            left.rmdir()
-
-
-def send_from(group: Path, namespace: Namespace, datagrams: int) -> None:
-    """Send datagrams to the peer by a process of a group."""
-    program = (
-        "import os, socket, sys\n"
-        f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
-        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        f"for n in range({datagrams}): s.sendto(n.to_bytes(8, 'little'), ({PEER!r}, {PORT}))\n"
-    )
-    namespace.run([sys.executable, "-c", program])
-
-
-def test_a_group_is_waited_for_and_followed(pair: Pair, shaperd: Shaperd, group: Path) -> None:
-    """What its processes send is taken, and of those below it; what others send is not."""
-    take(shaperd, "cgroup", group.name)
-    assert show(shaperd)["state"] == "cgroup-missing"
-    ping(pair.host, PEER)
-    assert sent(shaperd) == 0
-    for round_number in (1, 2):  # the second is a new group of the old name
-        group.mkdir()
-        wait_state(shaperd, "active")
-        (group / "below").mkdir()
-        send_from(group, pair.host, 20)
-        wait_until(lambda r=round_number: sent(shaperd) == 40 * r - 20, "the group's datagrams")
-        send_from(group / "below", pair.host, 20)
-        wait_until(lambda r=round_number: sent(shaperd) == 40 * r, "those of the one below")
-        ping(pair.host, PEER)
-        assert (sent(shaperd), dropped(show(shaperd))) == (40 * round_number, 0)
-        (group / "below").rmdir()
-        group.rmdir()
-        wait_state(shaperd, "cgroup-missing")

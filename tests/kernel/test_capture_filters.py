@@ -1,7 +1,8 @@
-"""Taking traffic on a kernel that has filters (clsact) and no links (tcx)."""
+"""Taking traffic by filters (clsact), on a kernel that has no links (tcx), and only there."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -9,6 +10,8 @@ import socket
 import pytest
 
 from bench.lab.topology import MASTER, PEER, Pair
+from shaper.errors import KernelRefused
+from shaper.kernel import bpf
 from shaper.kernel.captor import Captor, FilterHeld, WantedCapture
 from shaper.kernel.tap import Tap
 from shaper.model import Capture
@@ -48,5 +51,30 @@ def test_filters_serve_a_kernel_without_links(pair: Pair) -> None:
         assert isinstance(held, FilterHeld)
         os.close(held.array)
     ping(pair)
+    captor.close()
+    tap.remove()
+
+
+def test_one_refusal_of_a_link_does_not_end_links(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the kernel has them is asked once, and not learnt from what went wrong."""
+    with pair.host.enter():
+        tap = Tap(SHAPER)
+        own, master = socket.if_nametoindex(SHAPER), socket.if_nametoindex(MASTER)
+        wanted = WantedCapture(Capture.EGRESS, own, master, has_link_header=True)
+        captor = Captor()
+        captor.take(wanted).close()
+
+        def refuse(*_: object, **__: object) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bpf, "attach", refuse)
+            with pytest.raises(KernelRefused):
+                captor.take(wanted)
+        taken = captor.take(wanted)
+        assert bpf.names(master, bpf.Hook.EGRESS) == ["shaper_egress"]
+        taken.close()
     captor.close()
     tap.remove()

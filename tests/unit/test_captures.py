@@ -9,7 +9,8 @@ import pytest
 
 from shaper.desired import captures, config, document, store
 from shaper.errors import Busy, InvalidValue
-from shaper.model import Capture, Options, Spec
+from shaper.kernel.clsact import FIRST_PRIORITY
+from shaper.model import Capture, Group, Options, Spec
 
 SPEC = Spec("shaper0", "eth1", Options(rate_bits=10_000_000))
 EGRESS = replace(SPEC, capture=Capture.EGRESS)
@@ -97,3 +98,18 @@ def test_it_is_kept_and_written(spec: Spec) -> None:
     assert store.decode(store.encode([spec])) == [spec]
     (read,) = config.parse_config(document.write_config([spec])).devices
     assert (read.capture, read.cgroup) == (spec.capture, spec.cgroup)
+
+
+def test_limits_nest_from_the_inside() -> None:
+    """A group comes before the one it is in; one not there yet after these, `egress` last."""
+    inner, outer = Group("/c/a/b", 2), Group("/c/a", 1)
+    order = [
+        captures.rank(Capture.CGROUP, inner),
+        captures.rank(Capture.CGROUP, outer),
+        captures.rank(Capture.CGROUP, None),
+        captures.rank(Capture.EGRESS, None),
+    ]
+    assert order == sorted(set(order))
+    assert captures.rank(Capture.CGROUP, None, order[0]) == order[0]
+    assert captures.rank(Capture.CGROUP, None, order[-1]) < order[-1]
+    assert captures.rank(Capture.CGROUP, Group("/a" * 99, 9)) + FIRST_PRIORITY > 0

@@ -80,14 +80,18 @@ async def test_what_does_not_change_is_left_in_place(rig: DeviceRig) -> None:
 
 
 @instantly
-async def test_a_group_that_comes_moves_no_program(rig: DeviceRig) -> None:
-    """It is put in its place, and another one of that name after it."""
+async def test_a_program_moves_with_the_depth_of_its_group(rig: DeviceRig) -> None:
+    """A group that comes has it placed, once; gone, or made anew at that depth, it stays."""
     device = await rig.make(CGROUP)
-    for group in (None, Group("/g/a", 5), Group("/g/a", 6), None):
+    groups = (None, Group("/g/a", 5), Group("/g/a", 6), None, Group("/g/a", 7), Group("/g/b/a", 8))
+    places = []
+    for group in groups:
         plan = make_plan(CGROUP, rig.own, ETH1, group)
         await device.realize(plan, rig.own, ETH1)
-        (taken,) = rig.captor.every
-        assert taken.group == (group.path if group is not None else None)
+        assert len(rig.captor.taken) == 1
+        assert rig.captor.every[-1].group == (group.path if group is not None else None)
+        places.append(len(rig.captor.every))
+    assert places == [1, 2, 2, 2, 2, 3]
 
 
 @instantly
