@@ -1,4 +1,4 @@
-"""Which names a network device can have, and how a name of any kind is shown.
+"""Which names a network device can have, which text is taken, and how either is shown.
 
 The rule is the kernel's (`dev_valid_name` in net/core/dev.c) and a little narrower: a name that
 the kernel would complete by itself ("shaper%d") or that cannot be printed or sent as UTF-8 is
@@ -6,6 +6,8 @@ refused too, because no message and no command line could name the device again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 from shaper.errors import InvalidValue
 from shaper.model import ALTIFNAMSIZ, IFNAMSIZ
@@ -50,6 +52,37 @@ def check_seen_name(name: str) -> str:
     if not is_named or any(each in b"/:\0" or bytes((each,)).isspace() for each in data):
         raise InvalidValue(f"{_shown(name)} is no name of a network device")
     return name
+
+
+def check_texts(value: object, bytes_in: Container[str] = ()) -> None:
+    """Refuse text that no file, path or message could bear: with a NUL, or half a character.
+
+    Raises InvalidValue for a text anywhere in tables and lists, their keys included.
+
+    Args:
+        value: what was read.
+        bytes_in: the keys whose values may have bytes that are no UTF-8, as Python escapes them.
+    """
+    left: list[tuple[object, object]] = [("", value)]
+    while left:
+        key, each = left.pop()
+        if isinstance(each, dict):
+            left += [*(("", inner) for inner in each), *each.items()]
+        elif isinstance(each, list | tuple):
+            left += [(key, inner) for inner in each]
+        elif isinstance(each, str) and (reason := _text_fault(each, key in bytes_in)):
+            where = f"{key} = " if key else ""
+            raise InvalidValue(f"{where}{_shown(each)} holds {reason}")
+
+
+def _text_fault(text: str, may_have_bytes: bool) -> str | None:
+    if "\0" in text:
+        return "a NUL, which ends a text for the kernel"
+    try:
+        text.encode(errors="surrogateescape" if may_have_bytes else "strict")
+    except UnicodeEncodeError:
+        return "half a character (a surrogate)"
+    return None
 
 
 def printable(text: str) -> str:

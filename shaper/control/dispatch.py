@@ -28,6 +28,7 @@ from shaper import __version__
 from shaper.control import interface
 from shaper.control.latest_events import LatestEvents
 from shaper.events import Event
+from shaper.names import check_texts
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # to ASCII, so any string can be sent
 _WORD_CHARACTERS = 64  # chosen: of each parameter that is logged
@@ -141,13 +142,14 @@ class Calls:
         self._registry.register_interface(interface.ShaperInterface(shapers, latest))
 
     def find(self, received: dict[str, Any]) -> Call:
-        """Return the call that an object is. Raises VarlinkErrorReply."""
+        """Return the call that an object is. Raises VarlinkErrorReply or InvalidValue."""
         try:
             call = VarlinkMethodCall.fromjson(received)
         except (TypeError, ValueError):
             raise GenericVarlinkErrorReply("invalid.asyncvarlink.ProtocolViolation") from None
         method, signature = self._registry.lookup_method(call)
         try:
+            check_texts(call.parameters, bytes_in=("ifname",))
             _refuse_truth_values(call.parameters)
             parameters = signature.parameter_type.fromjson(call.parameters)
         except ConversionError as error:

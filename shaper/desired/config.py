@@ -42,7 +42,7 @@ from shaper.desired.routing_tables import table_names
 from shaper.errors import InvalidValue, ShaperError
 from shaper.line_options import LineOptions
 from shaper.model import Options, Spec
-from shaper.names import check_master_name, check_name
+from shaper.names import check_master_name, check_name, check_texts
 from shaper.units import ParsedRate, parse_rate, parse_size
 
 # Chosen.
@@ -198,13 +198,15 @@ def parse_config(text: str, *, reads_files: bool = True) -> Config:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidValue(f"is not TOML: {bounds.shortened(str(error))}") from error
     except RecursionError as error:
         raise InvalidValue("is nested too deeply") from error
     except ValueError as error:  # of a number, which tomllib leaves to int() or datetime
         raise InvalidValue(f"has a value that cannot be read: {error}") from error
+    check_texts(document)
+    return document
 
 
 def initial_specs(config: Config, saved: list[Spec]) -> list[Spec]:

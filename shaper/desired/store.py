@@ -31,7 +31,7 @@ from shaper.desired.files import (
 from shaper.desired.trace_syntax import write_trace
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Options, Spec
-from shaper.names import check_master_name, check_seen_name
+from shaper.names import check_master_name, check_seen_name, check_texts
 from shaper.network import Network
 
 FILE_NAME = "state.json"
@@ -219,6 +219,7 @@ def decode(text: str, boot: str | None = None) -> list[Spec]:
     try:
         document = json.loads(text)
         version = document["version"]
+        check_texts(document, bytes_in=("ifname", "master_now"))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(error) from error
     if not isinstance(version, int) or version < VERSION:

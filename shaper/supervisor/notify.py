@@ -97,7 +97,7 @@ def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:
 
 def _address(name: str) -> bytes:
     """Return the socket's address; a leading @ means the abstract namespace."""
-    return b"\0" + name[1:].encode() if name.startswith("@") else name.encode()
+    return b"\0" + os.fsencode(name[1:]) if name.startswith("@") else os.fsencode(name)
 
 
 def _line(text: str) -> str:

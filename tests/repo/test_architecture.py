@@ -123,7 +123,14 @@ ARROWS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shaper.control": (
-        {"shaper", "shaper.errors", "shaper.events", "shaper.model", "shaper.units"},
+        {
+            "shaper",
+            "shaper.errors",
+            "shaper.events",
+            "shaper.model",
+            "shaper.names",
+            "shaper.units",
+        },
         {"asyncvarlink"},
     ),
     "shaper": (EVERYTHING, {"click"}),

@@ -183,6 +183,11 @@ async def test_an_answer_is_shared_until_something_changes(rig: ServiceRig) -> N
             {"method": "org.shaper.SetSpeed", "parameters": {"ifname": "a", "rate_bits": 1e999}},
             "InvalidParameter",
         ),
+        *(
+            ({"method": f"org.shaper.{method}", "parameters": {key: text}}, "InvalidValue")
+            for method, key in (("Add", "ifname"), ("Attach", "master"), ("Attach", "cgroup"))
+            for text in ("a\0", "a\ud800b")
+        ),
     ],
 )
 @instantly

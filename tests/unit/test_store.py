@@ -19,7 +19,7 @@ from shaper.desired.declared import parse_network
 from shaper.desired.ip_route import format_route
 from shaper.desired.store import Store, decode, encode, sole_owner
 from shaper.errors import InvalidValue
-from shaper.model import Options, Queue, Spec
+from shaper.model import Capture, Options, Queue, Spec
 from tests.unit.test_document import LINE
 
 SPECS = [
@@ -271,3 +271,11 @@ def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     for directory in (path, path / "below"):
         with pytest.raises(InvalidValue, match=str(directory)), sole_owner(directory):
             pass
+
+
+@pytest.mark.parametrize("text", ["/\\u0000", "a\\ud800b", "a\\udcffb"])
+def test_text_that_no_path_can_be_is_refused(text: str) -> None:
+    """A NUL and half a character, wherever they are but in names of devices."""
+    saved = encode([Spec("shaper0", "eth1", capture=Capture.CGROUP, cgroup="/group")])
+    with pytest.raises(InvalidValue, match=r"holds (a NUL|half a character)"):
+        decode(saved.replace("/group", text))
