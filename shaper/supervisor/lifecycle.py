@@ -45,6 +45,7 @@ _EXTENSION_SECONDS = 20  # asked for anew after half of it, as long as the start
 _MOST_EXTENSIONS = 60  # ten minutes: whatever takes longer hangs
 _PING_AGAIN_SECONDS = 0.5  # a forwarder that was replaced answers by then
 
+_REFUSED = ", the configuration is refused (see the log)"
 _LAST_WORDS_SECONDS = 0.02  # for the refusals of calls that came too late
 
 _log = logging.getLogger("shaperd")
@@ -79,6 +80,7 @@ class Daemon:
         self._is_reload_wanted = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._reloader: asyncio.Task[None]
+        self._refused = ""  # what the status says as long as the file is not what there is
         self._pool: Pool
 
     async def run(self) -> None:
@@ -196,13 +198,16 @@ class Daemon:
 
     async def _reload(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
         self._notifier.reloading(time.monotonic_ns() // 1000)
+        self._refused = _REFUSED
         try:
             await self._configure(commands, service)
         except ShaperError as error:
             _log.error("configuration refused, the old one stays: %s", str(error))
         except Exception:
             _log.exception("configuration refused, the old one stays")
-        self._notifier.ready(summary(supervisor))
+        else:
+            self._refused = ""
+        self._notifier.ready(summary(supervisor) + self._refused)
 
     async def _configure(self, commands: Commands, service: Service) -> None:
         """Read the configuration again. Raises ShaperError; the old one is then kept."""
@@ -231,7 +236,8 @@ class Daemon:
     def _follow_up(self, supervisor: Supervisor, observer: Observer) -> None:
         """Do what is due once a second."""
         supervisor.retaking.look()
-        self._notifier.status(summary(supervisor) + in_alarm(observer.alarmed()))
+        alarmed = in_alarm(observer.alarmed())
+        self._notifier.status(summary(supervisor) + alarmed + self._refused)
 
     async def _feed_watchdog(self, supervisor: Supervisor) -> None:
         """Ping every forwarder, and tell the service manager if all answer.

@@ -137,8 +137,10 @@ async def test_a_refused_reload_is_told_and_nothing_else(
     async with life.running():
         await reload(life, text)
         assert "configuration refused, the old one stays" in caplog.text
-        assert life.told()[-2] == "READY=1"
+        refused = "STATUS=1 shaper, 0 active, the configuration is refused (see the log)"
+        assert life.told()[-2:] == ["READY=1", refused]
         await reload(life, GOOD)
+        assert life.told()[-1] == "STATUS=1 shaper, 0 active"
     assert "configuration read again" in caplog.text
     assert life.machine.saved() == [
         Spec("shaper0", "eth1", Options(rate_bits=64_000, queue=Queue.FIFO))
