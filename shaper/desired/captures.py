@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from shaper.errors import Busy, InvalidValue
 from shaper.model import Capture, Group, Spec
@@ -57,12 +58,27 @@ def with_capture(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:
     return replace(spec, capture=mode, cgroup=None if cgroup is None else _shortened(cgroup))
 
 
-def refuse_second(spec: Spec, others: Iterable[Spec]) -> None:
+class Traffic(NamedTuple):
+    """What a shaper takes: equal where it is the same."""
+
+    master: str | None
+    capture: Capture
+    group: str | None
+
+
+def by_name(spec: Spec) -> Traffic:
+    """Return what a shaper takes, as far as the names of masters and groups tell."""
+    return Traffic(spec.master, spec.capture, spec.cgroup and spec.cgroup.strip("/"))
+
+
+def refuse_second(
+    spec: Spec, others: Iterable[Spec], taken: Callable[[Spec], Traffic] = by_name
+) -> None:
     """Raise Busy when another shaper takes the same traffic: which would it pass first?"""
     if spec.capture is Capture.ROUTE:
         return
     for other in others:
-        if other.ifname != spec.ifname and _taken(other) == _taken(spec):
+        if other.ifname != spec.ifname and taken(other) == taken(spec):
             raise Busy(
                 f"{other.ifname} takes the {_traffic(spec)} of {spec.master} already "
                 f"(detach {other.ifname} first)"
@@ -84,10 +100,6 @@ def _shortened(cgroup: str) -> str:
     for mount in _MOUNTS:
         cgroup = cgroup.removeprefix(mount)
     return cgroup.rstrip("/") or "/"
-
-
-def _taken(spec: Spec) -> tuple[str | None, Capture, str | None]:
-    return spec.master, spec.capture, spec.cgroup and spec.cgroup.strip("/")
 
 
 def _traffic(spec: Spec) -> str:

@@ -80,6 +80,15 @@ def find(text: str, mounted: Callable[[], Path] = mount_point) -> Group | None:
     return None
 
 
+def place(text: str, mounted: Callable[[], Path] = mount_point) -> str:
+    """Return where the group of a path or unit is, or would be: one string for all its names.
+
+    Raises KernelRefused where there are no groups.
+    """
+    found = find(text, mounted)
+    return found.path if found is not None else str(next(_candidates(text, mounted())))
+
+
 class Watch:
     """Becomes readable when a group of one of the watched names may have come or gone."""
 

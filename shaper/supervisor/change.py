@@ -32,6 +32,8 @@ async def change_shapers(
         if declaring:
             undoing.callback(supervisor.keeper.put_back)
             supervisor.keeper.hold()
+        for spec in specs:  # before one of them is made true, as masters may be exchanged
+            _want(supervisor, spec, undoing)
         for spec in specs:
             await _change_one(supervisor, spec, undoing, may_wait=may_wait)
         if declaring:
@@ -51,6 +53,13 @@ def _declaring_anew(specs: Iterable[Spec], known: Mapping[str, Spec]) -> list[st
     ]
 
 
+def _want(supervisor: Supervisor, spec: Spec, undoing: AsyncExitStack) -> None:
+    device = supervisor.devices.get(spec.ifname)
+    if device is not None and spec.ifname not in supervisor.absent:
+        undoing.callback(supervisor.put_back, device, device.spec)
+        supervisor.want(device, spec)
+
+
 async def _change_one(
     supervisor: Supervisor, spec: Spec, undoing: AsyncExitStack, *, may_wait: bool
 ) -> None:
@@ -59,14 +68,15 @@ async def _change_one(
         undoing.callback(supervisor.absent.miss, absent, is_told=False)
         supervisor.absent.miss(replace(absent, spec=spec), is_told=False)
         return
-    if device is not None:
-        undoing.callback(supervisor.put_back, device, device.spec)
-        supervisor.want(device, spec)
-    elif may_wait and (reason := supervisor.foreign_reason(spec.ifname)) is not None:
+    if (
+        device is None
+        and may_wait
+        and (reason := supervisor.foreign_reason(spec.ifname)) is not None
+    ):
         undoing.callback(supervisor.absent.pop, spec.ifname, None)
         supervisor.absent.miss(Absent(spec, State.CONFLICT, reason))
         return
-    else:
+    if device is None:
         device = await supervisor.create(spec)
         undoing.push_async_callback(supervisor.discard, device)
     await supervisor.reconcile(device)

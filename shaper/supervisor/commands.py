@@ -17,20 +17,18 @@ from shaper.desired import bounds, captures
 from shaper.desired.config import initial_specs, parse_config, with_hz
 from shaper.desired.continuing import begun, drawn, going_on
 from shaper.desired.document import write_config
-from shaper.desired.master_kinds import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.desired.profiles import Profiles
 from shaper.errors import (
     Busy,
-    InvalidValue,
     NoSuchMaster,
     NotAttached,
     ShaperError,
 )
-from shaper.kernel.cgroup import check as check_group
-from shaper.model import Capture, Link, Options, Spec, State
+from shaper.model import Capture, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
+from shaper.supervisor.admission import Admission
 from shaper.supervisor.change import change_shapers
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.shaper_view import ShaperView, find_device
@@ -87,7 +85,7 @@ class Commands:
                 raise NoSuchMaster(f"{master}: no such device (ip link lists those there are)")
             wanted = replace(before, master=master, master_now=None)
             wanted = captures.with_capture(wanted, capture, cgroup)
-            self._check(wanted)
+            Admission(self._supervisor, [wanted]).check(wanted)
             saving = await change_shapers(self._supervisor, wanted)
             if (device := self._supervisor.devices.get(ifname)) is not None:
                 self._supervisor.masters.keep(device)
@@ -224,9 +222,10 @@ class Commands:
             gone = tuple(without)
             for ifname in gone:
                 self._spec(ifname)
+            admission = Admission(self._supervisor, changed, without=gone)
             for spec in changed:
                 with _naming(spec.ifname):
-                    self._check(spec)
+                    admission.check(spec)
             await change_shapers(self._supervisor, *changed, without=gone, may_wait=True)
             self.hz = self.hz if hz is None else hz
             return self._warnings(specs)
@@ -257,40 +256,6 @@ class Commands:
         if before is None or before.master != spec.master:
             return spec
         return replace(spec, master_now=before.master_now)
-
-    def _check(self, spec: Spec) -> None:
-        """Raise InvalidValue where a shaper that is there could not be so with its master."""
-        if spec.master is None:
-            return
-        if spec.master == spec.ifname:
-            raise InvalidValue(f"{spec.ifname} cannot be its own master")
-        links = self._supervisor.links
-        master = links.name(spec.master) or links.name(spec.master_now or spec.master)
-        if master is None:
-            return
-        check_burst(spec.options, master.mtu)
-        device = self._supervisor.devices.get(spec.ifname)
-        reason = (
-            unusable_reason(master)
-            if device is None
-            else self._supervisor.masters.obstacle(device, master)
-        )
-        if reason is not None:
-            raise InvalidValue(reason)
-        self._check_capture(spec, master)
-
-    def _check_capture(self, spec: Spec, master: Link | None) -> None:
-        """Refuse traffic that cannot be taken, or that another shaper takes already."""
-        if spec.capture is Capture.ROUTE:
-            return
-        devices = self._supervisor.devices
-        captures.refuse_second(spec, (device.spec for device in devices.values()))
-        is_shaper = spec.master in devices or spec.master == spec.ifname
-        if spec.capture is Capture.INGRESS and is_shaper:
-            raise InvalidValue(f"{spec.master} is a shaper, which receives nothing to be taken")
-        if spec.cgroup is not None:
-            check_group(spec.cgroup)
-        self._supervisor.captor.check()
 
     def _spec(self, ifname: str) -> Spec:
         """Return what a shaper should be. Raises NoSuchShaper."""

@@ -16,6 +16,8 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 
 from shaper.desired.master_kinds import is_tunnel, unusable_reason
 from shaper.desired.topology import leads_to, reached, would_loop
@@ -67,11 +69,20 @@ class Masters:
             or (device.master_index is None and self.find(device) is not None)
         ]
 
-    def obstacle(self, device: Device, master: Link) -> str | None:
-        """Return why no frame may go to a master although it is there; None if one may."""
+    def obstacle(
+        self, device: Device, master: Link, masters: Mapping[int, int | None] | None = None
+    ) -> str | None:
+        """Return why no frame may go to a master although it is there; None if one may.
+
+        Args:
+            device: the shaper.
+            master: a device.
+            masters: those that other shapers would have then, by index; None: as now.
+        """
+        below = partial(self._below, masters=masters or {})
         if master.ifindex == device.ifindex:
             return f"{device.spec.ifname} cannot be its own master"
-        if would_loop(device.ifindex, master.ifindex, self._below):
+        if would_loop(device.ifindex, master.ifindex, below):
             return f"{master.ifname} leads back to {device.spec.ifname}: that would create a loop"
         return unusable_reason(master)
 
@@ -129,14 +140,16 @@ class Masters:
         link = self._links.index(ifindex)
         return self._ways.of(link) if link is not None and is_tunnel(link) else []
 
-    def _below(self, ifindex: int) -> list[int]:
+    def _below(
+        self, ifindex: int, masters: Mapping[int, int | None] = MappingProxyType({})
+    ) -> list[int]:
         """Return where the frames of a device go."""
         link, device = self._links.index(ifindex), self._devices.get(ifindex)
         below: list[int | None] = [*self._links.ports(ifindex)]
         if link is not None:
             below.append(link.lower)
         if device is not None and device.spec.master is not None:
-            below.append(device.master_index)
+            below.append(masters.get(ifindex, device.master_index))
         return [each for each in below if each is not None]
 
 
