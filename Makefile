@@ -32,7 +32,8 @@ test: $(VENV)/.installed lint ## everything: lint, unit, kernel, system and repo
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/repo --cov --cov-report=
 	@echo "lines and branches of shaper/ that these ran: $$($(BIN)/coverage report --format=total) % (make coverage lists the rest)"
 	$(BIN)/pytest -n 3 --dist loadfile -m together tests/kernel tests/system
-	$(BIN)/pytest -m 'not together' tests/kernel tests/system
+	$(BIN)/pytest -n 2 --dist worksteal -m 'light and not together' tests/kernel
+	$(BIN)/pytest -m 'not light and not together' tests/kernel tests/system
 
 coverage: $(VENV)/.installed ## branches of shaper/ that the unit tests run; pyproject.toml says what is left out, and why
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit --cov --cov-report=term-missing:skip-covered

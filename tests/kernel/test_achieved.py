@@ -79,6 +79,7 @@ def test_time_off_the_processor_is_no_idle_time(pair: Pair, shaperd: Shaperd) ->
     hold(faults)
 
 
+@pytest.mark.light
 def test_time_without_a_master_is_not_busy(pair: Pair, shaperd: Shaperd) -> None:
     """Frames that wait while the master is down count neither in bytes nor in time."""
     shape(shaperd, pair, str(RATE_BITS))

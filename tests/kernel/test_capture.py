@@ -106,6 +106,7 @@ def test_the_port_of_a_bridge_can_be_a_master(pair: Pair, shaperd: Shaperd) -> N
     assert sent(shaperd, OTHER) > 0
 
 
+@pytest.mark.light
 @pytest.mark.timed
 def test_masters_are_followed(pair: Pair, shaperd: Shaperd) -> None:
     """Renamed, down, gone and made anew: traffic resumes within a second, by way of the shaper."""
@@ -126,6 +127,7 @@ def test_masters_are_followed(pair: Pair, shaperd: Shaperd) -> None:
         wait_until(lambda: sent(shaperd) > before, "traffic by way of the shaper")
 
 
+@pytest.mark.light
 @pytest.mark.timed
 def test_a_dead_forwarder_lets_nothing_pass_by(pair: Pair, shaperd: Shaperd) -> None:
     """What is taken waits for the next one; nothing arrives that was not counted."""

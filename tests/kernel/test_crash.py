@@ -30,6 +30,8 @@ from tests.kernel.steps import (
     wait_state,
 )
 
+pytestmark = pytest.mark.light
+
 STALL_MS = 1000  # specified: the longest that a crash may cost
 OTHER_PORT = 9200
 

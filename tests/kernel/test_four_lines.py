@@ -48,6 +48,7 @@ def type_four_lines(pair: Pair, daemon: Shaperd, last_lines: Sequence[str]) -> N
         pair.host.run(line.split())
 
 
+@pytest.mark.light
 @pytest.mark.timed
 @pytest.mark.parametrize("last_lines", [NET_TOOLS, IPROUTE2], ids=["net-tools", "iproute2"])
 def test_the_four_lines_of_1996_shape(

@@ -21,6 +21,7 @@ RATES = [
     (10_000_000, 1514, 1.5, 0.1),
     (100_000_000, 1514, 1.5, 0.1),
 ]
+LIGHT_BITS = 20_000_000  # chosen: two thousand frames a second keep no processor busy
 
 
 def faults_of(pair: Pair, daemon: Shaperd, errand: Errand, limit_percent: float) -> list[str]:
@@ -37,7 +38,13 @@ def bursts_of(pair: Pair, daemon: Shaperd, errand: Errand) -> list[str]:
     return measured.burst_faults() + measured.debut_faults()
 
 
-@pytest.mark.parametrize(("rate_bits", "frame_bytes", "seconds", "limit_percent"), RATES)
+@pytest.mark.parametrize(
+    ("rate_bits", "frame_bytes", "seconds", "limit_percent"),
+    [
+        pytest.param(*each, marks=[pytest.mark.light] if each[0] <= LIGHT_BITS else [])
+        for each in RATES
+    ],
+)
 def test_the_rate_is_the_one_that_was_set(
     pair: Pair,
     shaperd: Shaperd,
@@ -64,6 +71,7 @@ def test_no_burst_exceeds_the_bucket_shown(pair: Pair, shaperd: Shaperd) -> None
         hold(partial(bursts_of, pair, shaperd, Errand(Flow("udp", REMOTE, PORT), load)))
 
 
+@pytest.mark.light
 @pytest.mark.parametrize("hz", [100, 10_000])
 def test_the_rate_is_the_same_at_every_hz(pair: Pair, shaperd: Shaperd, hz: int) -> None:
     """Coarse ticks and fine ones carry the same bytes; only the last tick is uncertain."""
@@ -80,6 +88,7 @@ def test_the_rate_is_the_same_at_every_hz(pair: Pair, shaperd: Shaperd, hz: int)
     hold(attempt)
 
 
+@pytest.mark.light
 @pytest.mark.parametrize("address", [REMOTE, REMOTE6])
 @pytest.mark.parametrize("protocol", ["udp", "tcp"])
 def test_both_protocols_of_both_families_are_shaped(

@@ -44,6 +44,7 @@ def routing(router: Router, tmp_path: Path) -> Iterator[Shaperd]:
         yield daemon
 
 
+@pytest.mark.light
 @pytest.mark.parametrize("address", [REMOTE, REMOTE6])
 def test_forwarded_tcp_is_shaped(router: Router, routing: Shaperd, address: str) -> None:
     """TCP from the LAN reaches the peer at the set speed."""

@@ -38,6 +38,7 @@ PAYLOAD = {ROOT_USER: 1448, USER: 1460}
 LIMIT_PERCENT = 1.0
 
 ATTEMPTS = 3  # a hypervisor may take the processor away in one
+QUICK_ATTEMPTS = 8  # of what takes a second: the shortest is what it takes
 
 POUR_S = 1.2
 
@@ -128,7 +129,7 @@ def test_tcp_recovers_from_loss(pair: Pair, who: str) -> None:
 def test_ready_at_once(pair: Pair, words: tuple[str, ...]) -> None:
     """A command that does nothing is over within a second, but for what a busy machine adds."""
     took = [READY_S + START_UP_S + 1]
-    while min(took) > READY_S + START_UP_S and len(took) <= ATTEMPTS:
+    while min(took) > READY_S + START_UP_S and len(took) <= QUICK_ATTEMPTS:
         took.append(timed(lambda: run(pair, USER, "-q", *words, "true")))
     assert min(took) <= READY_S + START_UP_S, took
 

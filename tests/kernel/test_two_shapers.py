@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.lab.daemon import Shaperd
 from bench.lab.topology import HOST, MASTER, NIC, REMOTE, Pair
 from bench.lab.traffic import Flow
 from tests.kernel.shaping import Errand, hold, measure, outlast_stalls, surplus
 from tests.kernel.steps import PORT
+
+pytestmark = pytest.mark.light
 
 OTHER = "10.1.1.2"
 RATES = {"shaper0": 2_000_000, "shaper1": 500_000}
