@@ -1,6 +1,7 @@
 """The real edges of a path: the TAP that is read and the packet socket that is written.
 
-Both descriptors were opened by the supervisor and do not block. See packet(7) for the errors.
+Both descriptors were opened by the supervisor and do not block. Other forwarders have the same
+socket, so every send says so itself. See packet(7) for the errors.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class PacketSink:
     def write_one(self, data: bytes) -> Outcome:
         """Send a frame by itself, which needs no message headers."""
         try:
-            self._send(data)
+            self._send(data, socket.MSG_DONTWAIT)
         except OSError as error:
             return outcome_of(error.errno or 0)
         return Outcome.SENT
@@ -225,7 +226,12 @@ class HeaderlessSink:
             socket.AF_PACKET, socket.htons(ethertype), self._ifindex, 0, 0, 0, b""
         )
         sent = self._libc.sendto(
-            self._socket.fileno(), packet, len(packet), 0, address, len(address)
+            self._socket.fileno(),
+            packet,
+            len(packet),
+            socket.MSG_DONTWAIT,
+            address,
+            len(address),
         )
         if sent >= 0:
             return Outcome.SENT

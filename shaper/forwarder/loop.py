@@ -278,7 +278,6 @@ class Loop:
     def _open(self, slot: int, descriptor: int) -> None:
         """Start a path, replacing the one on the TAP that was opened before."""
         assert self._board is not None
-        os.set_blocking(descriptor, False)
         if slot in self.paths:
             self._close(slot)
         source = TapSource(descriptor, self._slots)

@@ -7,6 +7,7 @@ which stays where it was read to.
 from __future__ import annotations
 
 import ctypes
+import socket
 from array import array
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,12 +60,13 @@ class Headers:
     def send(self, descriptor: int, count: int) -> tuple[int, int]:
         """Send the first `count`; return how many were, and the errno that stopped it or 0.
 
-        The error is that of the first message that was not sent.
+        It never waits, whatever others made of the socket. The error is that of the first message
+        that was not sent.
         """
         sent = 0
         while sent < count:
             first = ctypes.byref(self._headers, sent * ctypes.sizeof(_Mmsghdr))
-            done = _libc.sendmmsg(descriptor, first, count - sent, 0)
+            done = _libc.sendmmsg(descriptor, first, count - sent, socket.MSG_DONTWAIT)
             if done < 0:
                 return sent, ctypes.get_errno()
             sent += done

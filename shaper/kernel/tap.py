@@ -91,6 +91,11 @@ class Tap:
         """Return the descriptor."""
         return self._descriptor
 
+    def lend(self) -> int:
+        """Return the descriptor for a forwarder: it does not block, whatever one before it set."""
+        os.set_blocking(self._descriptor, False)
+        return self._descriptor
+
     def holds_frames(self) -> bool:
         """Whether a frame waits in the ring to be read."""
         looker = select.poll()  # not select(2), which ends at descriptor 1024

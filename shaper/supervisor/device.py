@@ -120,7 +120,7 @@ class Device:
     async def hand_over(self, forwarder: Forwarder) -> None:
         """Let this forwarder carry the frames; everything it has to know is told anew."""
         plan, self._done = self._done, None
-        await self._path.hand_over(forwarder, self._tap.fileno())
+        await self._path.hand_over(forwarder, self._tap.lend())
         if plan is not None:
             await self._path.configure(plan.settings)
             await self._bind(plan, None)
@@ -139,7 +139,7 @@ class Device:
         if plan.mtu == self._mtu:
             changed.discard("mtu")
         self._done = None
-        await self._path.open(self._tap.fileno())  # where the forwarder refused it
+        await self._path.open(self._tap.lend())  # where the forwarder refused it
         await self._flush_if_downed(own)
         if self.plan is not None and self.plan.state is not plan.state:
             event = Event(

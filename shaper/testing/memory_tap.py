@@ -34,6 +34,10 @@ class MemoryTap(Tap):
         """Return a number that is never to be read from."""
         return -1
 
+    def lend(self) -> int:
+        """Return a number that is never to be read from."""
+        return -1
+
     def holds_frames(self) -> bool:
         """Whether the test says that a frame waits."""
         return self.has_frames

@@ -75,7 +75,6 @@ def rebind(loot: Loot) -> None:
 
 def send_along(loot: Loot) -> None:
     """Send on another device than the packet socket is bound to."""
-    loot.sock.settimeout(None)
     address = struct.pack("=HHiHBB8s", socket.AF_PACKET, 0, 1, 0, 0, 0, b"")  # 1: loopback
     if libc.sendto(loot.sock.fileno(), FRAME, len(FRAME), 0, address, len(address)) < 0:
         raise OSError(ctypes.get_errno(), "refused")
@@ -133,6 +132,8 @@ ATTACKS: dict[str, Callable[[Loot], None]] = {
     "take the TAP's carrier": tap(0x400454E2, struct.pack("i", 0)),
     "change the TAP's address": tap(0x8924, struct.pack("=16sH14s8x", b"", 1, b"\2" * 6)),
     "rename the TAP by TUNSETIFF": tap(0x400454CA, struct.pack("=16sH22x", b"other0", 0x5002)),
+    "make others wait for the master": lambda loot: loot.sock.setblocking(True),
+    "make a successor wait for frames": lambda loot: os.set_blocking(loot.tap, True),
     "be received by the TAP": lambda loot: void(os.write(loot.tap, FRAME)),
     "read the terminal": read_standard_error,
     "type into the terminal": lambda _: void(fcntl.ioctl(2, 0x5412, b"x")),

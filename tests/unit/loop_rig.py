@@ -47,6 +47,7 @@ class RigWire:
 
     def __init__(self) -> None:
         self.tap, self.tap_theirs = _pair()
+        self.tap_theirs.setblocking(False)
         self.master, self.master_theirs = _pair()
         self.master_theirs.setblocking(False)  # as the supervisor opens it
 

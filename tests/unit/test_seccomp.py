@@ -33,10 +33,6 @@ FIT: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]]]] = {
     "sendmmsg": ([(OTHER,)], [(0,), (1,), (2,), (CHANNEL,)]),
     "write": ([(2,)], [(0,), (1,), (3,), (CHANNEL,), (OTHER,)]),
     "recvmsg": ([(CHANNEL,)], [(2,), (OTHER,)]),
-    "ioctl": (
-        [(OTHER, 0x5421)],
-        [(2, 0x5421), (OTHER, 0x400454CC), (OTHER, 0x400454CB), (OTHER, 0x8924), (OTHER, 0x5412)],
-    ),
     "getsockopt": ([(OTHER, 1)], [(OTHER, 0), (OTHER, 263)]),
     "mmap": (
         [(0, 4096, 3, 0x22), (0, 4096, 0, 0x4022)],

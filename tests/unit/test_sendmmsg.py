@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from shaper.forwarder.edges import PacketSink
+from shaper.forwarder.ports import Outcome
 from shaper.forwarder.sendmmsg import Messages
 
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Return two connected datagram sockets that do not block."""
+    """Return two connected datagram sockets; the one that is sent on blocks."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    ours.setblocking(False)
     theirs.setblocking(False)
     with ours, theirs:
         yield ours, theirs
@@ -53,3 +55,16 @@ def test_a_full_socket_says_how_far_it_came(ends: tuple[socket.socket, socket.so
         theirs.recv(10)
     with pytest.raises(BlockingIOError):
         theirs.recv(10)
+
+
+def test_no_send_waits(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Another forwarder may have made the socket block that both have: none sleeps for it."""
+    ours, _ = ends
+    sink = PacketSink(os.dup(ours.fileno()))
+    try:
+        while (outcome := sink.write_one(b"frame")) is Outcome.SENT:
+            pass
+        assert outcome is Outcome.BLOCKED
+        assert sink.write([b"frame"]) == (0, Outcome.BLOCKED)
+    finally:
+        sink.close()
