@@ -7,7 +7,7 @@ per second.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from shaper.line_options import LineOptions
 from shaper.network import Network
@@ -74,6 +74,23 @@ class State(StrEnum):
     CGROUP_MISSING = "cgroup-missing"
     STALLED = "stalled"
     ACTIVE = "active"
+
+
+class RingWord(IntEnum):
+    """The words of a TAP's row that its forwarder and the program on it share, of 64 bits each."""
+
+    ENTERED = 0  # frames that the program let into the ring
+    READ = 1  # frames that the forwarder took out of it
+    THRESHOLD = 2  # frames that may wait before a flow is capped
+    UNTIL_NS = 3  # CLOCK_MONOTONIC: no flow is capped from then on
+    # The rest is the program's own.
+    FLOW = 4  # the place of a flow
+    FLOW_SEEN_NS = 5  # when a frame of it came last
+    OTHER_SEEN_NS = 6  # when one of another flow did
+
+
+RING_WORD_BYTES = 8
+RING_ROW_BYTES = 64  # a cache line
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ BACKLOG_PACKETS = FIELDS.index("backlog_packets")
 SLOT_WORDS = 40  # FIELDS and room to grow; a multiple of a cache line
 WORD_BYTES = 8
 
+MAX_SHAPERS = 4096  # chosen: a megabyte of board
+
 # Chosen: no count reaches it (4 EiB sent), and sums and JSON have room above it.
 MAX_COUNT = 1 << 62
 

@@ -39,8 +39,15 @@ _FAILURE_CHARACTERS = 500  # chosen: of what a forwarder says of a failure, so m
 
 
 @dataclass(frozen=True)
+class Rings:
+    """Before the first order: the descriptor is the rows of a place's rings (`ring_rows`)."""
+
+    place: int
+
+
+@dataclass(frozen=True)
 class Begin:
-    """The first order; the descriptor is the board."""
+    """The first order; the descriptor is the board. The forwarder then confines itself."""
 
     pulse: int  # the row of the forwarder's pulse
 
@@ -109,7 +116,9 @@ class Ping:
 
 @dataclass(frozen=True)
 class Serve:
-    """Stand by no longer: shapers follow."""
+    """Stand by no longer: shapers of a place follow."""
+
+    place: int
 
 
 @dataclass(frozen=True)
@@ -135,13 +144,13 @@ class LoopFound:
     slot: int
 
 
-Order = Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping | Serve
+Order = Rings | Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping | Serve
 Event = ReadFailed | LoopFound
 Report = Done | Event
 
 _ORDERS: dict[str, type[Order]] = {
     kind.__name__: kind
-    for kind in (Begin, Open, Configure, Bind, Unbind, Absorb, Flush, Close, Ping, Serve)
+    for kind in (Rings, Begin, Open, Configure, Bind, Unbind, Absorb, Flush, Close, Ping, Serve)
 }
 
 

@@ -13,6 +13,7 @@ import socket
 import struct
 
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
+from shaper.forwarder.ring_meter import RingMeter
 from shaper.forwarder.sendmmsg import Messages
 from shaper.packet.checksum import complete
 from shaper.packet.frame import VNET_HEADER_BYTES, parse_frame
@@ -62,6 +63,7 @@ class TapSource:
         self.is_gone = self.is_failing = False
         self.failure = 0
         self.lost = 0
+        self.meter: RingMeter | None = None
 
     def fileno(self) -> int:
         """Return the TAP's descriptor."""
@@ -77,13 +79,16 @@ class TapSource:
         if self.is_gone:
             return batch
         read, append, descriptor = os.read, batch.append, self._descriptor
+        before, is_empty = len(batch), False
         try:
             for _ in range(limit - len(batch)):
                 append(read(descriptor, READ_BYTES))
         except BlockingIOError:
-            pass
+            is_empty = True
         except OSError as error:
             self._failed(error.errno)
+        if self.meter is not None:
+            self.meter.took(len(batch) - before, is_empty=is_empty)
         return batch
 
     def read_one(self) -> bytes | None:
@@ -93,12 +98,15 @@ class TapSource:
         if self.is_gone:
             return None
         try:
-            return os.read(self._descriptor, READ_BYTES)
+            data = os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
             return None
         except OSError as error:
             self._failed(error.errno)
             return None
+        if self.meter is not None:
+            self.meter.took(1, is_empty=False)
+        return data
 
     def fill(self, limit: int) -> Batch:
         """Return a batch in the slots, which all sources and sinks of the forwarder share."""
@@ -108,6 +116,8 @@ class TapSource:
             return self._slots
         number = self._slots.fill(self._descriptor, 0 if self.is_gone else limit)
         self._slots.is_drained |= self.is_gone
+        if self.meter is not None:
+            self.meter.took(self._slots.count, is_empty=number == errno.EAGAIN)
         if number not in (0, errno.EAGAIN):
             self._failed(number)
         return self._slots

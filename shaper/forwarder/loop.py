@@ -35,9 +35,11 @@ from shaper.channel.messages import (
     Ping,
     ReadFailed,
     ReceivedOrder,
+    Rings,
     Serve,
     Unbind,
 )
+from shaper.channel.ring_rows import RingRows
 from shaper.forwarder.absence import Absence
 from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSource
 from shaper.forwarder.path import Path
@@ -60,7 +62,7 @@ _HEADERLESS: dict[Framing, type[HeaderlessSink]] = {
     Framing.COOKED: CookedSink,
 }
 
-_WITH_DESCRIPTOR = (Begin, Open, Bind)
+_WITH_DESCRIPTOR = (Rings, Begin, Open, Bind)
 
 
 class Pause(NamedTuple):
@@ -91,6 +93,7 @@ class Loop:
         self._board: Board | None = None
         self._pulse = memoryview(bytearray(WORD_BYTES)).cast("Q")  # until the board is there
         self.paths: dict[int, Path] = {}  # by slot; read-only outside this class
+        self._rings = RingRows()
         self._pauses: dict[Path, Pause] = {}
         self._by_descriptor: dict[int, Path] = {}
         self._watched: dict[int, int] = {}
@@ -260,8 +263,12 @@ class Loop:
         match order:
             case Ping():
                 return
-            case Serve():
+            case Serve(place):
+                self._rings.keep(place)
                 self._on_serve()
+            case Rings(place):
+                assert descriptor is not None
+                self._rings.add(place, descriptor)
             case Begin(pulse):
                 assert descriptor is not None
                 self._board = Board(descriptor)
@@ -281,7 +288,8 @@ class Loop:
         if slot in self.paths:
             self._close(slot)
         source = TapSource(descriptor, self._slots)
-        self.paths[slot] = Path(source, self._board.row(slot), self._key)
+        rows = self._board.row(slot), self._key, self._rings.row(slot)
+        self.paths[slot] = Path(source, *rows)
 
     def _close(self, slot: int) -> None:
         path = self.paths.pop(slot)

@@ -20,10 +20,11 @@ from shaper.forwarder.intake import Intake
 from shaper.forwarder.outlet import Outlet
 from shaper.forwarder.path_states import PathEvent, PathState, follow
 from shaper.forwarder.ports import MAX_BATCH, FrameSink, FrameSource, Outcome
+from shaper.forwarder.ring_meter import RingMeter
 from shaper.forwarder.tally import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.forwarder.wants import FRAMES, NOTHING, ROOM, Wants, until_departure
-from shaper.model import Settings
+from shaper.model import Queue, Settings
 
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
@@ -37,14 +38,22 @@ class Path:
         source: the TAP.
         row: the shaper's row on the board; counting continues from what it holds.
         key: random bytes, for the hash of flows.
+        ring: the row of the TAP's ring, where a program may cap flows there.
 
     Attributes:
         state: see `path_states`.
         watch: what finds frames that come back, where the master may lead them back.
     """
 
-    def __init__(self, source: FrameSource, row: memoryview, key: bytes) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        row: memoryview,
+        key: bytes,
+        ring: memoryview | None = None,
+    ) -> None:
         self.state = PathState.IDLE
+        self._meter = RingMeter(ring) if ring is not None else None
         self._key = key
         self._tally = Tally(row)
         self._intake = Intake(source, self._tally)
@@ -78,6 +87,8 @@ class Path:
             wants = self._run_clear(discipline, settings, self._outlet.sink, now_ns)
         else:
             wants = self._run_queue(discipline, settings, [], now_ns)
+        if self.source.meter is not None:
+            self.source.meter.look(now_ns)
         ticks_per_second = settings.ticks_per_second if settings is not None else 1
         outlet = self._outlet
         self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)
@@ -122,6 +133,7 @@ class Path:
             if self._discipline is not old:
                 self._tally.retire(old)
             self._intake.configure(settings)
+        self._follow_ring(settings)
         self._tally.measure(settings)
         self._settings = settings
         self._start_over()
@@ -151,6 +163,13 @@ class Path:
         self._tally.publish(self._discipline, [], ticks_per_second, 0, 0)
         self.bind(None)
         self.source.close()
+
+    def _follow_ring(self, settings: Settings | None) -> None:
+        """Meter the ring while flows may be capped in it: where the queue tells them apart."""
+        is_metered = settings is not None and settings.queue is Queue.FQ_CODEL
+        self.source.meter = self._meter if is_metered else None
+        if settings is not None and self._meter is not None:
+            self._meter.configure(settings)
 
     def _start_over(self) -> None:
         is_complete = self._discipline is not None and self._outlet.sink is not None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from shaper.forwarder.ring_meter import RingMeter
+
 # Chosen: a batch of full frames is 50 us of work or so, well inside a jiffy of 1 ms; larger ones
 # save nothing that can be measured.
 MAX_BATCH = 64
@@ -85,6 +87,7 @@ class FrameSource(Protocol):
     is_failing: bool  # ... nor has one succeeded since, so that a further failure is no news
     failure: int  # errno of the last read that failed
     lost: int  # frames that could not be read, and have not been counted yet
+    meter: RingMeter | None  # is told of every read
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""

@@ -34,8 +34,7 @@ _NUMBERS = {
 _MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 2, 3, 5
 _PROG_TEST_RUN, _LINK_CREATE, _LINK_UPDATE = 10, 28, 29
 _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _PROG_QUERY = 13, 15, 16
-_PROG_TYPE_SCHED_CLS = 3
-_F_NO_PREALLOC = 1
+_F_NO_PREALLOC, _F_MMAPABLE = 1, 1 << 10
 _F_BEFORE, _F_AFTER, _F_LINK = 1 << 3, 1 << 4, 1 << 13
 _NAME_BYTES = 16  # the last one is a NUL
 _MAP_ATTRIBUTES = struct.Struct("=IIIIIII16s")
@@ -63,8 +62,16 @@ class Map(IntEnum):
     """Kinds of maps (BPF_MAP_TYPE_*)."""
 
     HASH = 1
+    ARRAY = 2
     PROGRAMS = 3
     GROUPS = 8
+
+
+class ProgramKind(IntEnum):
+    """Kinds of programs (BPF_PROG_TYPE_*)."""
+
+    SOCKET_FILTER = 1  # also of a TAP
+    SCHED_CLS = 3
 
 
 class Hook(IntEnum):
@@ -74,9 +81,17 @@ class Hook(IntEnum):
     EGRESS = 47
 
 
-def create_map(kind: Map, name: str, *, key_bytes: int, value_bytes: int, entries: int) -> int:
-    """Return the descriptor of a new map."""
-    flags = _F_NO_PREALLOC if kind is Map.HASH else 0
+def create_map(
+    kind: Map,
+    name: str,
+    *,
+    key_bytes: int,
+    value_bytes: int,
+    entries: int,
+    is_shared: bool = False,
+) -> int:
+    """Return the descriptor of a new map; a shared one may be mapped (mmap), from 5.5 on."""
+    flags = _F_NO_PREALLOC if kind is Map.HASH else _F_MMAPABLE if is_shared else 0
     attributes = (kind, key_bytes, value_bytes, entries, flags, 0, 0, _name(name))
     return _call(_MAP_CREATE, _MAP_ATTRIBUTES.pack(*attributes))
 
@@ -95,19 +110,19 @@ def take_out(descriptor: int, key: bytes) -> None:
             raise
 
 
-def load(name: str, code: bytes) -> int:
-    """Return the descriptor of a program for the traffic-control hooks.
+def load(name: str, code: bytes, kind: ProgramKind = ProgramKind.SCHED_CLS) -> int:
+    """Return the descriptor of a program, of the traffic-control hooks unless said otherwise.
 
     A program that the kernel's verifier refuses is a fault of ours: what it says is in the error.
     """
     try:
-        return _load(name, code, None)
+        return _load(name, code, kind, None)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise
     log = ctypes.create_string_buffer(_LOG_BYTES)
     try:
-        return _load(name, code, log)
+        return _load(name, code, kind, log)
     except OSError as error:
         said = log.value.decode(errors="replace").strip()
         number = error.errno or errno.EIO
@@ -197,13 +212,15 @@ def _program_name(identifier: int) -> str:
         os.close(descriptor)
 
 
-def _load(name: str, code: bytes, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _load(
+    name: str, code: bytes, kind: ProgramKind, log: ctypes.Array[ctypes.c_char] | None
+) -> int:
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(_LICENCE)
     count = len(code) // INSTRUCTION_BYTES
     logging = (1, len(log), _address(log)) if log is not None else (0, 0, 0)
     attributes = _LOAD_ATTRIBUTES.pack(
-        *(_PROG_TYPE_SCHED_CLS, count, _address(instructions), _address(licence)),
+        *(kind, count, _address(instructions), _address(licence)),
         *(*logging, 0, 0, _name(name)),
     )
     return _call(_PROG_LOAD, attributes)

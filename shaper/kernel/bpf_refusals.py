@@ -14,27 +14,31 @@ from shaper.errors import KernelRefused, NotPermitted, ShaperError
 _CAP_BPF = 39
 _CAP_SYS_ADMIN = 21
 
+_TAKING = "take traffic by device"
 _ROUTES = "(shapers that are used by route still work)"
 
 
 @contextlib.contextmanager
-def bpf_refusals() -> Iterator[None]:
-    """Turn what bpf(2) answers into a sentence that says which of its conditions is missing."""
+def bpf_refusals(doing: str = _TAKING, remark: str = _ROUTES) -> Iterator[None]:
+    """Turn what bpf(2) answers into a sentence that says which of its conditions is missing.
+
+    Args:
+        doing: what it was asked for.
+        remark: what goes on without it.
+    """
     try:
         yield
     except ShaperError:
         raise
     except PermissionError as error:
-        raise NotPermitted(f"cannot take traffic by device: {_missing()} {_ROUTES}") from error
+        raise NotPermitted(f"cannot {doing}: {_missing()} {remark}") from error
     except OSError as error:
         number = error.errno or errno.EIO
         if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
             reason = f"this kernel ({os.uname().release}) is too old for it"
         else:
             reason = error.strerror or os.strerror(number)
-        raise KernelRefused(
-            f"cannot take traffic by device: {reason} {_ROUTES}", number
-        ) from error
+        raise KernelRefused(f"cannot {doing}: {reason} {remark}", number) from error
 
 
 def _missing() -> str:

@@ -14,6 +14,7 @@ from shaper.kernel.captor import Captor
 from shaper.kernel.holding import DescriptorKeeper
 from shaper.kernel.netlink import Monitor, Netlink
 from shaper.kernel.netlink_messages import Message
+from shaper.kernel.ring_caps import RingCaps
 from shaper.kernel.sysctl import Sysctls
 from shaper.kernel.tap import Tap, check_device
 from shaper.model import Framing
@@ -54,6 +55,10 @@ class Kernel(Protocol):
 
     def captor(self, keeper: DescriptorKeeper | None) -> Captor:
         """Return what takes traffic by device; `keeper` holds its programs over a restart."""
+        ...
+
+    def ring_caps(self, places: int, rows: int) -> RingCaps:
+        """Return what keeps flows from filling rings, for so many forwarders and TAPs."""
         ...
 
     def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
@@ -109,6 +114,10 @@ class Linux(Kernel):
     def captor(self, keeper: DescriptorKeeper | None) -> Captor:
         """Return what takes traffic by device."""
         return Captor(keeper)
+
+    def ring_caps(self, places: int, rows: int) -> RingCaps:
+        """Return what keeps flows from filling rings."""
+        return RingCaps(places, rows)
 
     def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
         """Have `ethtool` show a speed."""

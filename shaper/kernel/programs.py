@@ -43,7 +43,7 @@ SKB_CHANGE_HEAD = 43
 SOCKET_COOKIE = 46
 _F_INGRESS = 1  # BPF_F_INGRESS, of bpf_redirect
 _MARK_AT = 8  # struct __sk_buff
-_PROTOCOL_AT = 16  # network order
+PROTOCOL_AT = 16  # network order
 
 _ETHERNET_HEADER_BYTES = 14
 
@@ -64,11 +64,11 @@ IF_WORD_NOT_EQUAL = 0x56  # the lower 32 bits
 CALL = 0x85
 EXIT = 0x95
 _PSEUDO_MAP_FD = 1
-_CONTEXT = 6  # the register that keeps the frame over calls
-_FRAME = 10  # the end of the stack
+CONTEXT = 6  # the register that keeps the frame over calls
+STACK_END = 10  # the register that points behind the stack
 
 _ENCODED = struct.Struct("=BBhi")
-_RESULT, _FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH = range(6)
+RESULT, FIRST, SECOND, THIRD, FOURTH, FIFTH = range(6)
 
 
 class Instruction(NamedTuple):
@@ -118,12 +118,12 @@ def cgroup(shaper: int, sockets: int, groups: int, *, has_link_header: bool) -> 
     return (
         *_look_up_socket(sockets, missing="foreign"),
         *_pass(label="pass"),
-        Instruction(MOVE, "the frame", _FIRST, _CONTEXT, label="foreign"),
-        *_load_map(groups, _SECOND, "the group, or none"),
-        Instruction(MOVE_CONSTANT, "its place in the array", _THIRD),
+        Instruction(MOVE, "the frame", FIRST, CONTEXT, label="foreign"),
+        *load_map(groups, SECOND, "the group, or none"),
+        Instruction(MOVE_CONSTANT, "its place in the array", THIRD),
         Instruction(CALL, "1: of the group or below it", immediate=SKB_UNDER_CGROUP),
         Instruction(
-            IF_NOT_EQUAL, "not, or no group, or no process", _RESULT, immediate=1, to="pass"
+            IF_NOT_EQUAL, "not, or no group, or no process", RESULT, immediate=1, to="pass"
         ),
         *_redirect(shaper, has_link_header=has_link_header),
     )
@@ -138,13 +138,13 @@ def ingress(shaper: int, mark: int, *, has_link_header: bool) -> Program:
         has_link_header: frames of the device begin with an Ethernet header.
     """
     return (
-        Instruction(MOVE, "keep the frame", _CONTEXT, _FIRST),
-        Instruction(LOAD_WORD, "its mark", _SECOND, _CONTEXT, _MARK_AT),
+        Instruction(MOVE, "keep the frame", CONTEXT, FIRST),
+        Instruction(LOAD_WORD, "its mark", SECOND, CONTEXT, _MARK_AT),
         Instruction(
-            IF_WORD_NOT_EQUAL, "not from the shaper", _SECOND, immediate=mark, to="capture"
+            IF_WORD_NOT_EQUAL, "not from the shaper", SECOND, immediate=mark, to="capture"
         ),
-        Instruction(MOVE_CONSTANT, "no mark", _SECOND),
-        Instruction(STORE_WORD, "leave none behind", _CONTEXT, _SECOND, _MARK_AT),
+        Instruction(MOVE_CONSTANT, "no mark", SECOND),
+        Instruction(STORE_WORD, "leave none behind", CONTEXT, SECOND, _MARK_AT),
         *_pass(),
         *_redirect(shaper, has_link_header=has_link_header),
     )
@@ -162,10 +162,10 @@ def reinject(shaper: int, master: int, sockets: int, mark: int) -> Program:
     return (
         *_look_up_socket(sockets, missing="pass"),
         *_compare_shaper(shaper, "another: to be shaped", "pass"),
-        Instruction(MOVE_WORD, "the mark that says: has been shaped", _SECOND, immediate=mark),
-        Instruction(STORE_WORD, "mark the frame", _CONTEXT, _SECOND, _MARK_AT),
-        Instruction(MOVE_CONSTANT, "the master", _FIRST, immediate=master),
-        Instruction(MOVE_CONSTANT, "into its ingress", _SECOND, immediate=_F_INGRESS),
+        Instruction(MOVE_WORD, "the mark that says: has been shaped", SECOND, immediate=mark),
+        Instruction(STORE_WORD, "mark the frame", CONTEXT, SECOND, _MARK_AT),
+        Instruction(MOVE_CONSTANT, "the master", FIRST, immediate=master),
+        Instruction(MOVE_CONSTANT, "into its ingress", SECOND, immediate=_F_INGRESS),
         Instruction(CALL, "redirect", immediate=REDIRECT_TO),
         Instruction(EXIT, "the verdict of the redirect"),
         *_pass(why="into the TAP's ring", label="pass"),
@@ -182,11 +182,17 @@ def stub(programs: int) -> Program:
         programs: the descriptor of the array that has the other at its place 0.
     """
     return (
-        *_load_map(programs, _SECOND, "the array of the other program"),
-        Instruction(MOVE_CONSTANT, "its place in it", _THIRD),
+        *load_map(programs, SECOND, "the array of the other program"),
+        Instruction(MOVE_CONSTANT, "its place in it", THIRD),
         Instruction(CALL, "go on there, for good", immediate=TAIL_CALL),
         *_pass(why="the daemon is gone: as without us"),
     )
+
+
+def load_map(descriptor: int, dst: int, why: str) -> Iterator[Instruction]:
+    """Let a register lead to a map."""
+    yield Instruction(LOAD_MAP, why, dst, _PSEUDO_MAP_FD, immediate=descriptor)
+    yield Instruction(0, "(its second half)")
 
 
 def encode(program: Program) -> bytes:
@@ -205,63 +211,58 @@ def _encode(instruction: Instruction, number: int, at: dict[str, int]) -> bytes:
 
 def _look_up_socket(sockets: int, *, missing: str) -> Iterator[Instruction]:
     """Look the frame's socket up among ours; `missing` is where to go when it is not there."""
-    yield Instruction(MOVE, "keep the frame", _CONTEXT, _FIRST)
+    yield Instruction(MOVE, "keep the frame", CONTEXT, FIRST)
     yield Instruction(CALL, "the cookie of its socket; 0: none", immediate=SOCKET_COOKIE)
-    yield Instruction(STORE_DOUBLE, "keys lie in memory", _FRAME, _RESULT, -8)
-    yield from _load_map(sockets, _FIRST, "the sockets of ours")
-    yield Instruction(MOVE, "where the key lies:", _SECOND, _FRAME)
-    yield Instruction(ADD_CONSTANT, "at the end of the stack", _SECOND, immediate=-8)
+    yield Instruction(STORE_DOUBLE, "keys lie in memory", STACK_END, RESULT, -8)
+    yield from load_map(sockets, FIRST, "the sockets of ours")
+    yield Instruction(MOVE, "where the key lies:", SECOND, STACK_END)
+    yield Instruction(ADD_CONSTANT, "at the end of the stack", SECOND, immediate=-8)
     yield Instruction(CALL, "look it up", immediate=MAP_LOOKUP)
-    yield Instruction(IF_EQUAL, "none of ours", _RESULT, to=missing)
+    yield Instruction(IF_EQUAL, "none of ours", RESULT, to=missing)
 
 
 def _compare_shaper(shaper: int, why_not: str, to: str) -> Iterator[Instruction]:
     """Go on if the socket that was found serves this shaper."""
-    yield Instruction(LOAD_WORD, "the shaper that the socket serves", _FIRST, _RESULT)
-    yield Instruction(IF_WORD_NOT_EQUAL, why_not, _FIRST, immediate=shaper, to=to)
-
-
-def _load_map(descriptor: int, dst: int, why: str) -> Iterator[Instruction]:
-    yield Instruction(LOAD_MAP, why, dst, _PSEUDO_MAP_FD, immediate=descriptor)
-    yield Instruction(0, "(its second half)")
+    yield Instruction(LOAD_WORD, "the shaper that the socket serves", FIRST, RESULT)
+    yield Instruction(IF_WORD_NOT_EQUAL, why_not, FIRST, immediate=shaper, to=to)
 
 
 def _pass(why: str = "let it pass", label: str = "") -> Iterator[Instruction]:
-    yield Instruction(MOVE_CONSTANT, why, _RESULT, immediate=NEXT, label=label)
+    yield Instruction(MOVE_CONSTANT, why, RESULT, immediate=NEXT, label=label)
     yield Instruction(EXIT, "on to the next program")
 
 
 def _redirect(shaper: int, *, has_link_header: bool) -> Iterator[Instruction]:
     """Hand the frame to the shaper for sending, which is how it comes into the TAP's ring."""
-    first = Instruction(MOVE_CONSTANT, "the shaper", _FIRST, immediate=shaper)
+    first = Instruction(MOVE_CONSTANT, "the shaper", FIRST, immediate=shaper)
     if has_link_header:
         yield first._replace(label="capture")
     else:
         yield from _add_link_header()
         yield first
-    yield Instruction(MOVE_CONSTANT, "to be sent", _SECOND)
+    yield Instruction(MOVE_CONSTANT, "to be sent", SECOND)
     yield Instruction(CALL, "redirect", immediate=REDIRECT_TO)
     yield Instruction(EXIT, "the verdict of the redirect")
 
 
 def _add_link_header() -> Iterator[Instruction]:
     """Put an Ethernet header before an IP packet; a TAP takes nothing else."""
-    yield Instruction(MOVE, "the frame", _FIRST, _CONTEXT, label="capture")
+    yield Instruction(MOVE, "the frame", FIRST, CONTEXT, label="capture")
     size = _ETHERNET_HEADER_BYTES
-    yield Instruction(MOVE_CONSTANT, "of an Ethernet header", _SECOND, immediate=size)
-    yield Instruction(MOVE_CONSTANT, "no flags", _THIRD)
+    yield Instruction(MOVE_CONSTANT, "of an Ethernet header", SECOND, immediate=size)
+    yield Instruction(MOVE_CONSTANT, "no flags", THIRD)
     yield Instruction(CALL, "make room", immediate=SKB_CHANGE_HEAD)
-    yield Instruction(IF_EQUAL, "made", _RESULT, to="header")
-    yield Instruction(MOVE_CONSTANT, "no memory: lost", _RESULT, immediate=DROP)
+    yield Instruction(IF_EQUAL, "made", RESULT, to="header")
+    yield Instruction(MOVE_CONSTANT, "no memory: lost", RESULT, immediate=DROP)
     yield Instruction(EXIT, "")
-    yield Instruction(STORE_CONSTANT, "addresses: none", _FRAME, offset=-16, label="header")
-    yield Instruction(STORE_CONSTANT, "", _FRAME, offset=-8)
-    yield Instruction(LOAD_WORD, "the protocol", _SECOND, _CONTEXT, _PROTOCOL_AT)
-    yield Instruction(STORE_HALF, "as type", _FRAME, _SECOND, -4)
-    yield Instruction(MOVE, "the frame", _FIRST, _CONTEXT)
-    yield Instruction(MOVE_CONSTANT, "from its beginning on", _SECOND)
-    yield Instruction(MOVE, "where the header lies:", _THIRD, _FRAME)
-    yield Instruction(ADD_CONSTANT, "on the stack", _THIRD, immediate=-16)
-    yield Instruction(MOVE_CONSTANT, "its length", _FOURTH, immediate=size)
-    yield Instruction(MOVE_CONSTANT, "no flags", _FIFTH)
+    yield Instruction(STORE_CONSTANT, "addresses: none", STACK_END, offset=-16, label="header")
+    yield Instruction(STORE_CONSTANT, "", STACK_END, offset=-8)
+    yield Instruction(LOAD_WORD, "the protocol", SECOND, CONTEXT, PROTOCOL_AT)
+    yield Instruction(STORE_HALF, "as type", STACK_END, SECOND, -4)
+    yield Instruction(MOVE, "the frame", FIRST, CONTEXT)
+    yield Instruction(MOVE_CONSTANT, "from its beginning on", SECOND)
+    yield Instruction(MOVE, "where the header lies:", THIRD, STACK_END)
+    yield Instruction(ADD_CONSTANT, "on the stack", THIRD, immediate=-16)
+    yield Instruction(MOVE_CONSTANT, "its length", FOURTH, immediate=size)
+    yield Instruction(MOVE_CONSTANT, "no flags", FIFTH)
     yield Instruction(CALL, "write it", immediate=SKB_STORE_BYTES)

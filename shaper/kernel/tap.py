@@ -25,6 +25,7 @@ _TUNSETOWNER = 0x400454CC
 _TUNSETGROUP = 0x400454CE
 _TUNSETOFFLOAD = 0x400454D0
 _TUNGETIFF = 0x800454D2
+_TUNSETFILTEREBPF = 0x800454E1
 _TUNSETCARRIER = 0x400454E2
 _TUNGETDEVNETNS = 0x54E3
 _IFF_TAP = 0x0002
@@ -137,6 +138,13 @@ class Tap:
             if error.errno != errno.EINVAL:
                 raise
             self._set(_TUNSETOFFLOAD, _TSO)
+
+    def set_filter(self, program: int | None) -> None:
+        """Let a program see each frame before the ring does, in place of any other; None: none.
+
+        It stays with the device, not with the descriptor. Raises KernelRefused (before 4.16).
+        """
+        self._set(_TUNSETFILTEREBPF, struct.pack("i", -1 if program is None else program))
 
     def remove(self) -> None:
         """Remove the device and its addresses and routes; it goes with the last descriptor."""

@@ -7,7 +7,7 @@ can meet in it. `shared_index` is for when it has none.
 
 What has no ports of its own, or not in every frame, is told apart by addresses and protocol:
 
-- ICMP and all protocols that are not listed in `_WITH_PORTS`.
+- ICMP and all protocols that are not listed in `WITH_PORTS`.
 - Fragments, the first one too, which alone has the ports: a datagram stays in one flow and in
   order. The datagram's identification is left out on purpose: with it every datagram would be a
   flow of its own, always new, and a flood of fragments would pass before all else.
@@ -31,7 +31,7 @@ _ESP = 50  # its SPI (RFC 4303, 2.1)
 _DCCP = 33
 _SCTP = 132
 _UDP_LITE = 136
-_WITH_PORTS = frozenset({wire.TCP, wire.UDP, _DCCP, _ESP, _SCTP, _UDP_LITE})
+WITH_PORTS = frozenset({wire.TCP, wire.UDP, _DCCP, _ESP, _SCTP, _UDP_LITE})
 _PORTS_BYTES = 4
 
 # Specified: IPv6 extension headers (RFC 8200, 4; RFC 6275; RFC 7401; RFC 5533).
@@ -110,7 +110,7 @@ def _identify_any(data: bytes) -> bytes:
         protocol, transport = _past_ipv6(data, network)
     else:
         return data[_LINK:network]
-    ports = data[transport : transport + _PORTS_BYTES] if protocol in _WITH_PORTS else b""
+    ports = data[transport : transport + _PORTS_BYTES] if protocol in WITH_PORTS else b""
     prefix = b"" if protocol == wire.TCP and len(ports) == _PORTS_BYTES else bytes([protocol])
     return tags + prefix + addresses + ports
 

@@ -26,6 +26,7 @@ from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.master_sockets import MasterSockets
 from shaper.supervisor.path_handle import PathHandle
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.ring_cap import RingCap
 
 # Specified: include/uapi/linux/if.h, if_link.h.
 _IFF_NOARP = 0x80
@@ -53,6 +54,7 @@ class Device:
         neighbours: resolves its neighbours.
         sockets: where its master's socket is lent.
         intake: what is taken to it from a device.
+        ring_cap: keeps flows from filling its ring.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Device:
         sockets: MasterSockets,
         set_speed: Callable[[str, int | None], None],
         intake: CapturedTraffic,
+        ring_cap: RingCap,
     ) -> None:
         self.spec = spec
         self.ifindex = ifindex
@@ -83,13 +86,10 @@ class Device:
         self._mtu: int | None = None  # what we set last; it may have been changed since
         # Lengths of the ring that events still under way may show, and that we are about to set.
         self._outdated_ring_frames: set[int] = set()
-        self.intake = intake
-        self._tap = tap
-        self._netlink = netlink
-        self._neighbours = neighbours
-        self._sockets = sockets
-        self._set_speed = set_speed
-        self._path = PathHandle(slot)
+        self.intake, self._tap = intake, tap
+        self._netlink, self._neighbours = netlink, neighbours
+        self._sockets, self._set_speed = sockets, set_speed
+        self._path = PathHandle(slot, ring_cap)
         self._had_carrier = self._was_up = False
 
     async def prepare(self) -> None:
@@ -142,9 +142,8 @@ class Device:
         await self._path.open(self._tap.lend())  # where the forwarder refused it
         await self._flush_if_downed(own)
         if self.plan is not None and self.plan.state is not plan.state:
-            event = Event(
-                Kind.STATE, self.spec.ifname, master.ifname if master is not None else ""
-            )
+            name = master.ifname if master is not None else ""
+            event = Event(Kind.STATE, self.spec.ifname, name)
             tell(event, "%s: %s, was %s", event.ifname, plan.state, self.plan.state)
         self.plan = plan
         await self._realize_link(plan, changed, own)
@@ -244,6 +243,7 @@ class Device:
     async def let_go(self) -> Tap:
         """Stop carrying frames; return the open TAP, which shows no carrier any more."""
         await self._close_path()
+        self._path.release_ring()
         with contextlib.suppress(KernelRefused):
             self._tap.set_carrier(is_on=False)
             self._tap.persist(is_on=True)  # the service manager keeps it no more

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from shaper import __version__
+from shaper.channel.board import MAX_SHAPERS
 from shaper.control.service import Service
 from shaper.desired.config import CommandLine, Config, further_specs, initial_specs
 from shaper.desired.continuing import begun, drawn
@@ -88,7 +89,7 @@ class Daemon:
         store = Store(self._command_line.state_directory)
         with self._kernel.netlink() as netlink:
             keepsakes = Keepsakes.open(self._notifier, os.environ)
-            self._pool = Pool(self._config.forwarders, keepsakes)
+            self._pool = self._make_pool(keepsakes)
             supervisor = Supervisor(store, self._pool, netlink, keepsakes, self._kernel)
             commands = Commands(supervisor, self._config.hz)
             commands.profiles = self._config.profiles
@@ -124,6 +125,12 @@ class Daemon:
             finally:
                 patience.cancel()
                 service.close()
+
+    def _make_pool(self, keepsakes: Keepsakes) -> Pool:
+        caps = self._kernel.ring_caps(self._config.forwarders, MAX_SHAPERS)
+        if caps.refusal:
+            _log.info("%s", caps.refusal)
+        return Pool(self._config.forwarders, keepsakes, caps)
 
     async def _ask_for_patience(self) -> None:
         """Have the service manager wait for a slow start or stop, but not for ever."""

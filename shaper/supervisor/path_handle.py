@@ -7,6 +7,7 @@ import os
 from shaper.channel import bulk, messages
 from shaper.model import Settings
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.ring_cap import RingCap
 
 
 class PathHandle:
@@ -14,10 +15,12 @@ class PathHandle:
 
     Args:
         slot: the shaper's row on the board, by which the forwarder knows it.
+        ring_cap: keeps flows from filling the TAP's ring.
     """
 
-    def __init__(self, slot: int) -> None:
+    def __init__(self, slot: int, ring_cap: RingCap) -> None:
         self._slot = slot
+        self._ring_cap = ring_cap
         self._forwarder: Forwarder | None = None
         self._is_open = False  # the forwarder has the TAP
         self._is_configured = False  # ... and settings
@@ -37,6 +40,7 @@ class PathHandle:
 
     async def configure(self, settings: Settings | None) -> None:
         """Change the settings; None: no speed."""
+        self._ring_cap.realize(settings)
         if settings is None and not self._is_configured:
             return
         self._is_configured = True
@@ -49,6 +53,10 @@ class PathHandle:
             await self.tell(order, beside)
         finally:
             os.close(beside)
+
+    def release_ring(self) -> None:
+        """Cap no flow any more: the row may be another's from now on."""
+        self._ring_cap.release()
 
     async def bind(self, order: messages.Bind, sock: int) -> None:
         """Lend the master's socket."""

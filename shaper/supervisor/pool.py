@@ -15,18 +15,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from shaper.channel.board import Board
+from shaper.channel.board import MAX_SHAPERS, Board
 from shaper.channel.messages import Event as Report
 from shaper.channel.messages import Ping
 from shaper.errors import KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
+from shaper.kernel.ring_caps import NO_CAPS, RingCaps
+from shaper.kernel.tap import Tap
 from shaper.supervisor.keepsakes import NOTHING_KEPT, Keepsakes
 from shaper.supervisor.predecessors import Predecessors
 from shaper.supervisor.process import Forwarder
+from shaper.supervisor.ring_cap import RingCap
 from shaper.supervisor.standby import Standby
 
 # Chosen.
-MAX_SHAPERS = 4096  # a megabyte of board
 _SHORT_LIFE_SECONDS = 1.0  # one that lived for less is not replaced at once
 _PAUSE_SECONDS = 0.5
 _MAX_PAUSE_SECONDS = 5.0  # between attempts to replace one
@@ -57,12 +59,19 @@ class Pool:
     Args:
         size: how many forwarders.
         keepsakes: what outlives a restart.
+        ring_caps: the programs on TAPs, which they share memory with.
 
     Attributes:
         predecessors: the forwarders of the daemon before.
     """
 
-    def __init__(self, size: int, keepsakes: Keepsakes = NOTHING_KEPT) -> None:
+    def __init__(
+        self,
+        size: int,
+        keepsakes: Keepsakes = NOTHING_KEPT,
+        ring_caps: RingCaps = NO_CAPS,
+    ) -> None:
+        self.ring_caps = ring_caps
         self.predecessors = Predecessors(keepsakes)
         self.board = Board.create(MAX_SHAPERS + size + 1)
         self.size = size
@@ -95,6 +104,7 @@ class Pool:
             task.cancel()
         forwarders, self._forwarders = self._forwarders, []
         await asyncio.gather(self._standby.stop(), *(each.stop() for each in forwarders))
+        self.ring_caps.close()
 
     async def rest(self) -> None:
         """End our part; forwarders that are well go on while the manager holds their channels."""
@@ -108,6 +118,7 @@ class Pool:
             else:
                 forwarder.leave()
         await self._standby.stop()
+        self.ring_caps.close()
 
     def take_slot(self) -> int:
         """Return a cleared slot. Raises KernelRefused when there is none."""
@@ -131,6 +142,10 @@ class Pool:
         """Return the forwarder that a slot belongs to."""
         return self._forwarders[self.position_of(slot)]
 
+    def ring_cap(self, tap: Tap, slot: int) -> RingCap:
+        """Return what keeps flows from filling the ring of a slot's TAP."""
+        return RingCap(self.ring_caps, tap, self.position_of(slot), slot)
+
     def is_forwarder(self, pid: int) -> bool:
         """Whether a process is a forwarder, or was started by one: each has its own session."""
         pids = {forwarder.pid for forwarder in self._forwarders} | self._standby.pids()
@@ -153,6 +168,7 @@ class Pool:
     async def _spawn(self, position: int | None) -> Forwarder:
         """Start a forwarder for a position; None: to stand by."""
         place = Place(self._free_pulses.pop(), position)
+        rings = {at: rows for at, rows in enumerate(self.ring_caps.rows) if position in (None, at)}
         try:
             forwarder = Forwarder(
                 self.board,
@@ -160,6 +176,7 @@ class Pool:
                 partial(self._replace, place),
                 partial(self._report, place),
                 is_standby=position is None,
+                rings=rings,
             )
             try:
                 await forwarder.start()
@@ -233,7 +250,7 @@ class Pool:
         if forwarder is not None and self._spare is not None:
             self._spare.position, self._spare = position, None
             self._started_at[position] = time.monotonic()
-            forwarder.serve()
+            forwarder.serve(position)
             self.predecessors.keep(forwarder.pid, forwarder.fileno())
         return forwarder
 

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from shaper.channel import messages
 from shaper.channel.board import Board
@@ -52,6 +52,7 @@ class Forwarder:
         on_death: called once the process is gone without having been asked to go.
         on_event: called with each event; False if it makes no sense.
         is_standby: it is to wait until it is needed.
+        rings: the descriptors of the rows of rings (`ring_rows`), of each place it may have.
 
     Attributes:
         is_silent: it has not answered for a while.
@@ -65,8 +66,10 @@ class Forwarder:
         on_event: Callable[[messages.Event], bool],
         *,
         is_standby: bool = False,
+        rings: Mapping[int, int] | None = None,
     ) -> None:
         self.is_silent = False
+        self._rings = dict(rings or {})
         self._is_standby = is_standby
         self._board = board
         self._pulse = pulse
@@ -102,14 +105,17 @@ class Forwarder:
 
     async def start(self) -> None:
         """Hand the board over and wait until the process is up, however long that takes."""
+        for place, descriptor in self._rings.items():
+            with contextlib.suppress(KernelRefused):  # no memory to map it: no flow is capped
+                await self.tell(messages.Rings(place), descriptor)
         await self.tell(messages.Begin(self._pulse), self._board.descriptor)
         self._judge.has_begun = True
 
-    def serve(self) -> None:
+    def serve(self, place: int) -> None:
         """Let it stand by no longer: it is looked at more often from now on."""
         self._is_standby = False
         with contextlib.suppress(OSError):  # it is gone, which is told otherwise
-            self._post(messages.Serve())
+            self._post(messages.Serve(place))
         self._watching.cancel()
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 

@@ -211,9 +211,9 @@ class Supervisor:
             self._pool.free_slot(slot)
             raise
         ifindex = self.kernel.index_of(spec.ifname)
-        intake = CapturedTraffic(self.captor, self.netlink, ifindex)
         near = self._watcher.neighbours, self._sockets, self.kernel.set_speed
-        device = Device(spec, tap, ifindex, slot, self.netlink, *near, intake)
+        own = CapturedTraffic(self.captor, self.netlink, ifindex), self._pool.ring_cap(tap, slot)
+        device = Device(spec, tap, ifindex, slot, self.netlink, *near, *own)
         device.was_adopted, device.was_kept = is_there, was_kept
         if not was_kept:
             self._taps.keep(tap, ifindex)

@@ -13,6 +13,7 @@ from shaper.kernel.sysctl import Sysctls
 from shaper.model import Framing
 from shaper.testing.memory_captor import MemoryCaptor
 from shaper.testing.memory_netlink import MemoryMonitor, MemoryNetlink
+from shaper.testing.memory_ring_caps import MemoryRingCaps
 from shaper.testing.memory_tap import MemoryTap
 
 
@@ -44,6 +45,7 @@ class MemoryKernel(Kernel):
 
     Attributes:
         captor_in_use: what takes traffic by device.
+        caps: the programs on TAPs.
         ipv4_values: sysctls that are not 0, by name.
         dropped: what each device has dropped when sending.
         taps: those made so far, by name.
@@ -53,6 +55,7 @@ class MemoryKernel(Kernel):
     def __init__(self, devices: MemoryNetlink) -> None:
         self._devices = devices
         self.captor_in_use = MemoryCaptor()
+        self.caps = MemoryRingCaps()
         self.ipv4_values: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
         self.taps: dict[str, MemoryTap] = {}
@@ -93,6 +96,10 @@ class MemoryKernel(Kernel):
     def captor(self, keeper: DescriptorKeeper | None) -> MemoryCaptor:
         """Return what takes traffic by device."""
         return self.captor_in_use
+
+    def ring_caps(self, places: int, rows: int) -> MemoryRingCaps:
+        """Return what notes the programs on TAPs."""
+        return self.caps
 
     def set_speed(self, ifname: str, speed_mbit: int | None) -> None:
         """Keep a speed."""

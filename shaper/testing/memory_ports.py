@@ -6,6 +6,7 @@ import errno
 from collections import deque
 
 from shaper.forwarder.ports import Batch, Measure, Outcome
+from shaper.forwarder.ring_meter import RingMeter
 from shaper.packet.frame import parse_all
 
 
@@ -50,6 +51,7 @@ class MemorySource:
         self.is_gone = self.is_failing = False
         self.failure = 0
         self.lost = 0
+        self.meter: RingMeter | None = None
         self.is_closed = False
 
     def fileno(self) -> int:

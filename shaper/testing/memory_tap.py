@@ -62,6 +62,9 @@ class MemoryTap(Tap):
         """Note it."""
         self.has_offload, self.leaves_checksums = is_on, leaves_checksums
 
+    def set_filter(self, program: int | None) -> None:
+        """Do without."""
+
     def remove(self) -> None:
         """Remove the device, unless it is removed already."""
         self.close()

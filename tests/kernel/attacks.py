@@ -18,6 +18,7 @@ from shaper.channel import messages
 from shaper.forwarder.edges import PacketSink
 from shaper.forwarder.loop import Loop
 from shaper.forwarder.sendmmsg import Messages
+from shaper.model import RingWord
 
 DONE, FAILED = 200, 201  # exit statuses beside the numbers of errors
 CONTROL = "\0shaper-inmate"  # where the supervisor listens
@@ -37,6 +38,7 @@ class Loot:
         self.board = taken._board
         self.channel = taken._end
         self.tap = path.source.fileno()
+        self.ring = taken._rings.row(0)
         assert isinstance(path.sink, PacketSink)
         self.sock = path.sink._socket
 
@@ -66,6 +68,13 @@ def run_out_of_memory(_: Loot) -> None:
 def lie(loot: Loot) -> None:
     """Write what one pleases in the row of another shaper."""
     loot.board.row(1)[0] = LIE
+
+
+def spoil_fairness(loot: Loot) -> None:
+    """Have flows of its own shaper capped for ever."""
+    if loot.ring is not None:
+        loot.ring[RingWord.THRESHOLD] = 0
+        loot.ring[RingWord.UNTIL_NS] = (1 << 64) - 1
 
 
 def rebind(loot: Loot) -> None:
@@ -199,6 +208,7 @@ POWERS: dict[str, Callable[[Loot], None]] = {
     "send on another device": send_along,
     "take frames and drop them": lambda loot: drain(loot.tap),
     "lie on the board": lie,
+    "spoil the fairness of its shapers": spoil_fairness,
     "write to the log": lambda _: void(os.write(2, b"a lie in the log\n")),
     "answer what was not asked": lambda loot: messages.send_report(loot.channel, messages.Done(0)),
     "run out of memory": run_out_of_memory,

@@ -20,7 +20,7 @@ from bench.lab.topology import Pair, Router, make_pair, make_router
 TOGETHER = re.compile(
     "test_(access|alarms|bad_input|bad_start|capture|capture_filters|capture_groups|capture_masters|datagrams|"
     "declared|demo|descriptors_kept|doctor|findings|forwarders_say|four_lines|headerless|lab|"
-    "live_frames|masters|monitor|neighbours|network_keeper|prison|programs|retaking|rings|"
+    "live_frames|masters|monitor|neighbours|network_keeper|prison|programs|retaking|ring_programs|rings|"
     "routing|run|save|state|state_writes|units_against_tc|varlink|wishes)"
 )
 

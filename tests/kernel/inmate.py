@@ -25,10 +25,11 @@ from dataclasses import dataclass
 
 from bench.lab.topology import MASTER
 from shaper.channel import messages
-from shaper.channel.board import Board
+from shaper.channel.board import MAX_SHAPERS, Board
 from shaper.forwarder import __main__ as program
 from shaper.forwarder import landlock, loop, sandbox
 from shaper.kernel.packet_socket import open_packet_socket
+from shaper.kernel.ring_caps import RingCaps
 from shaper.kernel.tap import Tap
 from shaper.model import Framing
 from tests.kernel.attacks import ATTACKS, CONTROL, DONE, FAILED, POWERS, Loot, libc
@@ -74,6 +75,7 @@ class AttackSupervisor:
         self._tap = Tap(TAP_NAME)
         self._sock = open_packet_socket(MASTER)
         self._board = Board.create(3)
+        self._caps = RingCaps(1, MAX_SHAPERS)
         self._is_unfiltered = "n" in preparation
         self._is_unlocked = "l" in preparation
         self._control = socket.socket(socket.AF_UNIX)
@@ -96,6 +98,8 @@ class AttackSupervisor:
                 self._become_forwarder(theirs.detach())
             theirs.close()
             with contextlib.suppress(OSError):
+                for rows in self._caps.rows:
+                    self._say(ours, messages.Rings(0), rows)
                 self._say(ours, messages.Begin(2), self._board.descriptor)
                 self._say(ours, messages.Open(0), self._tap.fileno())
                 self._say(ours, messages.Bind(0, Framing.ETHERNET), self._sock.fileno())

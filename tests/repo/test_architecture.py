@@ -38,6 +38,7 @@ PURE = (
     "shaper.events",
     "shaper.forwarder.seccomp",
     "shaper.kernel.programs",
+    "shaper.kernel.ring_program",
     "shaper.line_options",
     "shaper.model",
     "shaper.names",

@@ -11,8 +11,10 @@ from shaper.model import Link, Spec
 from shaper.supervisor.captured import CapturedTraffic
 from shaper.supervisor.device import Device
 from shaper.supervisor.master_sockets import MasterSockets
+from shaper.supervisor.ring_cap import RingCap
 from shaper.testing.memory_captor import MemoryCaptor
 from shaper.testing.memory_netlink import MemoryNetlink
+from shaper.testing.memory_ring_caps import MemoryRingCaps
 from shaper.testing.memory_tap import MemoryTap
 from tests.unit.machine_rig import ETH1, SPEC, MemoryForwarder
 
@@ -33,6 +35,7 @@ class DeviceRig:
         self.forwarder = MemoryForwarder()
         self.sockets = MasterSockets(self.kernel.packet_socket, lambda _, __: True)
         self.captor = MemoryCaptor()
+        self.caps = MemoryRingCaps()
 
     async def make(
         self, spec: Spec = SPEC, master: Link | None = ETH1, *, was_adopted: bool = False
@@ -52,7 +55,8 @@ class DeviceRig:
         """Return the device of a TAP."""
         intake = CapturedTraffic(self.captor, self.kernel, tap.ifindex)
         near = self.neighbours, self.sockets, self.kernel.set_speed
-        return Device(spec, tap, tap.ifindex, 0, self.kernel, *near, intake)
+        ring_cap = RingCap(self.caps, tap, 0, 0)
+        return Device(spec, tap, tap.ifindex, 0, self.kernel, *near, intake, ring_cap)
 
     @property
     def own(self) -> Link:

@@ -74,9 +74,10 @@ class MemoryForwarder:
     async def start(self) -> None:
         """Be there at once."""
 
-    def serve(self) -> None:
+    def serve(self, place: int) -> None:
         """Stand by no longer."""
         self.is_standby = False
+        self.told.append(("serve", {"place": place}))
         self._on_serve(self)
 
     async def tell(self, order: Order, descriptor: int | None = None) -> None:
@@ -140,9 +141,8 @@ class Machine:
 
     def again(self) -> Machine:
         """Put a new daemon, which has not started, in the place of the last one."""
-        self.supervisor = Supervisor(
-            Store(self.state_directory), Pool(1), self.kernel, kernel=self.edge
-        )
+        store, pool = Store(self.state_directory), Pool(1, ring_caps=self.edge.caps)
+        self.supervisor = Supervisor(store, pool, self.kernel, kernel=self.edge)
         self.commands = Commands(self.supervisor, 0)
         return self
 
@@ -173,7 +173,9 @@ class Machine:
         """Change a device as an administrator would."""
         self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
 
-    def _forwarder(self, *arguments: Any, is_standby: bool) -> MemoryForwarder:
+    def _forwarder(
+        self, *arguments: Any, is_standby: bool, rings: dict[int, int]
+    ) -> MemoryForwarder:
         forwarder = MemoryForwarder(
             *arguments, is_standby=is_standby, on_serve=self.forwarders.append
         )

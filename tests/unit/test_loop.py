@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import socket
 import threading
@@ -14,6 +15,7 @@ from dataclasses import replace
 import pytest
 
 from shaper.channel import messages
+from shaper.channel.board import MAX_SHAPERS
 from shaper.channel.messages import (
     Absorb,
     Begin,
@@ -24,10 +26,12 @@ from shaper.channel.messages import (
     Order,
     Ping,
     ReadFailed,
+    Rings,
+    Serve,
     Unbind,
 )
 from shaper.forwarder.path_states import PathState
-from shaper.model import Framing
+from shaper.model import RING_ROW_BYTES, Framing, Queue, RingWord
 from tests.unit.loop_rig import FAST, PULSE, SECONDS, SLOW, LoopRig, RigWire, frame
 
 
@@ -175,6 +179,27 @@ def test_a_refused_descriptor_is_closed(rig: LoopRig, order: Order) -> None:
         assert ours.recv(1) == b""
     wire.tap.send(frame(1))
     assert wire.received(1) == [frame(1)]
+
+
+def test_rings_are_metered_in_the_rows_of_its_place(rig: LoopRig) -> None:
+    """Those of other places, which one that stands by has too, are let go of when it serves."""
+    descriptors = [os.memfd_create("rows") for _ in range(2)]
+    for place, descriptor in enumerate(descriptors):
+        os.ftruncate(descriptor, MAX_SHAPERS * RING_ROW_BYTES)
+        assert rig.ask(Rings(place), descriptor) is None
+    rows = [mmap.mmap(each, MAX_SHAPERS * RING_ROW_BYTES) for each in descriptors]
+    words = [memoryview(each).cast("Q")[2 * 8 : 3 * 8] for each in rows]
+    assert rig.ask(Serve(1)) is None
+    wire = rig.path(2, replace(FAST, queue=Queue.FQ_CODEL))
+    words[1][RingWord.ENTERED] = 5
+    wire.tap.send(frame(1))
+    assert wire.received(1) == [frame(1)]
+    wire.tap.send(frame(2))
+    rig.until(lambda: words[1][RingWord.READ] == 5)
+    assert words[1][RingWord.THRESHOLD] > 0
+    assert bytes(words[0]) == bytes(RING_ROW_BYTES)
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def test_a_lost_descriptor_is_named(rig: LoopRig) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from shaper.channel.board import MAX_SHAPERS
 from shaper.channel.messages import Event, ReadFailed
 from shaper.errors import KernelRefused
-from shaper.supervisor.pool import MAX_SHAPERS, Pool
+from shaper.supervisor.pool import Pool
+from shaper.testing.memory_ring_caps import MemoryRingCaps
 from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine_rig import MemoryForwarder
 
@@ -24,6 +26,7 @@ class PoolRig:
     Attributes:
         started: every forwarder so far, in the order of their starts.
         replaced: what was told of replacements.
+        rings: what each was given of rings.
         failures: what the next starts fail with.
         stillborn: how many of the next are gone when they have started.
         events: what was told of shapers.
@@ -35,11 +38,13 @@ class PoolRig:
         self.replaced: list[tuple[int, MemoryForwarder]] = []
         self.failures: list[Exception] = []
         self.stillborn = 0
+        self.rings: list[dict[int, int]] = []
         self.events: list[Event] = []
         self.failures_of_replacing: list[Exception] = []
 
-    def make(self, *arguments: Any, is_standby: bool) -> MemoryForwarder:
+    def make(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> MemoryForwarder:
         """Stand in for the class Forwarder."""
+        self.rings.append(rings)
         if self.failures:
             raise self.failures.pop(0)
         self.started.append(MemoryForwarder(*arguments, is_standby=is_standby))
@@ -224,6 +229,20 @@ async def test_one_stands_by_and_takes_over_at_once(rig: PoolRig) -> None:
     ready.die()
     await settle()
     assert rig.replaced[1:] == [(1, another)]
+
+
+@instantly
+async def test_each_has_the_rows_of_its_own_rings(rig: PoolRig) -> None:
+    """One that stands by has all of them, until it knows whose place it takes."""
+    rig.pool.ring_caps = MemoryRingCaps()
+    rig.pool.ring_caps.rows = [70, 71]
+    await rig.start()
+    await asyncio.sleep(5)
+    assert rig.rings == [{0: 70}, {1: 71}, {0: 70, 1: 71}]
+    (ready,) = rig.standbys()
+    rig.started[1].die()
+    await settle()
+    assert ready.last("serve") == {"place": 1}
 
 
 @instantly

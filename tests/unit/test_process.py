@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -107,16 +108,14 @@ class ProcessRig:
         assert pid == MemoryProcess.pid
         return self.processes[-1].usage
 
-    def make(self, *, is_standby: bool = False) -> Forwarder:
+    def make(self, **options: Any) -> Forwarder:
         """Make one that has not begun."""
-        return Forwarder(self.board, 1, self.deaths.append, self._take, is_standby=is_standby)
+        return Forwarder(self.board, 1, self.deaths.append, self._take, **options)
 
     @contextlib.asynccontextmanager
-    async def running(
-        self, *, is_standby: bool = False
-    ) -> AsyncIterator[tuple[Forwarder, MemoryProcess]]:
+    async def running(self, **options: Any) -> AsyncIterator[tuple[Forwarder, MemoryProcess]]:
         """Start one, and stop it in the end."""
-        forwarder = self.make(is_standby=is_standby)
+        forwarder = self.make(**options)
         try:
             await forwarder.start()
             yield forwarder, self.processes[-1]
@@ -330,9 +329,9 @@ async def test_one_that_stands_by_is_looked_at_rarely(
     async with rig.running(is_standby=True) as (forwarder, process):
         await asyncio.sleep(60)
         assert len(process.heard) < 15
-        forwarder.serve()
+        forwarder.serve(1)
         await asyncio.sleep(4)
-        assert Serve() in process.orders()
+        assert Serve(1) in process.orders()
         assert len(process.heard) > 20
     assert rig.standbys == [True]
     async with rig.running(is_standby=True) as (_, process):
