@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +21,9 @@ from shaper.model import Group
 # Specified: inotify(7), systemd.unit(5).
 _IN_CREATE, _IN_DELETE, _IN_MOVED_TO, _IN_DELETE_SELF = 0x100, 0x200, 0x80, 0x400
 _WATCHED = _IN_CREATE | _IN_DELETE | _IN_MOVED_TO | _IN_DELETE_SELF
-UNITS = (".service", ".slice", ".scope")
+UNITS = (".service", ".slice", ".scope", ".mount", ".socket", ".swap")
+_ROOT_SLICE = "-.slice"
+_PLAIN = re.compile(r"[A-Za-z0-9:_.]", re.ASCII)  # in the name of a slice; a dash nests
 _EVENTS_BYTES = 1 << 16
 _NAME_BYTES = 255  # limits.h
 
@@ -49,7 +53,7 @@ def check(text: str, mounted: Callable[[], Path] = mount_point) -> str:
     """
     root = mounted()
     parts = _parts(text, root)
-    if not parts:
+    if not parts or parts == [_ROOT_SLICE]:
         raise InvalidValue(
             f"cgroup {text!r} is all groups (attach with egress takes all that is sent)"
         )
@@ -57,6 +61,8 @@ def check(text: str, mounted: Callable[[], Path] = mount_point) -> str:
         raise InvalidValue(f"cgroup {text!r} leads out of {root}")
     if not text.isprintable() or max(map(len, map(os.fsencode, parts))) > _NAME_BYTES:
         raise InvalidValue(f"cgroup {text!r} can be no name of a group")
+    if len(parts) == 1 and _is_bad_slice(parts[0]):
+        raise InvalidValue(f"cgroup {text!r} can be no slice: systemd.slice(5) says how they nest")
     path, written = root.joinpath(*parts), Path(text)
     is_elsewhere = written.is_absolute() and written.exists() and not path.exists()
     if is_elsewhere or (path.exists() and not path.is_dir()):
@@ -70,14 +76,24 @@ def find(text: str, mounted: Callable[[], Path] = mount_point) -> Group | None:
         root = mounted()
     except KernelRefused:
         return None
-    for path in _candidates(text, root):
-        try:
-            found = path.stat()
-        except OSError:
-            continue
-        if path.is_dir():
-            return Group(str(path), found.st_ino)
-    return None
+    return next((group for path in _candidates(text, root) if (group := at(str(path)))), None)
+
+
+def at(path: str) -> Group | None:
+    """Return the group of a directory; None while there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return Group(path, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+
+def usual_place(text: str, mounted: Callable[[], Path] = mount_point) -> str:
+    """Return where the group of a path or unit is most likely to come.
+
+    Raises KernelRefused where there are no groups.
+    """
+    return str(next(_candidates(text, mounted())))
 
 
 def place(text: str, mounted: Callable[[], Path] = mount_point) -> str:
@@ -86,7 +102,7 @@ def place(text: str, mounted: Callable[[], Path] = mount_point) -> str:
     Raises KernelRefused where there are no groups.
     """
     found = find(text, mounted)
-    return found.path if found is not None else str(next(_candidates(text, mounted())))
+    return found.path if found is not None else usual_place(text, mounted)
 
 
 class Watch:
@@ -128,7 +144,7 @@ class Watch:
 
 def _parts(text: str, root: Path) -> list[str]:
     """Return the directories of a path below the mount, which may be written in full."""
-    path = PurePosixPath(text)
+    path = PurePosixPath(f"/{text.lstrip('/')}" if text.startswith("/") else text)
     if path.is_relative_to(root):
         path = path.relative_to(root)
     return [part for part in path.parts if part != "/"]
@@ -152,9 +168,23 @@ def _usual_places(unit: str, root: Path) -> Iterator[Path]:
     slices = "system.slice"
     name, at, _ = unit.partition("@")
     if at:
-        yield root / slices / f"system-{name}.slice" / unit
+        yield root / slices / f"system-{_escaped(name)}.slice" / unit
     yield root / slices / unit
     yield root / "machine.slice" / unit
+
+
+def _escaped(name: str) -> str:
+    r"""Return the name of a template as its slice has it: a dash is \x2d (systemd-escape(1))."""
+    return "".join(
+        character
+        if _PLAIN.match(character)
+        else "".join(map(r"\x{:02x}".format, character.encode()))
+        for character in name
+    )
+
+
+def _is_bad_slice(unit: str) -> bool:
+    return unit.endswith(".slice") and "" in unit.removesuffix(".slice").split("-")
 
 
 def _slices(unit: str) -> list[str]:

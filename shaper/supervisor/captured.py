@@ -6,10 +6,12 @@ wants it to be down, so the programs are then removed and the master works as wi
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 from shaper.desired import captures
 from shaper.desired.plan import Plan
+from shaper.errors import KernelRefused
 from shaper.kernel.captor import Captor, Taken, WantedCapture
 from shaper.kernel.netlink import Netlink
 from shaper.model import Capture, Framing, Group, Link
@@ -67,6 +69,12 @@ class CapturedTraffic:
             self.release()
         else:
             self._take(plan, master)
+
+    def put_group(self, group: Group) -> None:
+        """Take what a new group sends, at once; a plan follows, which says where it belongs."""
+        if self._taken is not None and group != self._group:
+            with contextlib.suppress(KernelRefused):  # it is gone again
+                self._set_group(self._taken, group)
 
     def trust(self, sock: socket.socket | None, *, is_own: bool = False) -> None:
         """Know what the shaper sends by this socket; None: it sends nothing any more.

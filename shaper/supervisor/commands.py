@@ -25,6 +25,7 @@ from shaper.errors import (
     NotAttached,
     ShaperError,
 )
+from shaper.kernel.cgroup import UNITS
 from shaper.model import Capture, Options, Spec, State
 from shaper.names import check_master_name, check_name
 from shaper.network import Network
@@ -247,7 +248,11 @@ class Commands:
         device = self._supervisor.devices.get(spec.ifname)
         if device is None or device.plan is None or device.plan.state is not State.CGROUP_MISSING:
             return []
-        return [f"there is no control group {spec.cgroup} yet: {spec.ifname} waits for it"]
+        warning = f"there is no control group {spec.cgroup} yet: {spec.ifname} waits for it"
+        name = (spec.cgroup or "").strip("/")
+        if "/" not in name and not name.endswith(UNITS):
+            warning += f" (did you mean {name}.service?)"
+        return [warning]
 
     def _as_before(self, spec: Spec) -> Spec:
         """Return a spec whose trace goes on, and of the same master with its name of now."""

@@ -17,7 +17,7 @@ from shaper.desired.store import Store
 from shaper.errors import Busy, ShaperError
 from shaper.kernel.linux import LINUX, Kernel
 from shaper.kernel.netlink import Netlink
-from shaper.model import Spec, State
+from shaper.model import Group, Spec, State
 from shaper.supervisor import ownership
 from shaper.supervisor.absent import Absent, Absentees, tell_removed
 from shaper.supervisor.captured import CapturedTraffic
@@ -96,7 +96,7 @@ class Supervisor:
         self.keeper: DeclarationKeeper = NoKeeper()
         self._has_started = False
         self.captor = kernel.captor(keepsakes if keepsakes.is_kept else None)
-        self._groups = Groups(self._watcher.mark)
+        self._groups = Groups(self._watcher.mark, put=self._put_group)
         self.retaking = Retaking(lambda: self.devices, self._watcher.mark)
         self._is_stopping = False
         self._is_over = False  # what is wanted is no longer what there is
@@ -268,6 +268,10 @@ class Supervisor:
         plan = make_plan(device.spec, own, master, group, device.plan, **seen)
         await device.realize(plan, own, master)
         self.on_reconciled()
+
+    def _put_group(self, ifindex: int, group: Group) -> None:
+        if (device := self._by_index.get(ifindex)) is not None:
+            device.intake.put_group(group)
 
     async def _lose(self, device: Device) -> None:
         """Release a shaper after its device has left.

@@ -92,3 +92,26 @@ def test_a_group_that_comes_late_is_taken_before_what_is_around_it(
     with pair.host.enter():
         index = socket.if_nametoindex(MASTER)
         assert bpf.names(index, bpf.Hook.EGRESS) == ["shaper_cgroup"] * 2 + ["shaper_egress"]
+
+
+def test_a_unit_that_is_started_again_and_again_is_limited(
+    pair: Pair, shaperd: Shaperd, group: Path
+) -> None:
+    """Ten times a second, which is more often than a shaper is changed."""
+    take(shaperd, "cgroup", group.name)
+    program = (
+        "import os, pathlib, socket, time\n"
+        f"group = pathlib.Path({str(group)!r})\n"
+        "outside = group.parent / 'cgroup.procs'\n"
+        "for _ in range(20):\n"
+        "    group.mkdir()\n"
+        "    time.sleep(0.07)\n"  # a service manager and a program need some time as well
+        "    (group / 'cgroup.procs').write_text(str(os.getpid()))\n"
+        "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+        f"        for _ in range(5): s.sendto(bytes(8), ({PEER!r}, {PORT}))\n"
+        "    outside.write_text(str(os.getpid()))\n"
+        "    group.rmdir()\n"
+        "    time.sleep(0.03)\n"
+    )
+    pair.host.run([sys.executable, "-c", program])
+    wait_until(lambda: sent(shaperd) >= 90, "the datagrams of its groups")

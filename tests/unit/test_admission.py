@@ -53,6 +53,26 @@ async def test_a_group_is_one_by_unit_and_by_path(
 
 
 @instantly
+async def test_a_bare_name_may_be_meant_for_a_unit(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for below the root; a unit that is meant has a suffix."""
+    monkeypatch.setattr("shaper.supervisor.admission.check_group", lambda text: text)
+    async with machine.running() as commands:
+        for number, (name, is_meant) in enumerate({"backup": 1, "a/b": 0, "x.mount": 0}.items()):
+            await commands.attach(f"shaper{number}", "eth1", capture="cgroup", cgroup=name)
+            await commands.detach(f"shaper{number}")
+            await commands.set_speed(f"shaper{number}", 8000)
+            machine.change_link(devices(machine)[number].ifindex, is_up=True)
+            await settle()
+            warnings = await commands.attach(
+                f"shaper{number}", "eth1", capture="cgroup", cgroup=name
+            )
+            assert any(f"no control group {name} yet" in each for each in warnings)
+            assert any("did you mean backup.service?" in each for each in warnings) == is_meant
+
+
+@instantly
 async def test_a_renamed_shaper_is_a_shaper(machine: Machine) -> None:
     """By any name, it receives nothing."""
     async with machine.running(EGRESS) as commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,44 @@ async def test_a_group_that_comes_and_goes_changes_a_shaper_seldom(tmp_path: Pat
     groups.close()
     assert len([each for each in told if each < begin + 0.2]) >= 8
     assert len(told) <= 8 + 10 * 4 + 1
+
+
+@instantly
+async def test_every_new_group_is_put_in_force(tmp_path: Path) -> None:
+    """A unit that crashes and is started again ten times a second changes a shaper seldom."""
+    group = tmp_path / "system.slice" / "backup.service"
+    group.parent.mkdir()
+    placed: list[int] = []
+    groups = Groups(
+        lambda ifindex: groups.find(ifindex, SPEC) and None,
+        lambda: tmp_path,
+        put=lambda _, group: placed.append(group.inode),
+    )
+    groups.find(7, SPEC)
+    kept = []
+    for number in range(40):
+        group.mkdir()
+        await asyncio.sleep(0.02)
+        assert placed[-1] == group.stat().st_ino
+        group.rename(tmp_path / f"old{number}")  # so that its number is not given anew
+        kept.append(placed[-1])
+        await asyncio.sleep(0.08)
+    groups.close()
+    assert len(set(kept)) == len(kept)
+
+
+@instantly
+async def test_the_group_of_before_is_not_put_in_force(tmp_path: Path) -> None:
+    """A shaper that is for another unit now has nothing to do with the first."""
+    placed: list[str] = []
+    (tmp_path / "system.slice").mkdir()
+    groups = Groups(
+        lambda _: None, lambda: tmp_path, put=lambda _, group: placed.append(group.path)
+    )
+    groups.find(7, SPEC)
+    groups.find(7, replace(SPEC, cgroup="other.service"))
+    for name in ("backup.service", "other.service"):
+        (tmp_path / "system.slice" / name).mkdir()
+    await asyncio.sleep(2)
+    groups.close()
+    assert placed == [str(tmp_path / "system.slice" / "other.service")]
