@@ -26,6 +26,7 @@ FIGURES = (  # of which a cell has the median
     *("error_percent", "error_size_percent", "typical_burst_bytes", "high_burst_bytes"),
     *("burst_bytes", "first_second_percent", "first_second_excess_bytes", "goodput_bits"),
     *("goodput_percent", "frames_per_second", "cpu_s_per_gb"),
+    "forwarder_percent",
     *("ping_p10_us", "ping_p50_us", "ping_p99_us", *ABOVE, "jain"),
 )
 
@@ -52,6 +53,10 @@ def measurements(run: Run, first: Sequence[str] = ORDER) -> pd.DataFrame:
     frame["jain"] = [jain(each) if each else math.nan for each in frame["flow_bits"]]
     frame["error_size_percent"] = frame["error_percent"].astype(float).abs()
     frame["goodput_percent"] = 100 * frame["goodput_bits"].astype(float) / frame["rate_bits"]
+    frame["forwarder_percent"] = [
+        100 * sum(spent for name, spent in each.items() if name.startswith("forwarder")) / seconds
+        for each, seconds in zip(frame["process_cpu_s"], frame["seconds"], strict=True)
+    ]
     frame = frame.astype(dict.fromkeys(FIGURES, float))
     frame["row"] = frame.groupby(ROW, sort=False).ngroup()
     frame["place"] = frame["shaper"].map(names.index)
