@@ -33,7 +33,8 @@ from shaper.supervisor.keepsakes import Keepsakes
 from shaper.supervisor.network_keeper import NetworkKeeper, kept
 from shaper.supervisor.notify import Notifier, watchdog_interval_ns
 from shaper.supervisor.observer import Observer
-from shaper.supervisor.pool import Pool
+from shaper.supervisor.pool import MakeForwarder, Pool
+from shaper.supervisor.process import Forwarder
 from shaper.supervisor.reconciler import Supervisor
 from shaper.supervisor.shaper_object import in_alarm
 from shaper.supervisor.shaper_view import summary
@@ -62,6 +63,7 @@ class Daemon:
         config: the configuration it starts with.
         kernel: what it asks of the kernel.
         keep: keeps declared routes.
+        make: makes forwarders.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Daemon:
         config: Config,
         kernel: Kernel = LINUX,
         keep: Keep = kept,
+        make: MakeForwarder = Forwarder,
     ) -> None:
+        self._make = make
         self._kernel = kernel
         self._keep = keep
         self._command_line = command_line
@@ -130,7 +134,7 @@ class Daemon:
         caps = self._kernel.ring_caps(self._config.forwarders, MAX_SHAPERS)
         if caps.refusal:
             _log.info("%s", caps.refusal)
-        return Pool(self._config.forwarders, keepsakes, caps)
+        return Pool(self._config.forwarders, keepsakes, caps, self._make)
 
     async def _ask_for_patience(self) -> None:
         """Have the service manager wait for a slow start or stop, but not for ever."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import os
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from shaper.channel.board import MAX_SHAPERS, Board
 from shaper.channel.messages import Event as Report
@@ -40,6 +41,23 @@ Replaced = Callable[[int, Forwarder], Awaitable[None]]
 Reported = Callable[[Report], None]
 
 
+class MakeForwarder(Protocol):
+    """Makes a forwarder, as the class does."""
+
+    def __call__(
+        self,
+        board: Board,
+        pulse: int,
+        on_death: Callable[[Forwarder], None],
+        on_event: Callable[[Report], bool],
+        *,
+        is_standby: bool,
+        rings: Mapping[int, int],
+    ) -> Forwarder:
+        """Start its process. Raises KernelRefused."""
+        ...
+
+
 @dataclass
 class Place:
     """Where a forwarder is.
@@ -47,10 +65,12 @@ class Place:
     Attributes:
         pulse: the row of its pulse.
         position: among those that serve; None: it stands by.
+        since: when it came to its position, in the event loop's time.
     """
 
     pulse: int
-    position: int | None = None
+    position: int | None
+    since: float
 
 
 class Pool:
@@ -60,6 +80,7 @@ class Pool:
         size: how many forwarders.
         keepsakes: what outlives a restart.
         ring_caps: the programs on TAPs, which they share memory with.
+        make: makes a forwarder.
 
     Attributes:
         predecessors: the forwarders of the daemon before.
@@ -70,14 +91,15 @@ class Pool:
         size: int,
         keepsakes: Keepsakes = NOTHING_KEPT,
         ring_caps: RingCaps = NO_CAPS,
+        make: MakeForwarder = Forwarder,
     ) -> None:
         self.ring_caps = ring_caps
+        self._make = make
         self.predecessors = Predecessors(keepsakes)
         self.board = Board.create(MAX_SHAPERS + size + 1)
         self.size = size
         self._forwarders: list[Forwarder] = []
         self._standby = Standby(lambda: self._spawn(None))
-        self._started_at: dict[int, float] = {}
         self._spare: Place | None = None  # of the one that stands by
         self._free_pulses = list(range(MAX_SHAPERS + size, MAX_SHAPERS - 1, -1))
         self._free_slots = list(range(MAX_SHAPERS - 1, -1, -1))
@@ -94,7 +116,6 @@ class Pool:
         """
         self._on_replaced, self._on_event = on_replaced, on_event
         for position in range(self.size):
-            self._started_at[position] = time.monotonic()
             self._forwarders.append(await self._spawn(position))
         self._standby.arrange()
 
@@ -167,10 +188,11 @@ class Pool:
 
     async def _spawn(self, position: int | None) -> Forwarder:
         """Start a forwarder for a position; None: to stand by."""
-        place = Place(self._free_pulses.pop(), position)
+        now = asyncio.get_running_loop().time()
+        place = Place(self._free_pulses.pop(), position, now)
         rings = {at: rows for at, rows in enumerate(self.ring_caps.rows) if position in (None, at)}
         try:
-            forwarder = Forwarder(
+            forwarder = self._make(
                 self.board,
                 place.pulse,
                 partial(self._replace, place),
@@ -209,12 +231,15 @@ class Pool:
             return
         self._free_pulses.append(place.pulse)
         self.predecessors.forget(dead.pid)
-        task = asyncio.get_running_loop().create_task(self._respawn(place.position))
+        task = asyncio.get_running_loop().create_task(self._respawn(place.position, place.since))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _respawn(self, position: int) -> None:
-        forwarder = await self._spawn_at_last(position)
+    async def _respawn(self, position: int, since: float) -> None:
+        """Replace a forwarder that was at a position since then."""
+        if asyncio.get_running_loop().time() - since < _SHORT_LIFE_SECONDS:
+            await asyncio.sleep(_PAUSE_SECONDS)
+        forwarder = await self._enlist(position) or await self._spawn_at_last(position)
         self._forwarders[position] = forwarder
         assert self._on_replaced is not None
         try:
@@ -225,19 +250,15 @@ class Pool:
         self._standby.arrange()
 
     async def _spawn_at_last(self, position: int) -> Forwarder:
-        """Have the one that stands by, or start one, however often that fails before."""
-        pause, told_at = _PAUSE_SECONDS, -_TELL_SECONDS
-        if time.monotonic() - self._started_at[position] < _SHORT_LIFE_SECONDS:
-            await asyncio.sleep(pause)
-        if (ready := await self._enlist(position)) is not None:
-            return ready
+        """Start a forwarder, however often that fails before."""
+        loop = asyncio.get_running_loop()
+        pause, told_at = _PAUSE_SECONDS, -math.inf
         while True:
             try:
-                self._started_at[position] = time.monotonic()
                 return await self._spawn(position)
             except (ShaperError, OSError) as error:
-                if time.monotonic() - told_at >= _TELL_SECONDS:
-                    told_at = time.monotonic()
+                if loop.time() - told_at >= _TELL_SECONDS:
+                    told_at = loop.time()
                     _log.error("cannot replace a forwarder: %s; trying again", error)
             except Exception:
                 _log.exception("cannot replace a forwarder; trying again")
@@ -248,8 +269,8 @@ class Pool:
         """Return the forwarder that stood by, at its position now; None where there is none."""
         forwarder = await self._standby.take()
         if forwarder is not None and self._spare is not None:
-            self._spare.position, self._spare = position, None
-            self._started_at[position] = time.monotonic()
+            self._spare.position, self._spare.since = position, asyncio.get_running_loop().time()
+            self._spare = None
             forwarder.serve(position)
             self.predecessors.keep(forwarder.pid, forwarder.fileno())
         return forwarder

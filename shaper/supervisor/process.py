@@ -18,8 +18,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -27,7 +25,7 @@ from shaper.channel import messages
 from shaper.channel.board import Board
 from shaper.errors import KernelRefused
 from shaper.events import Event, Kind, tell
-from shaper.supervisor import procfs
+from shaper.supervisor.launcher import Launch, cannot_start, launch
 from shaper.supervisor.liveness import Judge
 
 # Chosen.
@@ -37,7 +35,6 @@ _LEAVE_SECONDS = 0.2  # between the end of the channel and of the process
 _STOP_SECONDS = 2.0
 _POLL_SECONDS = 0.01
 _REPORTS_A_ROUND = 64
-_STANDBY = "standby"  # shown by ps(1), until it serves (`forwarder.title`)
 _EVENTS_A_LOOK = 10_000  # more than twice the shapers there can be
 
 _log = logging.getLogger(__name__)
@@ -53,6 +50,7 @@ class Forwarder:
         on_event: called with each event; False if it makes no sense.
         is_standby: it is to wait until it is needed.
         rings: the descriptors of the rows of rings (`ring_rows`), of each place it may have.
+        launch: starts the process.
 
     Attributes:
         is_silent: it has not answered for a while.
@@ -67,6 +65,7 @@ class Forwarder:
         *,
         is_standby: bool = False,
         rings: Mapping[int, int] | None = None,
+        launch: Launch = launch,
     ) -> None:
         self.is_silent = False
         self._rings = dict(rings or {})
@@ -85,7 +84,7 @@ class Forwarder:
         self._end, theirs = _pair()
         try:
             with theirs:
-                self._process = _spawn(theirs.fileno(), is_standby=is_standby)
+                self._process = launch(theirs.fileno(), is_standby=is_standby)
         except BaseException:
             self._end.close()
             raise
@@ -224,7 +223,7 @@ class Forwarder:
         if not self._unanswered:
             self._post(messages.Ping())
         self._asked = self._serial
-        pulse, usage = self._board.pulse(self._pulse), procfs.usage(self.pid)
+        pulse, usage = self._board.pulse(self._pulse), self._process.usage()
         finding = self._judge.look(pulse, usage, is_overdue=is_overdue)
         self.is_silent = self._judge.is_silent
         if finding is not None:
@@ -291,29 +290,9 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     try:
         ours, theirs = messages.pair()
     except OSError as error:
-        raise _cannot_start(error) from error
+        raise cannot_start(error) from error
     ours.setblocking(False)
     return ours, theirs
-
-
-def _spawn(channel_descriptor: int, *, is_standby: bool) -> subprocess.Popen[bytes]:
-    """Start a process that inherits its end of the channel, and no other descriptor of ours."""
-    # -P: nothing is imported from the directory the daemon happens to have been started in.
-    command = [sys.executable, "-P", "-m", "shaper.forwarder", str(channel_descriptor)]
-    command += [_STANDBY] if is_standby else []
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[channel_descriptor],
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise _cannot_start(error) from error
-
-
-def _cannot_start(error: OSError) -> KernelRefused:
-    return KernelRefused(f"cannot start a forwarder: {error.strerror}", error.errno or errno.EIO)
 
 
 def how_it_ended(status: int | None) -> str:

@@ -10,6 +10,6 @@ from tests.unit.machine_rig import Machine
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path) -> Machine:
     """Return a machine in memory, with a daemon that has not started."""
-    return Machine(tmp_path, monkeypatch)
+    return Machine(tmp_path)

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from shaper.channel.board import Board
 from shaper.channel.messages import Event, Order
 from shaper.desired.store import Store
@@ -46,6 +44,7 @@ class MemoryForwarder:
         refusals: what the next messages of a verb are refused with.
         gates: what a message of a verb is answered after.
         stopped: whether it was asked to end.
+        start_seconds: how long it takes to start.
     """
 
     def __init__(
@@ -67,12 +66,15 @@ class MemoryForwarder:
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
         self.gates: dict[str, asyncio.Event] = {}
         self.stopped = False
+        self.start_seconds = 0.0
         self.pid = 1
         self._on_death = on_death
         self._on_serve = on_serve
 
     async def start(self) -> None:
-        """Be there at once."""
+        """Be there when its time has passed."""
+        if self.start_seconds:
+            await asyncio.sleep(self.start_seconds)
 
     def serve(self, place: int) -> None:
         """Stand by no longer."""
@@ -127,7 +129,7 @@ class Machine:
         state_directory: where the state file is.
     """
 
-    def __init__(self, state_directory: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, state_directory: Path) -> None:
         self.kernel = MemoryNetlink()
         self.kernel.devices[ETH1.ifindex] = ETH1
         self.forwarders: list[MemoryForwarder] = []
@@ -137,12 +139,13 @@ class Machine:
         self.edge.dropped = {"shaper0": 7}
         self.captor, self.taps = self.edge.captor_in_use, self.edge.taps
         self.again()
-        patch.setattr("shaper.supervisor.pool.Forwarder", self._forwarder)
 
     def again(self) -> Machine:
         """Put a new daemon, which has not started, in the place of the last one."""
-        store, pool = Store(self.state_directory), Pool(1, ring_caps=self.edge.caps)
-        self.supervisor = Supervisor(store, pool, self.kernel, kernel=self.edge)
+        pool = Pool(1, ring_caps=self.edge.caps, make=self.make_forwarder)
+        self.supervisor = Supervisor(
+            Store(self.state_directory), pool, self.kernel, kernel=self.edge
+        )
         self.commands = Commands(self.supervisor, 0)
         return self
 
@@ -173,9 +176,8 @@ class Machine:
         """Change a device as an administrator would."""
         self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
 
-    def _forwarder(
-        self, *arguments: Any, is_standby: bool, rings: dict[int, int]
-    ) -> MemoryForwarder:
+    def make_forwarder(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> Any:
+        """Make a forwarder in memory."""
         forwarder = MemoryForwarder(
             *arguments, is_standby=is_standby, on_serve=self.forwarders.append
         )

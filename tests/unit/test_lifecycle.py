@@ -42,7 +42,11 @@ class Life:
         command_line = CommandLine(self._socket, state, self.config, True, None, None, None)
         task = asyncio.get_running_loop().create_task(
             Daemon(
-                command_line, command_line.config(), self.machine.edge, lambda _: _unkept()
+                command_line,
+                command_line.config(),
+                self.machine.edge,
+                lambda _: _unkept(),
+                self.machine.make_forwarder,
             ).run()
         )
         await until(self._socket.exists)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,10 +29,11 @@ class PoolRig:
         failures: what the next starts fail with.
         stillborn: how many of the next are gone when they have started.
         events: what was told of shapers.
+        start_seconds: how long one takes to start, from now on.
     """
 
     def __init__(self) -> None:
-        self.pool = Pool(2)
+        self.pool = Pool(2, make=self.make)
         self.started: list[MemoryForwarder] = []
         self.replaced: list[tuple[int, MemoryForwarder]] = []
         self.failures: list[Exception] = []
@@ -41,14 +41,16 @@ class PoolRig:
         self.rings: list[dict[int, int]] = []
         self.events: list[Event] = []
         self.failures_of_replacing: list[Exception] = []
+        self.start_seconds = 0.0
 
-    def make(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> MemoryForwarder:
-        """Stand in for the class Forwarder."""
+    def make(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> Any:
+        """Make a forwarder in memory, or fail."""
         self.rings.append(rings)
         if self.failures:
             raise self.failures.pop(0)
         self.started.append(MemoryForwarder(*arguments, is_standby=is_standby))
         self.started[-1].is_silent = self.stillborn > 0
+        self.started[-1].start_seconds = self.start_seconds
         self.stillborn -= 1
         return self.started[-1]
 
@@ -68,13 +70,9 @@ class PoolRig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> PoolRig:
-    """Return a pool that has not started, whose clock is that of the event loop."""
-    rig = PoolRig()
-    monkeypatch.setattr("shaper.supervisor.pool.Forwarder", rig.make)
-    clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
-    monkeypatch.setattr("shaper.supervisor.pool.time", clock)
-    return rig
+def rig() -> PoolRig:
+    """Return a pool that has not started."""
+    return PoolRig()
 
 
 def test_slots_are_cleared_and_come_back() -> None:
@@ -272,7 +270,7 @@ async def test_what_stands_by_is_one_of_ours_and_ends_with_the_pool(rig: PoolRig
         assert not pool.is_forwarder(4711)
         await asyncio.sleep(5)
         assert rig.standbys() == [ready]
-        rig.pool, rig.started = Pool(2), []
+        rig.pool, rig.started = Pool(2, make=rig.make), []
 
 
 @instantly
@@ -315,16 +313,10 @@ async def test_the_last_word_of_a_forwarder_may_be_that_it_has_started(rig: Pool
 
 
 @instantly
-async def test_one_that_is_being_started_is_waited_for(
-    rig: PoolRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_that_is_being_started_is_waited_for(rig: PoolRig) -> None:
     """To start another beside it would take longer."""
-
-    async def slowly(_: MemoryForwarder) -> None:
-        await asyncio.sleep(0.2)
-
     pool = await rig.start()
-    monkeypatch.setattr(MemoryForwarder, "start", slowly)
+    rig.start_seconds = 0.2
     await asyncio.sleep(1.1)
     (ready,) = rig.standbys()
     rig.started[0].die()

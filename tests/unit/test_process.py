@@ -31,7 +31,7 @@ class MemoryProcess:
         heard: every order so far, with its serial number.
         is_obedient: it answers each order at once, and ends when its channel does.
         signals: those it was sent.
-        usage: what the kernel tells of it.
+        used: what the kernel tells of it.
     """
 
     pid = 4711
@@ -43,7 +43,7 @@ class MemoryProcess:
         self.is_immortal = False
         self.signals: list[int] = []
         self.returncode: int | None = None
-        self.usage = procfs.Usage("S", 0.0)
+        self.used = procfs.Usage("S", 0.0)
         asyncio.get_running_loop().add_reader(self.end, self._on_readable)
 
     def answer(self, serial: int, failed: str | None = None) -> None:
@@ -59,6 +59,10 @@ class MemoryProcess:
     def poll(self) -> int | None:
         """Stand in for Popen.poll."""
         return self.returncode
+
+    def usage(self) -> procfs.Usage:
+        """Return what the kernel tells of it."""
+        return self.used
 
     def kill(self) -> None:
         """Note the signal, and end by it."""
@@ -97,20 +101,17 @@ class ProcessRig:
         self.processes: list[MemoryProcess] = []
         self.standbys: list[bool] = []
 
-    def spawn(self, descriptor: int, *, is_standby: bool) -> MemoryProcess:
-        """Stand in for the start of a process."""
+    def launch(self, channel_descriptor: int, *, is_standby: bool) -> MemoryProcess:
+        """Start a process in memory."""
         self.standbys.append(is_standby)
-        self.processes.append(MemoryProcess(descriptor))
+        self.processes.append(MemoryProcess(channel_descriptor))
         return self.processes[-1]
-
-    def usage(self, pid: int) -> procfs.Usage:
-        """Stand in for procfs.usage."""
-        assert pid == MemoryProcess.pid
-        return self.processes[-1].usage
 
     def make(self, **options: Any) -> Forwarder:
         """Make one that has not begun."""
-        return Forwarder(self.board, 1, self.deaths.append, self._take, **options)
+        return Forwarder(
+            self.board, 1, self.deaths.append, self._take, launch=self.launch, **options
+        )
 
     @contextlib.asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator[tuple[Forwarder, MemoryProcess]]:
@@ -128,11 +129,9 @@ class ProcessRig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessRig]:
+def rig() -> Iterator[ProcessRig]:
     """Return what no forwarder has been started on."""
     rig = ProcessRig()
-    monkeypatch.setattr("shaper.supervisor.process._spawn", rig.spawn)
-    monkeypatch.setattr("shaper.supervisor.process.procfs.usage", rig.usage)
     yield rig
     for process in rig.processes:
         process.end.close()
@@ -210,7 +209,7 @@ async def test_the_stuck_are_killed(
     """One that will not go on by itself is found and ended within 1.5 s, and told of before."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
-        process.usage = procfs.Usage(state, 1.0)
+        process.used = procfs.Usage(state, 1.0)
         began = asyncio.get_running_loop().time()
         await until(lambda: forwarder.is_silent)
         assert not process.signals
@@ -225,11 +224,11 @@ async def test_one_that_loops_is_killed_and_one_that_starves_is_not(rig: Process
     """Both are runnable and silent: the one that has used the processor is stuck."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
-        process.usage = procfs.Usage("R", 1.0)
+        process.used = procfs.Usage("R", 1.0)
         await asyncio.sleep(5)
         assert forwarder.is_silent
         assert not process.signals
-        process.usage = procfs.Usage("R", 1.6)
+        process.used = procfs.Usage("R", 1.6)
         await until(lambda: process.signals)
 
 
@@ -254,7 +253,7 @@ async def test_a_slow_start_is_waited_for(rig: ProcessRig) -> None:
     """On an overloaded machine a process may take long to begin: half a minute is no failure."""
     forwarder = rig.make()
     rig.processes[-1].is_obedient = False
-    rig.processes[-1].usage = procfs.Usage("R", 9.0)
+    rig.processes[-1].used = procfs.Usage("R", 9.0)
     starting = asyncio.create_task(forwarder.start())
     await asyncio.sleep(30)
     assert not starting.done()
