@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -9,12 +10,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from shaper.control.access import may_change, peer_of
 from shaper.supervisor.pool import Pool
+from shaper.supervisor.process import Forwarder
 
 CALLER = """
 import socket, sys
@@ -23,6 +24,25 @@ client.connect(sys.argv[1])
 client.recv(1)
 """
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+
+
+class AnyProcess:
+    """A process in the place of a forwarder."""
+
+    is_silent = False
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    async def start(self) -> None:
+        """Be there already."""
+
+    async def stop(self) -> None:
+        """Go on."""
+
+    def fileno(self) -> int:
+        """Return no channel."""
+        return -1
 
 
 @pytest.fixture
@@ -43,11 +63,21 @@ def test_what_a_forwarder_says(
     """The kernel tells the caller's process, and by its session also one that it started."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    pool = Pool(1)
     caller = subprocess.Popen(
         [sys.executable, "-c", *argv, listener.getsockname()], start_new_session=True
     )
-    pool._forwarders = [SimpleNamespace(pid=caller.pid if is_forwarder else 1)]  # type: ignore[list-item]
-    with listener.accept()[0] as accepted:
-        assert may_change(peer_of(accepted), "root", pool.is_forwarder) is not is_forwarder
+    pool = Pool(1, make=lambda *_, **__: AnyProcess(caller.pid if is_forwarder else 1))
+
+    async def may_caller_change() -> bool:
+        await pool.start(_not_replaced, lambda _: None)
+        with listener.accept()[0] as accepted:
+            may = may_change(peer_of(accepted), "root", pool.is_forwarder)
+        await pool.stop()
+        return may
+
+    assert asyncio.run(may_caller_change()) is not is_forwarder
     assert caller.wait(10) == 0
+
+
+async def _not_replaced(_: int, __: Forwarder) -> None:
+    raise AssertionError
