@@ -53,7 +53,7 @@ class Device:
         netlink: where requests go.
         neighbours: resolves its neighbours.
         sockets: where its master's socket is lent.
-        intake: what is taken to it from a device.
+        captured: what is taken to it from a device.
         ring_cap: keeps flows from filling its ring.
     """
 
@@ -67,7 +67,7 @@ class Device:
         neighbours: Neighbours,
         sockets: MasterSockets,
         set_speed: Callable[[str, int | None], None],
-        intake: CapturedTraffic,
+        captured: CapturedTraffic,
         ring_cap: RingCap,
     ) -> None:
         self.spec = spec
@@ -86,7 +86,7 @@ class Device:
         self._mtu: int | None = None  # what we set last; it may have been changed since
         # Lengths of the ring that events still under way may show, and that we are about to set.
         self._outdated_ring_frames: set[int] = set()
-        self.intake, self._tap = intake, tap
+        self.captured, self._tap = captured, tap
         self._netlink, self._neighbours = netlink, neighbours
         self._sockets, self._set_speed = sockets, set_speed
         self._path = PathHandle(slot, ring_cap)
@@ -148,9 +148,9 @@ class Device:
         self.plan = plan
         await self._realize_link(plan, changed, own)
         await self._realize_queue(plan, changed, own)
-        self.intake.prepare(plan)
+        self.captured.prepare(plan)
         await self._realize_binding(plan, changed, master)
-        self.intake.realize(plan, own, master)
+        self.captured.realize(plan, own, master)
         self._done = plan
         self.last_refusal = ""
 
@@ -254,8 +254,8 @@ class Device:
         return self._tap.name() is None
 
     async def _close_path(self) -> None:
-        self.intake.release()
-        self.intake.trust(None)
+        self.captured.release()
+        self.captured.trust(None)
         self._neighbours.release(self.ifindex)
         with contextlib.suppress(KernelRefused):
             await self._path.tell(messages.Close(self.slot))
@@ -315,7 +315,7 @@ class Device:
             self._neighbours.release(self.ifindex)
             await self._path.unbind()
             self._sockets.give_back(self.slot)
-            self.intake.trust(None)
+            self.captured.trust(None)
             return
         if plan.has_neighbours:
             self._neighbours.delegate(self.ifindex, master_index)
@@ -339,7 +339,7 @@ class Device:
         is_own = plan.capture in (Capture.EGRESS, Capture.INGRESS)
         purpose = (plan.capture, self.ifindex) if is_own else None
         sock = self._sockets.lend(self.slot, master, master_index, framing, purpose)
-        self.intake.trust(sock, is_own=is_own)
+        self.captured.trust(sock, is_own=is_own)
         return sock
 
 

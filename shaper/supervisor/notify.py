@@ -1,7 +1,7 @@
 """Tell the service manager how the daemon is: sd_notify(3) in a few lines.
 
 A message is one datagram of `KEY=value` lines to the socket named by $NOTIFY_SOCKET. Without
-that variable nobody listens, and every call does nothing. Telling is never allowed to fail or to
+that variable nothing listens, and every call does nothing. Telling is never allowed to fail or to
 wait: a service manager that is restarting must not take the shapers with it.
 """
 
@@ -83,7 +83,7 @@ class Notifier:
 
 
 def watchdog_interval_ns(environ: Mapping[str, str]) -> int | None:
-    """Return how often to call `Notifier.watchdog`, in nanoseconds; None: nobody waits for it.
+    """Return how often to call `Notifier.watchdog`, in nanoseconds; None: nothing waits for it.
 
     A fraction of $WATCHDOG_USEC, and only if $WATCHDOG_PID is unset or this process: a child that
     inherited the variables is not the one that is watched.

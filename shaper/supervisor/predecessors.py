@@ -71,7 +71,7 @@ class Predecessors:
         channel = self._keepsakes.take(name)
         if channel is not None:
             with socket.socket(fileno=channel) as end, contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)  # whoever else holds it
+                end.shutdown(socket.SHUT_RDWR)  # for others that hold it, too
         self._keepsakes.drop(name)
 
 

@@ -1,8 +1,8 @@
 """The supervisor: the shapers that exist, what each should be, and which forwarder it has.
 
 It never sees a frame. Commands and netlink events both end in `reconcile`: a plan is made from
-what is wanted and what is seen, and carried out. `lock` keeps commands and events apart: whoever
-changes a shaper holds it.
+what is wanted and what is seen, and carried out. `lock` keeps commands and events apart:
+hold it to modify a shaper.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ class Retaking:
     def look(self) -> None:
         """Look at those that have waited for longest, and put back what is gone."""
         until_ns = time.monotonic_ns() + self._look_ns
-        taking = [each for each in self._devices().values() if each.intake.is_in_force]
+        taking = [each for each in self._devices().values() if each.captured.is_in_force]
         for device in sorted(taking, key=lambda each: (each.ifindex <= self._last, each.ifindex)):
-            if not device.intake.is_in_place:
+            if not device.captured.is_in_place:
                 self._put_back(device)
             self._last = device.ifindex
             if time.monotonic_ns() > until_ns:
@@ -49,7 +49,7 @@ class Retaking:
 
     def _put_back(self, device: Device) -> None:
         ifname, master = device.spec.ifname, device.master_name or ""
-        device.intake.release()
+        device.captured.release()
         tell(
             Event(Kind.RETAKEN, ifname, master),
             "%s: what took traffic of %s was removed by somebody else: it is put back",

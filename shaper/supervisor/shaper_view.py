@@ -121,7 +121,7 @@ def _capture_findings(device: Device) -> list[Finding]:
     plan, spec = device.plan, device.spec
     if plan is None or plan.state is not State.ACTIVE or not plan.is_capturing:
         return []
-    if device.intake.is_in_force:
+    if device.captured.is_in_force:
         return []
     reason = device.last_refusal or "it is being set up"
     sentence = f"the {spec.capture} of {spec.master} does not pass {spec.ifname}: {reason}"

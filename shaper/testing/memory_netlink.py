@@ -63,12 +63,12 @@ class MemoryNetlink(Netlink):
     """A kernel in memory.
 
     Attributes:
-        devices: every device, by index; a change made here directly is told to nobody.
+        devices: every device, by index; a change made here directly is no event.
         aliases: of devices, by index.
         tap_marks: what is told of TAPs as such, by index.
         elsewhere: devices that were moved to another namespace, by index.
         entries: neighbour entries by device, family and address.
-        addresses_of: addresses by device; a change made here directly is told to nobody.
+        addresses_of: addresses by device; a change made here directly is no event.
         probes: what was set of neighbour solicitation, by device and family.
         quiet: devices that give themselves no IPv6 address.
         link_local: shapers that have given themselves one.

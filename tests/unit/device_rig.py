@@ -53,10 +53,10 @@ class DeviceRig:
 
     def device_of(self, tap: MemoryTap, spec: Spec = SPEC) -> Device:
         """Return the device of a TAP."""
-        intake = CapturedTraffic(self.captor, self.kernel, tap.ifindex)
+        captured = CapturedTraffic(self.captor, self.kernel, tap.ifindex)
         near = self.neighbours, self.sockets, self.kernel.set_speed
         ring_cap = RingCap(self.caps, tap, 0, 0)
-        return Device(spec, tap, tap.ifindex, 0, self.kernel, *near, intake, ring_cap)
+        return Device(spec, tap, tap.ifindex, 0, self.kernel, *near, captured, ring_cap)
 
     @property
     def own(self) -> Link:

@@ -37,7 +37,7 @@ def test_looks_take_turns() -> None:
     """Where there is time for one only, each is looked at all the same."""
     looked: list[int] = []
 
-    class MemoryIntake:
+    class MemoryCapture:
         is_in_force = True
 
         def __init__(self, ifindex: int) -> None:
@@ -49,7 +49,8 @@ def test_looks_take_turns() -> None:
             return True
 
     devices: dict[str, Any] = {
-        str(each): SimpleNamespace(ifindex=each, intake=MemoryIntake(each)) for each in (3, 5, 4)
+        str(each): SimpleNamespace(ifindex=each, captured=MemoryCapture(each))
+        for each in (3, 5, 4)
     }
     turns = Retaking(lambda: devices, lambda _: None, look_ns=-1)
     for _ in range(6):

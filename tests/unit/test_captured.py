@@ -101,9 +101,9 @@ async def test_a_kernel_that_does_not_allow_it_is_told(rig: DeviceRig) -> None:
     rig.captor.refusals = [NotPermitted("CAP_BPF is needed")]
     with pytest.raises(NotPermitted, match="CAP_BPF"):
         await rig.realize(EGRESS)
-    assert not device.intake.is_in_force
+    assert not device.captured.is_in_force
     await rig.realize(EGRESS)
-    assert device.intake.is_in_force
+    assert device.captured.is_in_force
 
 
 @instantly
