@@ -2,7 +2,7 @@
 
 One SOCK_SEQPACKET datagram is one message: a JSON object. The supervisor sends orders, with a
 serial number each and up to one descriptor beside it; the forwarder carries them out in turn and
-sends a `Done` for each, in the same order. Of its own accord it sends events. Descriptors go one
+sends a `Done` for each, in the same order. Of its own accord it sends notices. Descriptors go one
 way only: the supervisor makes no room for any, so the kernel closes those that a forwarder sends.
 
 The supervisor believes nothing that it is told: whatever is not exactly a message of the right
@@ -131,7 +131,7 @@ class Done:
 
 @dataclass(frozen=True)
 class ReadFailed:
-    """An event: reading a TAP failed, for the first time after it had worked."""
+    """A notice: reading a TAP failed, for the first time after it had worked."""
 
     slot: int
     number: int  # errno
@@ -139,14 +139,14 @@ class ReadFailed:
 
 @dataclass(frozen=True)
 class LoopFound:
-    """An event: what a shaper sends comes back to it."""
+    """A notice: what a shaper sends comes back to it."""
 
     slot: int
 
 
 Order = Rings | Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping | Serve
-Event = ReadFailed | LoopFound
-Report = Done | Event
+Notice = ReadFailed | LoopFound
+Report = Done | Notice
 
 _ORDERS: dict[str, type[Order]] = {
     kind.__name__: kind
@@ -218,12 +218,12 @@ def receive_order(end: socket.socket) -> ReceivedOrder | None:
 
 
 def send_report(end: socket.socket, report: Report) -> None:
-    """Send an answer or an event. Raises OSError when the supervisor is gone."""
+    """Send an answer or a notice. Raises OSError when the supervisor is gone."""
     end.send(json.dumps({"report": type(report).__name__, **asdict(report)}).encode())
 
 
 def receive_report(end: socket.socket) -> Report | None:
-    """Return the next answer or event, or None when the forwarder is gone.
+    """Return the next answer or notice, or None when the forwarder is gone.
 
     Raises Malformed, or OSError (EAGAIN when nothing waits).
     """

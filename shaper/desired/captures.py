@@ -58,7 +58,7 @@ def with_capture(spec: Spec, capture: str | None, cgroup: str | None) -> Spec:
     return replace(spec, capture=mode, cgroup=None if cgroup is None else _shortened(cgroup))
 
 
-class Traffic(NamedTuple):
+class TakenTraffic(NamedTuple):
     """What a shaper takes: equal where it is the same."""
 
     master: str | None
@@ -66,13 +66,13 @@ class Traffic(NamedTuple):
     group: str | None
 
 
-def by_name(spec: Spec) -> Traffic:
+def by_name(spec: Spec) -> TakenTraffic:
     """Return what a shaper takes, as far as the names of masters and groups tell."""
-    return Traffic(spec.master, spec.capture, spec.cgroup and spec.cgroup.strip("/"))
+    return TakenTraffic(spec.master, spec.capture, spec.cgroup and spec.cgroup.strip("/"))
 
 
 def refuse_second(
-    spec: Spec, others: Iterable[Spec], taken: Callable[[Spec], Traffic] = by_name
+    spec: Spec, others: Iterable[Spec], taken: Callable[[Spec], TakenTraffic] = by_name
 ) -> None:
     """Raise Busy when another shaper takes the same traffic: which would it pass first?"""
     if spec.capture is Capture.ROUTE:

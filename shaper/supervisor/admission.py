@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from shaper.desired import captures
-from shaper.desired.captures import Traffic
+from shaper.desired.captures import TakenTraffic
 from shaper.desired.master_kinds import unusable_reason
 from shaper.desired.plan import check_burst
 from shaper.errors import InvalidValue, KernelRefused
@@ -55,8 +55,8 @@ class Admission:
             self._check_capture(spec, master)
 
     @cached_property
-    def _takers(self) -> Mapping[Traffic, list[Spec]]:
-        takers: defaultdict[Traffic, list[Spec]] = defaultdict(list)
+    def _takers(self) -> Mapping[TakenTraffic, list[Spec]]:
+        takers: defaultdict[TakenTraffic, list[Spec]] = defaultdict(list)
         for spec in self._wanted:
             if spec.capture is not Capture.ROUTE:
                 takers[self._traffic(spec)].append(spec)
@@ -99,11 +99,11 @@ class Admission:
                 return followed
         return links.name(spec.master) or links.name(spec.master_now or spec.master)
 
-    def _traffic(self, spec: Spec) -> Traffic:
+    def _traffic(self, spec: Spec) -> TakenTraffic:
         """Return what a shaper would take."""
         master = self._master(spec)
         where = spec.master if master is None else str(master.ifindex)
-        return Traffic(where, spec.capture, _place(spec.cgroup))
+        return TakenTraffic(where, spec.capture, _place(spec.cgroup))
 
 
 def _place(group: str | None) -> str | None:

@@ -17,8 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from shaper.channel.board import MAX_SHAPERS, Board
-from shaper.channel.messages import Event as Report
-from shaper.channel.messages import Ping
+from shaper.channel.messages import Notice, Ping
 from shaper.errors import KernelRefused, ShaperError
 from shaper.events import Event, Kind, tell
 from shaper.kernel.ring_caps import NO_CAPS, RingCaps
@@ -38,7 +37,7 @@ _TELL_SECONDS = 60.0  # between two lines on the same failure
 _log = logging.getLogger(__name__)
 
 Replaced = Callable[[int, Forwarder], Awaitable[None]]
-Reported = Callable[[Report], None]
+Noticed = Callable[[Notice], None]
 
 
 class MakeForwarder(Protocol):
@@ -49,7 +48,7 @@ class MakeForwarder(Protocol):
         board: Board,
         pulse: int,
         on_death: Callable[[Forwarder], None],
-        on_event: Callable[[Report], bool],
+        on_notice: Callable[[Notice], bool],
         *,
         is_standby: bool,
         rings: Mapping[int, int],
@@ -104,17 +103,17 @@ class Pool:
         self._free_pulses = list(range(MAX_SHAPERS + size, MAX_SHAPERS - 1, -1))
         self._free_slots = list(range(MAX_SHAPERS - 1, -1, -1))
         self._on_replaced: Replaced | None = None
-        self._on_event: Reported | None = None
+        self._on_notice: Noticed | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, on_replaced: Replaced, on_event: Reported) -> None:
+    async def start(self, on_replaced: Replaced, on_notice: Noticed) -> None:
         """Start the forwarders.
 
         Args:
             on_replaced: awaited with a position and its new forwarder after one died.
-            on_event: called with what a forwarder tells of a shaper of its own.
+            on_notice: called with what a forwarder tells of a shaper of its own.
         """
-        self._on_replaced, self._on_event = on_replaced, on_event
+        self._on_replaced, self._on_notice = on_replaced, on_notice
         for position in range(self.size):
             self._forwarders.append(await self._spawn(position))
         self._standby.arrange()
@@ -196,7 +195,7 @@ class Pool:
                 self.board,
                 place.pulse,
                 partial(self._replace, place),
-                partial(self._report, place),
+                partial(self._pass_on, place),
                 is_standby=position is None,
                 rings=rings,
             )
@@ -216,12 +215,12 @@ class Pool:
             self._spare = place
         return forwarder
 
-    def _report(self, place: Place, event: Report) -> bool:
-        """Pass an event on; return False if it is of a shaper of another forwarder, or of none."""
-        if not 0 <= event.slot < MAX_SHAPERS or self.position_of(event.slot) != place.position:
+    def _pass_on(self, place: Place, notice: Notice) -> bool:
+        """Pass a notice on; return False if it is of a shaper of another forwarder, or of none."""
+        if not 0 <= notice.slot < MAX_SHAPERS or self.position_of(notice.slot) != place.position:
             return False
-        if self._on_event is not None:
-            self._on_event(event)
+        if self._on_notice is not None:
+            self._on_notice(notice)
         return True
 
     def _replace(self, place: Place, dead: Forwarder) -> None:

@@ -35,7 +35,7 @@ _LEAVE_SECONDS = 0.2  # between the end of the channel and of the process
 _STOP_SECONDS = 2.0
 _POLL_SECONDS = 0.01
 _REPORTS_A_ROUND = 64
-_EVENTS_A_LOOK = 10_000  # more than twice the shapers there can be
+_NOTICES_A_LOOK = 10_000  # more than twice the shapers there can be
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Forwarder:
         board: the memory of the counters.
         pulse: the row of its pulse there.
         on_death: called once the process is gone without having been asked to go.
-        on_event: called with each event; False if it makes no sense.
+        on_notice: called with each notice; False if it makes no sense.
         is_standby: it is to wait until it is needed.
         rings: the descriptors of the rows of rings (`ring_rows`), of each place it may have.
         launch: starts the process.
@@ -61,7 +61,7 @@ class Forwarder:
         board: Board,
         pulse: int,
         on_death: Callable[[Forwarder], None],
-        on_event: Callable[[messages.Event], bool],
+        on_notice: Callable[[messages.Notice], bool],
         *,
         is_standby: bool = False,
         rings: Mapping[int, int] | None = None,
@@ -73,13 +73,13 @@ class Forwarder:
         self._board = board
         self._pulse = pulse
         self._on_death = on_death
-        self._on_event = on_event
+        self._on_notice = on_notice
         self._unanswered: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._serial = 0
         self._sending = asyncio.Lock()
         self._room: asyncio.Future[None] | None = None
         self._judge = Judge()
-        self._events = 0  # since the last look
+        self._notices = 0  # since the last look
         self._asked = 0  # the last order that was sent before the last look
         self._end, theirs = _pair()
         try:
@@ -190,8 +190,8 @@ class Forwarder:
             case messages.Done(serial, failed):
                 self._answered(serial, failed)
             case messages.ReadFailed() | messages.LoopFound():
-                self._events += 1
-                if self._events > _EVENTS_A_LOOK or not self._on_event(report):
+                self._notices += 1
+                if self._notices > _NOTICES_A_LOOK or not self._on_notice(report):
                     raise messages.Malformed(f"{report}")
 
     def _answered(self, serial: int, failed: str | None) -> None:
@@ -218,7 +218,7 @@ class Forwarder:
                 _log.exception("looking at forwarder %d", self.pid)
 
     def _look(self) -> None:
-        self._events = 0
+        self._notices = 0
         is_overdue = bool(self._unanswered) and self._unanswered[0][0] <= self._asked
         if not self._unanswered:
             self._post(messages.Ping())

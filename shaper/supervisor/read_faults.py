@@ -19,11 +19,11 @@ class ReadFaults:
     def __init__(self) -> None:
         self._told_at: dict[int, float] = {}
 
-    def tell(self, device: Device, event: ReadFailed, now: float) -> None:
+    def tell(self, device: Device, notice: ReadFailed, now: float) -> None:
         """Tell of a fault, unless the same TAP had one in the last minute."""
-        if now - self._told_at.get(event.slot, -_TELL_SECONDS) >= _TELL_SECONDS:
-            self._told_at[event.slot] = now
-            reason = os.strerror(event.number)
+        if now - self._told_at.get(notice.slot, -_TELL_SECONDS) >= _TELL_SECONDS:
+            self._told_at[notice.slot] = now
+            reason = os.strerror(notice.number)
             _log.error("%s: cannot read its TAP: %s; trying again", device.spec.ifname, reason)
 
     def forget(self, device: Device) -> None:

@@ -271,7 +271,7 @@ class Supervisor:
 
     def _put_group(self, ifindex: int, group: Group) -> None:
         if (device := self._by_index.get(ifindex)) is not None:
-            device.intake.put_group(group)
+            device.captured.put_group(group)
 
     async def _lose(self, device: Device) -> None:
         """Release a shaper after its device has left.

@@ -21,7 +21,7 @@ _HEED_SECONDS = 1.0  # chosen: between two events of a kind and a shaper; there 
 _SENT_PACKETS = FIELDS.index("sent_packets")
 
 
-class Keeper(Protocol):
+class DeviceOwner(Protocol):
     """What a succession asks of the supervisor."""
 
     devices: dict[str, Device]
@@ -37,24 +37,24 @@ class Successions:
     """Hands devices to the next forwarder, and acts on what forwarders report.
 
     Args:
-        keeper: which has the devices.
+        owner: has the devices.
         pool: the forwarders.
         mark: has a device looked at soon.
     """
 
-    def __init__(self, keeper: Keeper, pool: Pool, mark: Callable[[int], None]) -> None:
-        self._keeper = keeper
+    def __init__(self, owner: DeviceOwner, pool: Pool, mark: Callable[[int], None]) -> None:
+        self._owner = owner
         self._pool = pool
         self._mark = mark
         self._faults = ReadFaults()
-        self._heeded_until: dict[tuple[type[messages.Event], int], float] = {}
+        self._heeded_until: dict[tuple[type[messages.Notice], int], float] = {}
 
     async def replaced(self, position: int, forwarder: Forwarder) -> None:
         """Hand the devices of a forwarder that died to its successor, those in need first."""
-        async with self._keeper.lock:
+        async with self._owner.lock:
             bereaved = [
                 device
-                for device in self._keeper.devices.values()
+                for device in self._owner.devices.values()
                 if self._pool.position_of(device.slot) == position
             ]
             bereaved.sort(key=self._patience)
@@ -71,28 +71,28 @@ class Successions:
             await device.hand_over(forwarder)
         except ShaperError as error:
             if error.errno != errno.EPIPE:  # it died as well: another is on its way
-                self._keeper.try_again(device, str(error), is_expected=True)
+                self._owner.try_again(device, str(error), is_expected=True)
         except Exception as error:
-            self._keeper.try_again(device, repr(error), is_expected=False)
+            self._owner.try_again(device, repr(error), is_expected=False)
         # A change that the death, or this refusal, interrupted is still to be finished.
         self._mark(device.ifindex)
 
-    def reported(self, event: messages.Event) -> None:
+    def reported(self, notice: messages.Notice) -> None:
         """Look at a device whose TAP cannot be read, as it may be gone, or whose frames return."""
         now = asyncio.get_running_loop().time()
-        kind = type(event), event.slot
+        kind = type(notice), notice.slot
         if now < self._heeded_until.get(kind, now):
             return
         self._heeded_until[kind] = now + _HEED_SECONDS
-        devices = self._keeper.devices.values()
-        device = next((each for each in devices if each.slot == event.slot), None)
+        devices = self._owner.devices.values()
+        device = next((each for each in devices if each.slot == notice.slot), None)
         if device is None:
             return
-        if isinstance(event, messages.LoopFound):
-            self._keeper.inspector.note_loop(device)
+        if isinstance(notice, messages.LoopFound):
+            self._owner.inspector.note_loop(device)
             return
         self._mark(device.ifindex)
-        self._faults.tell(device, event, now)
+        self._faults.tell(device, notice, now)
 
     def forget(self, device: Device) -> None:
         """Forget a device that is gone."""

@@ -15,7 +15,7 @@ from shaper.channel.messages import (
     Bind,
     Configure,
     Done,
-    Event,
+    Notice,
     Open,
     Order,
     Ping,
@@ -62,7 +62,7 @@ class RigWire:
 
 
 class LoopRig:
-    """A loop in a thread, the supervisor's end of its channel, and the events it told of."""
+    """A loop in a thread, the supervisor's end of its channel, and the notices it sent."""
 
     def __init__(self) -> None:
         self.end, self._theirs = messages.pair()
@@ -72,7 +72,7 @@ class LoopRig:
         self._thread = threading.Thread(target=self.loop.run)
         self._serial = 0
         self._wires: list[RigWire] = []
-        self.events: list[Event] = []
+        self.notices: list[Notice] = []
 
     def __enter__(self) -> LoopRig:
         self._thread.start()
@@ -99,7 +99,7 @@ class LoopRig:
         messages.send_order(self.end, self._serial, order, descriptor)
         while not isinstance(answer := messages.receive_report(self.end), Done):
             assert answer is not None
-            self.events.append(answer)
+            self.notices.append(answer)
         assert answer.serial == self._serial
         return answer.failed
 

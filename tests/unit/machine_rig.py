@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.channel.board import Board
-from shaper.channel.messages import Event, Order
+from shaper.channel.messages import Notice, Order
 from shaper.desired.store import Store
 from shaper.errors import ShaperError
 from shaper.model import Link, Options, Queue, Spec
@@ -44,7 +44,6 @@ class MemoryForwarder:
         refusals: what the next messages of a verb are refused with.
         gates: what a message of a verb is answered after.
         stopped: whether it was asked to end.
-        start_seconds: how long it takes to start.
     """
 
     def __init__(
@@ -52,29 +51,26 @@ class MemoryForwarder:
         board: Board | None = None,
         pulse: int = 0,
         on_death: Callable[[MemoryForwarder], None] | None = None,
-        on_event: Callable[[Event], bool] | None = None,
+        on_notice: Callable[[Notice], bool] | None = None,
         *,
         is_standby: bool = False,
         on_serve: Callable[[MemoryForwarder], None] = lambda _: None,
     ) -> None:
         self.board = board
         self.pulse = pulse
-        self.on_event = on_event
+        self.on_notice = on_notice
         self.is_silent = False
         self.is_standby = is_standby
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.refusals: defaultdict[str, list[ShaperError]] = defaultdict(list)
         self.gates: dict[str, asyncio.Event] = {}
         self.stopped = False
-        self.start_seconds = 0.0
         self.pid = 1
         self._on_death = on_death
         self._on_serve = on_serve
 
     async def start(self) -> None:
-        """Be there when its time has passed."""
-        if self.start_seconds:
-            await asyncio.sleep(self.start_seconds)
+        """Be there at once."""
 
     def serve(self, place: int) -> None:
         """Stand by no longer."""

@@ -38,7 +38,7 @@ def test_orders_survive_the_journey(ends: Ends, order: messages.Order) -> None:
 
 @pytest.mark.parametrize("report", [Done(3), Done(4, "no such slot"), ReadFailed(2, 5)])
 def test_reports_survive_the_journey(ends: Ends, report: messages.Report) -> None:
-    """Answers and events arrive as they were sent."""
+    """Answers and notices arrive as they were sent."""
     messages.send_report(ends[1], report)
     assert messages.receive_report(ends[0]) == report
 

@@ -305,7 +305,7 @@ def test_a_tap_that_cannot_be_read_is_left_alone_and_comes_back(
     is_broken.clear()
     assert wire.received(5) == frames
     assert rig.ask(Ping()) is None
-    assert rig.events == [ReadFailed(0, number)]
+    assert rig.notices == [ReadFailed(0, number)]
     assert rig.count("error") == (number != errno.EBADFD)
 
 

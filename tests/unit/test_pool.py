@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shaper.channel.board import MAX_SHAPERS
-from shaper.channel.messages import Event, ReadFailed
+from shaper.channel.messages import Notice, ReadFailed
 from shaper.errors import KernelRefused
 from shaper.supervisor.pool import Pool
 from shaper.testing.memory_ring_caps import MemoryRingCaps
@@ -17,6 +17,14 @@ from tests.unit.instantly import instantly, settle, until
 from tests.unit.machine_rig import MemoryForwarder
 
 REFUSAL = KernelRefused("cannot start a forwarder: Resource temporarily unavailable", errno.EAGAIN)
+
+
+class SlowForwarder(MemoryForwarder):
+    """One that takes its time to start."""
+
+    async def start(self) -> None:
+        """Be there a while later."""
+        await asyncio.sleep(0.2)
 
 
 class PoolRig:
@@ -28,8 +36,8 @@ class PoolRig:
         rings: what each was given of rings.
         failures: what the next starts fail with.
         stillborn: how many of the next are gone when they have started.
-        events: what was told of shapers.
-        start_seconds: how long one takes to start, from now on.
+        notices: what was told of shapers.
+        kind: of those that are made from now on.
     """
 
     def __init__(self) -> None:
@@ -39,18 +47,17 @@ class PoolRig:
         self.failures: list[Exception] = []
         self.stillborn = 0
         self.rings: list[dict[int, int]] = []
-        self.events: list[Event] = []
+        self.notices: list[Notice] = []
         self.failures_of_replacing: list[Exception] = []
-        self.start_seconds = 0.0
+        self.kind = MemoryForwarder
 
     def make(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> Any:
         """Make a forwarder in memory, or fail."""
         self.rings.append(rings)
         if self.failures:
             raise self.failures.pop(0)
-        self.started.append(MemoryForwarder(*arguments, is_standby=is_standby))
+        self.started.append(self.kind(*arguments, is_standby=is_standby))
         self.started[-1].is_silent = self.stillborn > 0
-        self.started[-1].start_seconds = self.start_seconds
         self.stillborn -= 1
         return self.started[-1]
 
@@ -60,7 +67,7 @@ class PoolRig:
 
     async def start(self) -> Pool:
         """Start both."""
-        await self.pool.start(self._on_replaced, self.events.append)
+        await self.pool.start(self._on_replaced, self.notices.append)
         return self.pool
 
     async def _on_replaced(self, position: int, forwarder: MemoryForwarder) -> None:
@@ -167,11 +174,11 @@ async def test_a_hand_over_that_fails_starts_no_third(rig: PoolRig) -> None:
 async def test_events_of_other_shapers_make_no_sense(rig: PoolRig) -> None:
     """A forwarder tells of its own shapers, and of no others."""
     await rig.start()
-    assert rig.started[1].on_event is not None
-    assert rig.started[1].on_event(ReadFailed(3, errno.EIO))
+    assert rig.started[1].on_notice is not None
+    assert rig.started[1].on_notice(ReadFailed(3, errno.EIO))
     for slot in (2, -1, MAX_SHAPERS + 1, 1 << 70):
-        assert not rig.started[1].on_event(ReadFailed(slot, errno.EIO))
-    assert rig.events == [ReadFailed(3, errno.EIO)]
+        assert not rig.started[1].on_notice(ReadFailed(slot, errno.EIO))
+    assert rig.notices == [ReadFailed(3, errno.EIO)]
 
 
 @instantly
@@ -209,18 +216,18 @@ async def test_all_are_pinged(rig: PoolRig) -> None:
 
 @instantly
 async def test_one_stands_by_and_takes_over_at_once(rig: PoolRig) -> None:
-    """It has the place of the dead one, its events are those of its shapers, another follows."""
+    """It has the place of the dead one, its notices are those of its shapers, another follows."""
     pool = await rig.start()
     await asyncio.sleep(5)
     (ready,) = rig.standbys()
-    assert ready.on_event is not None
-    assert not ready.on_event(ReadFailed(1, errno.EIO))
+    assert ready.on_notice is not None
+    assert not ready.on_notice(ReadFailed(1, errno.EIO))
     rig.started[1].die()
     await settle()
     assert rig.replaced == [(1, ready)]
     assert pool.forwarder_of(1) is ready
-    assert ready.on_event(ReadFailed(1, errno.EIO))
-    assert not ready.on_event(ReadFailed(0, errno.EIO))
+    assert ready.on_notice(ReadFailed(1, errno.EIO))
+    assert not ready.on_notice(ReadFailed(0, errno.EIO))
     await asyncio.sleep(5)
     (another,) = rig.standbys()
     assert another is not ready
@@ -316,7 +323,7 @@ async def test_the_last_word_of_a_forwarder_may_be_that_it_has_started(rig: Pool
 async def test_one_that_is_being_started_is_waited_for(rig: PoolRig) -> None:
     """To start another beside it would take longer."""
     pool = await rig.start()
-    rig.start_seconds = 0.2
+    rig.kind = SlowForwarder
     await asyncio.sleep(1.1)
     (ready,) = rig.standbys()
     rig.started[0].die()

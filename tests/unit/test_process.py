@@ -96,8 +96,8 @@ class ProcessRig:
     def __init__(self) -> None:
         self.board = Board.create(2)
         self.deaths: list[Forwarder] = []
-        self.events: list[messages.Event] = []
-        self.accepts_events = True
+        self.notices: list[messages.Notice] = []
+        self.accepts_notices = True
         self.processes: list[MemoryProcess] = []
         self.standbys: list[bool] = []
 
@@ -123,9 +123,9 @@ class ProcessRig:
         finally:
             await forwarder.stop()
 
-    def _take(self, event: messages.Event) -> bool:
-        self.events.append(event)
-        return self.accepts_events
+    def _take(self, event: messages.Notice) -> bool:
+        self.notices.append(event)
+        return self.accepts_notices
 
 
 @pytest.fixture
@@ -284,13 +284,13 @@ async def test_nonsense_ends_it(
 
 @instantly
 async def test_events_are_passed_on_and_senseless_ones_end_it(rig: ProcessRig) -> None:
-    """An event of a shaper that is not its own is nonsense too."""
+    """A notice of a shaper that is not its own is nonsense too."""
     async with rig.running() as (_, process):
         messages.send_report(process.end, ReadFailed(0, errno.EIO))
-        await until(lambda: rig.events)
-        assert rig.events == [ReadFailed(0, errno.EIO)]
+        await until(lambda: rig.notices)
+        assert rig.notices == [ReadFailed(0, errno.EIO)]
         assert not rig.deaths
-        rig.accepts_events = False
+        rig.accepts_notices = False
         messages.send_report(process.end, ReadFailed(9, errno.EIO))
         await until(lambda: rig.deaths)
 

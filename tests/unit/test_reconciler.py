@@ -236,16 +236,17 @@ async def test_frames_that_wait_are_the_first_to_be_handed_over(machine: Machine
 
 
 @instantly
-async def test_a_flood_of_events_is_heeded_once_a_second(machine: Machine) -> None:
+async def test_a_flood_of_notices_is_heeded_once_a_second(machine: Machine) -> None:
     """A forwarder that was taken over can send any number; each had a shaper looked at."""
     async with machine.running(SPEC):
         await settle()
-        on_event, slot = machine.forwarders[0].on_event, machine.supervisor.devices["shaper0"].slot
-        assert on_event is not None
+        slot = machine.supervisor.devices["shaper0"].slot
+        on_notice = machine.forwarders[0].on_notice
+        assert on_notice is not None
         looks: list[None] = []
         machine.supervisor.on_reconciled = lambda: looks.append(None)
         for _ in range(100):
-            assert on_event(ReadFailed(slot, errno.EIO))
+            assert on_notice(ReadFailed(slot, errno.EIO))
             await asyncio.sleep(0.025)
         assert len(looks) == 3
 
