@@ -211,9 +211,22 @@ def seen_route(message: Message, hop_through: int | None = None) -> SeenRoute | 
         hop_through: the device whose next hop is returned of several (RTA_MULTIPATH); None:
             a route with several is one that cannot be declared.
     """
-    kind, version = _KINDS.get(message["type"]), _VERSIONS[message["family"]]
     hop = _hop(message, hop_through)
-    if kind is None or hop is None:
+    return None if hop is None else _seen_by(message, hop)
+
+
+def seen_hops(message: Message) -> list[SeenRoute]:
+    """Return a route for each of the next hops that RTM_NEWROUTE tells of.
+
+    Of IPv6 two routes of one metric become one with two of them, and go one by one.
+    """
+    hops = message.get_attr("RTA_MULTIPATH") or [message]
+    return [seen for hop in hops if (seen := _seen_by(message, hop)) is not None]
+
+
+def _seen_by(message: Message, hop: Message) -> SeenRoute | None:
+    kind, version = _KINDS.get(message["type"]), _VERSIONS[message["family"]]
+    if kind is None:
         return None
     if message["tos"] or message["src_len"] or message.get_attr("RTA_ENCAP_TYPE"):
         return None
@@ -233,8 +246,8 @@ def seen_route(message: Message, hop_through: int | None = None) -> SeenRoute | 
         source=ip_address(source) if source else None,
         mtu_bytes=metrics.get_attr(_ROUTE_MTU) if metrics is not None else None,
     )
-    ifindex = message.get_attr("RTA_OIF") if kind is RouteKind.UNICAST else None
-    return SeenRoute(route, ifindex, message["proto"])
+    ifindex = message.get_attr("RTA_OIF") if hop is message else hop["oif"]
+    return SeenRoute(route, ifindex if kind is RouteKind.UNICAST else None, message["proto"])
 
 
 def _hop(message: Message, ifindex: int | None) -> Message | None:

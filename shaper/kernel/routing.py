@@ -42,6 +42,7 @@ from shaper.kernel.route_messages import (
     route_request,
     rule_request,
     seen_address,
+    seen_hops,
     seen_route,
     seen_rule,
 )
@@ -121,8 +122,9 @@ class Routing:
         ]
 
     def own_routes(self) -> list[SeenRoute]:
-        """Return every route that bears our protocol."""
-        return self._routes("list the routes of shapers", proto=PROTOCOL)
+        """Return every route that bears our protocol, one for each of its next hops."""
+        messages = self._route_messages("list the routes of shapers", proto=PROTOCOL)
+        return [seen for message in messages for seen in seen_hops(message)]
 
     def rules(self) -> list[SeenRule]:
         """Return all policy rules."""
@@ -206,11 +208,14 @@ class Routing:
     def _routes(
         self, what: str, hop_through: int | None = None, **filters: object
     ) -> list[SeenRoute]:
+        messages = self._route_messages(what, **filters)
+        return [seen for each in messages if (seen := seen_route(each, hop_through))]
+
+    def _route_messages(self, what: str, **filters: object) -> list[Message]:
         found = []
         for family in FAMILIES.values():
             request = filled(rtmsg(), family=family, **filters)
-            messages = self._dump(what, RTM_GETROUTE, request)
-            found += [seen for each in messages if (seen := seen_route(each, hop_through))]
+            found += self._dump(what, RTM_GETROUTE, request)
         return found
 
     def _dump(self, what: str, kind: int, request: Message | bytes) -> list[Message]:

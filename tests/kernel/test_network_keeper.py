@@ -92,6 +92,30 @@ def test_what_is_not_declared_any_more_goes(bench: KeeperBench) -> None:
 
 
 @pytest.mark.parametrize(
+    "routes",
+    [
+        ["10.1.0.0/24 via 10.7.0.2", "10.1.0.0/24 via 10.7.0.3", "10.1.0.0/24"],
+        ["fd09::/64 via fd07::2", "fd09::/64 via fd07::3", "fd09::/64"],
+        ["default via fd07::2 onlink", "default via fd07::3 onlink"],
+    ],
+)
+def test_another_next_hop_takes_the_place_of_the_one_before(
+    bench: KeeperBench, routes: list[str]
+) -> None:
+    """Of two in IPv6 the kernel makes one route, which would share the traffic."""
+    for line in [*routes, *routes]:
+        bench.keeper.hold()
+        bench.want(line, addresses=["10.7.0.1/24", "fd07::1/64"])
+        bench.keeper.settle([SHAPER])
+        bench.look()
+        shown = bench.ip("-6" if ":" in line else "-4", "route", "show", "proto", "96")
+        assert "nexthop" not in shown
+        ways = {each.route for each in bench.routing.own_routes() if not is_guard(each.route)}
+        gateways = {each.gateway for each in ways if each.destination.prefixlen != 128}
+        assert [*map(str, gateways)] == [line.split()[2] if "via" in line else "None"]
+
+
+@pytest.mark.parametrize(
     ("route", "address"), [("10.1.0.0/24", "10.7.0.1"), ("fd09::/64", "fd07::1")]
 )
 def test_a_route_goes_whose_source_has_gone(bench: KeeperBench, route: str, address: str) -> None:
