@@ -34,8 +34,8 @@ class CampaignRow:
     Attributes:
         repetitions: how often the fault was made.
         longest_stall_ns: the longest that traffic stood still because of it.
-        lost_uncounted: frames that neither arrived nor were counted as dropped.
-        leftovers: devices, processes, descriptors and files left behind.
+        lost_uncounted: frames that neither arrived nor were counted as dropped; None: not asked.
+        leftovers: devices, processes, descriptors and files left behind; None: not asked.
         peak_kib: the most memory that the daemon held, all its processes together.
         growth_percent: by how much memory grew from the first tenth to the last.
         seconds: how long it took.
@@ -44,8 +44,8 @@ class CampaignRow:
 
     repetitions: int = 0
     longest_stall_ns: int = 0
-    lost_uncounted: int = 0
-    leftovers: int = 0
+    lost_uncounted: int | None = None
+    leftovers: int | None = None
     peak_kib: int = 0
     growth_percent: float = 0.0
     seconds: float = 0.0
@@ -105,11 +105,11 @@ class Trial:
 
     def lost(self, frames: int) -> None:
         """Add frames that neither arrived nor were counted."""
-        self.row.lost_uncounted += frames
+        self.row.lost_uncounted = (self.row.lost_uncounted or 0) + frames
 
     def left(self, *things: str) -> None:
         """Add what was left behind."""
-        self.row.leftovers += len(things)
+        self.row.leftovers = (self.row.leftovers or 0) + len(things)
         for thing in things:
             self._find(f"left behind: {thing}")
 

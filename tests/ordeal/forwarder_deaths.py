@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 
 from bench.lab.daemon import Shaperd
+from bench.lab.errors import LabError
 from bench.lab.topology import MASTER, Pair, make_pair
 from bench.lab.wait import wait_until
 from shaper.desired.store import Store
 from shaper.model import Options, Spec
-from tests.kernel.steps import Listener, Stream, now_ns, shape, show
+from tests.kernel.steps import Listener, Stream, dropped, now_ns, shape, show
 from tests.kernel.test_crash import is_running
 from tests.ordeal.campaign import Trial, campaign
 
@@ -26,13 +27,25 @@ SETTLED_S = 2.0  # chosen: one that lived for a second is replaced at once
 
 
 @contextlib.contextmanager
-def streaming() -> Iterator[tuple[Pair, Shaperd, Listener]]:
+def streaming() -> Iterator[tuple[Stream, Shaperd, Listener]]:
     """Run a daemon with one shaper, and a numbered stream through it."""
     with make_pair() as pair, Shaperd(pair.host) as shaperd:
         shape(shaperd, pair, "10mbit")
-        with Listener(pair.peer) as listener, Stream(pair.host):
+        with Listener(pair.peer) as listener, Stream(pair.host) as stream:
             listener.wait_after(0)
-            yield pair, shaperd, listener
+            yield stream, shaperd, listener
+
+
+def unaccounted(stream: Stream, shaperd: Shaperd, listener: Listener) -> int:
+    """End a stream; return how many of its frames neither arrived nor were counted as dropped."""
+    stream.stop()
+
+    def missing() -> int:
+        return stream.sent - len(listener.arrivals()) - dropped(show(shaperd))
+
+    with contextlib.suppress(LabError):
+        wait_until(lambda: missing() == 0, "all are accounted for")
+    return missing()
 
 
 def forwarder_of(shaperd: Shaperd) -> int:
@@ -49,16 +62,19 @@ def passes_again(listener: Listener, since_ns: int) -> int:
 
 @campaign("forwarder kills", count=1000)
 def kill_forwarders(trial: Trial) -> None:
-    """Each is replaced, and traffic stands still for less than a second."""
-    with streaming() as (_, shaperd, listener):
-        for _ in trial:
-            killed, at_ns = forwarder_of(shaperd), now_ns()
-            os.kill(killed, signal.SIGKILL)
-            wait_until(lambda killed=killed: killed not in shaperd.forwarder_pids(), "its end")
-            stall_ns = passes_again(listener, at_ns)
-            trial.stalled(stall_ns)
-            if stall_ns > STALL_NS:
-                trial.failed(f"traffic stood still for {stall_ns / 1e9:.2f} s")
+    """Each is replaced, traffic stands still for less than a second, and each frame is counted."""
+    with streaming() as (stream, shaperd, listener):
+        try:
+            for _ in trial:
+                killed, at_ns = forwarder_of(shaperd), now_ns()
+                os.kill(killed, signal.SIGKILL)
+                wait_until(lambda killed=killed: killed not in shaperd.forwarder_pids(), "its end")
+                stall_ns = passes_again(listener, at_ns)
+                trial.stalled(stall_ns)
+                if stall_ns > STALL_NS:
+                    trial.failed(f"traffic stood still for {stall_ns / 1e9:.2f} s")
+        finally:
+            trial.lost(unaccounted(stream, shaperd, listener))
 
 
 @campaign("supervisor kills", count=1000)
@@ -73,8 +89,7 @@ def kill_supervisors(trial: Trial) -> None:
             )
             shaperd.start()
             trial.stalled(passes_again(listener, at_ns))
-            if left := [pid for pid in orphans if is_running(pid)]:
-                trial.left(*(f"forwarder {pid}" for pid in left))
+            trial.left(*(f"forwarder {pid}" for pid in orphans if is_running(pid)))
             if show(shaperd)["state"] != "active":
                 trial.failed(f"the shaper is {show(shaperd)['state']} after a new start")
 

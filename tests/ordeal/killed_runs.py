@@ -58,5 +58,6 @@ def kill_runs(trial: Trial) -> None:
             try:
                 wait_until(lambda pids=pids: not any(map(is_alive, pids)), "their end")
                 wait_until(lambda: traces(pair) == before, "nothing to be left")
+                trial.left()
             except LabError as error:
                 trial.left(f"after {what!r} was killed: {error}")

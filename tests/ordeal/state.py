@@ -58,7 +58,7 @@ elif kind == "EROFS":
 else:
     def refuse(_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
-    os.fsync = refuse
+    store = Store(directory, sync=refuse)
 warnings = store.keep([Spec(f"s{each}", "eth1") for each in range(300)])
 assert len(warnings) == 1 and os.strerror(getattr(errno, kind)) in warnings[0], warnings
 assert Store(directory).load() == before
