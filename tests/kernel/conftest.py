@@ -18,7 +18,7 @@ from bench.lab.topology import Pair, Router, make_pair, make_router
 # Modules that measure neither time nor rate, so that their tests may run beside each other, but
 # for those marked as `timed`. Of other modules, tests are marked as `together` one by one.
 TOGETHER = re.compile(
-    "test_(access|alarms|bad_input|bad_start|capture|capture_filters|capture_groups|capture_masters|datagrams|"
+    "test_(access|alarms|bad_input|bad_start|capture|capture_beside|capture_filters|capture_groups|capture_masters|datagrams|"
     "declared|demo|descriptors_kept|doctor|findings|forwarders_say|four_lines|headerless|lab|"
     "live_frames|masters|monitor|neighbours|network_keeper|prison|programs|retaking|ring_programs|rings|"
     "routing|run|save|state|state_writes|units_against_tc|varlink|wishes)"

@@ -14,8 +14,6 @@ import pytest
 from bench.lab.daemon import Shaperd
 from bench.lab.topology import HOST, HOST6, MASTER, NIC, PEER, Pair
 from bench.lab.wait import wait_until
-from shaper.kernel import bpf
-from shaper.kernel.programs import EXIT, MOVE_CONSTANT, Instruction, encode
 from tests.kernel.steps import (
     PORT,
     SHAPER,
@@ -198,31 +196,6 @@ def test_nothing_is_taken_before_a_speed_is_set_or_while_it_is_down(
     ping(pair.host, PEER)
     assert sent(shaperd) > before
     shaperd.configure("detach", SHAPER)
-    ping(pair.host, PEER)
-
-
-def test_programs_of_others_stay_and_work(pair: Pair, shaperd: Shaperd) -> None:
-    """One that was there before ours and one that came after; ours alone goes with a detach."""
-    verdicts = {"passing": -1, "dropping": 2, "last": -1}
-    programs = {
-        name: bpf.load(
-            name,
-            encode((Instruction(MOVE_CONSTANT, "", immediate=verdict), Instruction(EXIT, ""))),
-        )
-        for name, verdict in verdicts.items()
-    }
-    with pair.host.enter():
-        ifindex = socket.if_nametoindex(MASTER)
-        first = bpf.attach(programs["passing"], ifindex, bpf.Hook.EGRESS)
-        take(shaperd, "egress")
-        second = bpf.attach(programs["last"], ifindex, bpf.Hook.EGRESS)
-        ping(pair.host, PEER)
-        bpf.replace_program(first, programs["dropping"])
-    assert pair.host.run(["ping", "-c", "1", "-W", "0.3", PEER], check=False).returncode != 0
-    shaperd.configure("detach", SHAPER)
-    assert pair.host.run(["ping", "-c", "1", "-W", "0.3", PEER], check=False).returncode != 0
-    for descriptor in (first, second, *programs.values()):
-        os.close(descriptor)
     ping(pair.host, PEER)
 
 
