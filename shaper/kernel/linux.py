@@ -41,10 +41,6 @@ class Kernel(Protocol):
         """Make a TAP or adopt it; with a descriptor it is the one that this leads to."""
         ...
 
-    def index_of(self, ifname: str) -> int:
-        """Return the index of a device. Raises OSError where there is none."""
-        ...
-
     def packet_socket(self, ifname: str, framing: Framing, ifindex: int) -> socket.socket:
         """Open a socket that sends through a master."""
         ...
@@ -98,10 +94,6 @@ class Linux(Kernel):
     def tap(self, ifname: str, descriptor: int | None = None) -> Tap:
         """Make a TAP or adopt it."""
         return Tap(ifname, descriptor)
-
-    def index_of(self, ifname: str) -> int:
-        """Return the index of a device."""
-        return socket.if_nametoindex(ifname)
 
     def packet_socket(self, ifname: str, framing: Framing, ifindex: int) -> socket.socket:
         """Open a packet socket."""

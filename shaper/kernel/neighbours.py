@@ -73,7 +73,7 @@ class _Delegation:
     wanted: set[Address] = field(default_factory=set)
 
 
-Send = Callable[[str, bytes, str, str], None]
+Send = Callable[[int, bytes, str, str], None]
 
 
 class Neighbours:
@@ -224,7 +224,7 @@ class Neighbours:
         """Ask in the kernel's place, which asks from a link-local address or not at all."""
         for link in map(parse_link, self._netlink.link(master_index)):
             try:
-                self._send(link.ifname, link.address, source, destination)
+                self._send(link.ifindex, link.address, source, destination)
             except OSError as error:
                 _log.debug("cannot solicit %s on %s: %s", destination, link.ifname, error)
 

@@ -9,6 +9,8 @@ leaves by a packet socket: the service is not allowed any that speaks IP.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import socket
 import struct
 
@@ -21,13 +23,17 @@ _SOLICITED_NODE_PREFIX = bytes.fromhex("ff0200000000000000000001ff")
 _ETHERNET_GROUP_PREFIX = bytes.fromhex("3333")
 _HOP_LIMIT = 255
 _ETHERTYPE_IPV6 = 0x86DD
+_ETHERNET_BYTES = 6  # of an address
+_SOCKADDR_LL = struct.Struct("=HHiHBB8s")  # include/uapi/linux/if_packet.h; the protocol is htons
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
-def solicit(master: str, link_address: bytes, source: str, target: str) -> None:
+def solicit(master: int, link_address: bytes, source: str, target: str) -> None:
     """Multicast a solicitation for an IPv6 address on a device. Raises OSError.
 
     Args:
-        master: the device's name.
+        master: the device's index.
         link_address: its six bytes, for the answer.
         source: an IPv6 address of the device.
         target: the address that is looked for.
@@ -35,10 +41,19 @@ def solicit(master: str, link_address: bytes, source: str, target: str) -> None:
     group = _SOLICITED_NODE_PREFIX + socket.inet_pton(socket.AF_INET6, target)[-3:]
     kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     with socket.socket(socket.AF_PACKET, kind, 0) as sock:
-        sock.sendto(
-            solicitation(link_address, source, target),
-            (master, _ETHERTYPE_IPV6, 0, 0, _ETHERNET_GROUP_PREFIX + group[-4:]),
+        packet = solicitation(link_address, source, target)
+        address = _SOCKADDR_LL.pack(
+            socket.AF_PACKET,
+            socket.htons(_ETHERTYPE_IPV6),
+            master,
+            0,
+            0,
+            _ETHERNET_BYTES,
+            _ETHERNET_GROUP_PREFIX + group[-4:],
         )
+        # The socket module takes names alone, and they pass from one device to another.
+        if _libc.sendto(sock.fileno(), packet, len(packet), 0, address, len(address)) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def solicitation(link_address: bytes, source: str, target: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 _CONF = "/proc/sys/net/ipv{}/conf/{}/{}"
 
@@ -44,13 +45,20 @@ def read(key: str) -> int | None:
     return _number(f"/proc/sys/net/{key}")
 
 
-def set_ipv6_mtu(ifname: str, mtu: int) -> bool:
-    """Set the IPv6 MTU of a device; return whether it could be."""
+def set_ipv6_mtu(name: Callable[[], str | None], mtu: int) -> bool:
+    """Set the IPv6 MTU of a device; return whether it could be.
+
+    `name` tells what the device is called now. What was opened by a name stays that of its device
+    when the name passes to another, so the name is looked at again before anything is written.
+    """
+    ifname = name()
     try:
         descriptor = os.open(_CONF.format(6, ifname, "mtu"), os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
+        if ifname is None or name() != ifname:
+            return False
         os.write(descriptor, str(mtu).encode())
     except OSError:
         return False

@@ -50,6 +50,8 @@ _OWN_NAMESPACE = "/proc/self/ns/net"
 # CAP_NET_ADMIN can open one, not even as the owner, and a device is known by it.
 MARK = 0x5348_4150
 
+_MOST_RENAMES = 8  # chosen: while an index is looked up
+
 
 class Tap:
     """An open TAP device. The descriptor may be handed to another process and read there.
@@ -106,6 +108,20 @@ class Tap:
     def name(self) -> str | None:
         """Return what the device is called now, wherever it is; None once it is deleted."""
         return name_of(self._descriptor)
+
+    def index(self) -> int:
+        """Return the index of the device, whatever it was renamed to meanwhile.
+
+        The kernel tells the index of a name alone, and a name may pass to another device at any
+        time. Raises KernelRefused if it changes again and again, or the device is gone.
+        """
+        for _ in range(_MOST_RENAMES):
+            name = self.name()
+            with contextlib.suppress(OSError):
+                ifindex = socket.if_nametoindex(name or "")
+                if self.name() == name:
+                    return ifindex
+        raise KernelRefused(f"{self.ifname} was renamed or removed meanwhile", errno.ESTALE)
 
     def is_here(self) -> bool:
         """Whether the device is in our network namespace; it may have been moved to another."""

@@ -167,7 +167,7 @@ class Device:
             self._silence()
             self._netlink.remove_kernel_link_local(self.ifindex)
         if plan.ipv6_mtu is not None and changed & {"mtu", "ipv6_mtu"}:
-            set_ipv6_mtu(own.ifname, plan.ipv6_mtu)  # a service may not: findings then say so
+            set_ipv6_mtu(self._tap.name, plan.ipv6_mtu)  # a service may not: findings then say so
         if "speed_mbit" in changed:
             self._show_speed(plan.speed_mbit)
 
@@ -304,7 +304,7 @@ class Device:
 
     def _show_speed(self, speed_mbit: int | None) -> None:
         try:
-            self._set_speed(self.spec.ifname, speed_mbit)
+            self._set_speed(self._tap.name() or self.spec.ifname, speed_mbit)
         except OSError as error:
             _log.warning("%s: cannot show its speed: %s", self.spec.ifname, error.strerror)
 

@@ -207,10 +207,10 @@ class Supervisor:
         slot = self._pool.take_slot()
         try:
             tap, was_kept = await self._taps.open(spec.ifname, release)
+            ifindex = tap.index() if was_kept else self._taps.index_of(tap, self.netlink)
         except BaseException:
             self._pool.free_slot(slot)
             raise
-        ifindex = self.kernel.index_of(spec.ifname)
         near = self._watcher.neighbours, self._sockets, self.kernel.set_speed
         own = CapturedTraffic(self.captor, self.netlink, ifindex), self._pool.ring_cap(tap, slot)
         device = Device(spec, tap, ifindex, slot, self.netlink, *near, *own)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 
-from shaper.errors import Busy, ShaperError
+from shaper.errors import Busy, KernelRefused, ShaperError
 from shaper.kernel.linux import Kernel
+from shaper.kernel.netlink import Netlink
 from shaper.kernel.tap import Tap, name_of
 from shaper.supervisor.keepsakes import Keepsakes
+from shaper.supervisor.ownership import is_ours
 
 _LOOK_SECONDS = 0.05  # chosen: between two tries
 _KEPT = "tap-"  # chosen: how the names of kept TAPs begin; the index follows
@@ -78,6 +81,20 @@ class Taps:
             tap.persist(is_on=False)
             return tap, True
         return await open_tap(self._kernel, ifname, release), False
+
+    def index_of(self, tap: Tap, netlink: Netlink) -> int:
+        """Return the index of a TAP just opened, of which the kernel says that it is ours.
+
+        Raises KernelRefused, after the TAP is closed.
+        """
+        try:
+            ifindex = tap.index()
+            if not any(is_ours(each, is_expected=True) for each in netlink.link(ifindex)):
+                raise KernelRefused(f"device {ifindex} is another's now", errno.ESTALE)
+        except ShaperError:
+            tap.close()
+            raise
+        return ifindex
 
     def keep(self, tap: Tap, ifindex: int) -> None:
         """Have a new TAP kept; it is persistent only where it could not be."""

@@ -47,6 +47,10 @@ class MemoryTap(Tap):
         link = {**self._kernel.elsewhere, **self._kernel.devices}.get(self.ifindex)
         return None if link is None else link.ifname
 
+    def index(self) -> int:
+        """Return the index of the device."""
+        return self.ifindex
+
     def is_here(self) -> bool:
         """Whether the device has not been moved."""
         return self.ifindex in self._kernel.devices

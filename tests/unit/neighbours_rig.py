@@ -29,13 +29,13 @@ class NeighboursRig:
         for ifindex in (MASTER, OTHER_MASTER, SHAPER, OTHER_SHAPER):
             self.kernel.devices[ifindex] = replace(ETH1, ifindex=ifindex, ifname=f"d{ifindex}")
         self.links = Links()
-        self.solicited: list[tuple[str, bytes, str, str]] = []
+        self.solicited: list[tuple[int, bytes, str, str]] = []
         self.neighbours = Neighbours(self.kernel, self.links, self._solicit)
         self.events: asyncio.Queue[MemoryMessage] = asyncio.Queue()
         self.kernel.monitor(self.events.put_nowait, lambda: None)
 
-    def _solicit(self, ifname: str, mac: bytes, source: str, destination: str) -> None:
-        self.solicited.append((ifname, mac, source, destination))
+    def _solicit(self, ifindex: int, mac: bytes, source: str, destination: str) -> None:
+        self.solicited.append((ifindex, mac, source, destination))
 
     async def handle(self) -> None:
         """Handle events, those that this leads to included, until there are no more."""

@@ -64,7 +64,7 @@ async def test_what_the_master_knows_already_is_written_at_once(
 @pytest.mark.parametrize(
     ("destination", "masters", "solicited"),
     [
-        (PEER6, {MASTER}, [("d2", ETH1.address, "fd00::1", PEER6)]),
+        (PEER6, {MASTER}, [(MASTER, ETH1.address, "fd00::1", PEER6)]),
         (PEER6, {OTHER_MASTER}, []),
         (PEER, {MASTER}, []),
     ],
@@ -74,7 +74,7 @@ async def test_a_master_that_cannot_ask_is_asked_for(
     rig: NeighboursRig,
     destination: str,
     masters: set[int],
-    solicited: list[tuple[str, bytes, str, str]],
+    solicited: list[tuple[int, bytes, str, str]],
 ) -> None:
     """An IPv6 address is solicited in place of a master without a link-local one, and no other."""
     rig.kernel.without_link_local = masters
