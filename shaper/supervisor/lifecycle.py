@@ -132,8 +132,6 @@ class Daemon:
 
     def _make_pool(self, keepsakes: Keepsakes) -> Pool:
         caps = self._kernel.ring_caps(self._config.forwarders, MAX_SHAPERS)
-        if caps.refusal:
-            _log.info("%s", caps.refusal)
         return Pool(self._config.forwarders, keepsakes, caps, self._make)
 
     async def _ask_for_patience(self) -> None:
@@ -153,6 +151,8 @@ class Daemon:
             for spec in initial_specs(self._config, saved)
         ]
         await supervisor.start(specs, inherited)
+        if self._pool.ring_caps.refusal:
+            _log.info("%s", self._pool.ring_caps.refusal)
 
     def _catch_signals(self, supervisor: Supervisor, commands: Commands, service: Service) -> None:
         """Let signals wait from now on; one that comes during start-up is obeyed after it.
