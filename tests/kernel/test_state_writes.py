@@ -18,4 +18,4 @@ def test_what_is_wanted_survives(run: Callable[[Trial], None], count: int) -> No
     """Writes that are killed or fail, and stops amid storms, lose and leave nothing."""
     row = CampaignRow()
     run(Trial(row, count, math.inf))
-    assert (row.repetitions, row.leftovers, row.findings) == (count, 0, [])
+    assert (row.repetitions, row.leftovers or 0, row.findings) == (count, 0, [])
