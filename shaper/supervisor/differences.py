@@ -24,6 +24,7 @@ Placed = tuple[Route, int | None]  # a route, and the device that it leads throu
 Thing = Placed | IpInterface | Rule | int
 Remover = Callable[[], None]
 BEING_UP = "being up"
+GUARD = "guard of"
 _FEW = 4  # chosen: of more devices the addresses are listed together
 
 
@@ -154,7 +155,7 @@ class Differences:
         before = {_position(placed): placed[0] for placed in self._routes - names.keys()}
         for placed, ifname in names.items():
             declared = self._presences[ifname].declared[placed[0]]
-            what = "guard of" if is_guard(placed[0]) else "route"
+            what = GUARD if is_guard(placed[0]) else "route"
             words = partial(format_route, declared)
             add = partial(self._routing.add_route, *placed, beside=before.get(_position(placed)))
             yield WantedItem(ifname, what, placed, placed in self._routes, words, add)

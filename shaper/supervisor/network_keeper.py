@@ -30,7 +30,7 @@ from shaper.kernel.routing_monitor import RoutingMonitor
 from shaper.kernel.wire import Wire
 from shaper.network import PROTOCOL, Network, Rule
 from shaper.supervisor.declarations import Declarations
-from shaper.supervisor.differences import Differences, Thing, WantedItem
+from shaper.supervisor.differences import GUARD, Differences, Thing, WantedItem
 from shaper.supervisor.subjects import Devices, Subject, device_name, subjects
 from shaper.supervisor.vanished import Vanished
 
@@ -166,7 +166,8 @@ class NetworkKeeper:
         results = [self._attempt(each) for each in differences.superfluous_addresses()]
         if results:  # with the last address of a device its routes have gone
             differences = self._differences(subjects)
-        ways = [*differences.wanted_ways()]
+        # Guards first: what waits for its route waits closed.
+        ways = sorted(differences.wanted_ways(), key=lambda each: each.what != GUARD)
         refused += [each for each in ways if not self._make_true(each)]
         self._remember([*wanted, *ways], refused)
         results += [

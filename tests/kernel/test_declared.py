@@ -39,6 +39,7 @@ def daemon(pair: Pair, tmp_path: Path, config: Path) -> Iterator[Shaperd]:
     with Shaperd(pair.host, "--config", str(config), directory=tmp_path) as daemon:
         wait_state(daemon, "active")
         wait_shaped(pair)
+        wait_shaped(pair, "10.5.0.1")  # by a rule, which comes last
         yield daemon
 
 
