@@ -237,6 +237,7 @@ async def test_a_pulse_is_a_sign_of_life_but_not_for_ever(rig: ProcessRig) -> No
     """One that runs paths is busy, and not stuck; one that never answers is of no use."""
     async with rig.running() as (forwarder, process):
         process.is_obedient = False
+        process.used = procfs.Usage("R", 1.0)  # it waits for the processor
         for beat in range(20):
             rig.board.row(1)[0] = beat
             await asyncio.sleep(0.4)
