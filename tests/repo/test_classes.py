@@ -18,6 +18,7 @@ MOST_ATTRIBUTES = 12
 # Why a class has more. Records are not counted: they are lists of what they hold.
 REASONS = {
     "Connection": "what is read, what is sent and who is answered change together, call by call",
+    "Daemon": "what a run is given, what its signals set, and the tasks it waits for",
     "Device": "one shaper as the supervisor has it: each attribute is an aspect or a seen fact",
     "Forwarder": "one process: its channel, its board, and whether it answers",
     "FqCodel": "six are what every queue tells; lists and table are read for each frame",
