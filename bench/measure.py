@@ -26,7 +26,7 @@ from bench.lab.law import NS_PER_SECOND
 from bench.lab.meters import Meter, Spent
 from bench.lab.namespaces import Counters
 from bench.lab.pump import Emptied, Filler, Receiver, share_bits
-from bench.lab.ring import Caught, Ring
+from bench.lab.ring import BLOCK_BYTES, Caught, Ring
 from bench.lab.task import Task
 from bench.lab.topology import Pair
 from bench.lanes import Lane
@@ -38,8 +38,7 @@ from bench.workload import IDLE, UNLIMITED_BITS, Traffic
 
 # Chosen.
 PORT = 9000
-BLOCKS_ALONE = 64  # 64 MB: 400 000 frames
-BLOCKS_AMONG_MANY = 12  # half a second: a block is handed over every 50 ms, full or not
+BLOCK_BYTES_AMONG_MANY = 1 << 17  # slow ones: a block is handed over every 50 ms, full or not
 PING_INTERVAL_S = 0.004
 PING_PERCENT = 4  # of the rate, at most, is spent on pings
 PING_DELAY_S = 0.3  # of a measurement of a second: the queue has filled by then
@@ -134,13 +133,13 @@ class MeasurementTrial:
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Have rings on the lanes that are captured, and somebody to take the datagrams."""
-        blocks = BLOCKS_ALONE if len(self._jobs) == 1 else BLOCKS_AMONG_MANY
+        block_bytes = BLOCK_BYTES if len(self._jobs) == 1 else BLOCK_BYTES_AMONG_MANY
         peer = self._pair.peer
         for at, job in enumerate(self._jobs):
             if job.is_captured:
                 program = assemble(Wanted(job.lane.destination), SNAP_BYTES)
                 with peer.enter():
-                    self._rings[at] = Ring(job.lane.nic, program, blocks)
+                    self._rings[at] = Ring(job.lane.nic, program, block_bytes=block_bytes)
                 stack.callback(self._rings[at].close)
             if job.traffic.udp_frame_bytes:
                 stack.callback(Pit(peer, job.stream.target).close)

@@ -109,13 +109,8 @@ class Datagrams(PumpSource):
         volleys = [Volley(each.target, each.frame_bytes, size) for each in self._courses]
         total = self._load.total_bytes or math.inf
         while (left_s := self._left_s()) > 0 and self._sent.payload_bytes < total:
-            try:
-                is_behind = self._fire(volleys, total)
-            except OSError as error:
-                self._fail(error)
-            else:
-                if not is_behind:
-                    time.sleep(min(left_s, self._pause_s()))
+            if not self._fire(volleys, total):
+                time.sleep(min(left_s, self._pause_s()))
 
     def _fire(self, volleys: Sequence[Volley], total: float) -> bool:
         """Send what is due on every course; return whether any is not ahead of its pace."""
@@ -123,12 +118,17 @@ class Datagrams(PumpSource):
         for at, (course, volley) in enumerate(zip(self._courses, volleys, strict=True)):
             wanted = course.due(elapsed_ns) - self._counts[at] if course.pace_bits else BATCH
             left = math.ceil(min(BATCH, (total - self._sent.payload_bytes) / volley.payload_bytes))
-            if wanted > 0:
+            if wanted <= 0:
+                continue
+            try:
                 sent = volley.fire(min(wanted, left))
-                self._counts[at] += sent
-                self._sent.units += sent
-                self._sent.payload_bytes += sent * volley.payload_bytes
-                is_behind = is_behind or wanted >= BATCH
+            except OSError as error:  # of one course: the others go on
+                self._note(error)
+                continue
+            self._counts[at] += sent
+            self._sent.units += sent
+            self._sent.payload_bytes += sent * volley.payload_bytes
+            is_behind = is_behind or wanted >= BATCH
         return is_behind
 
     def _pause_s(self) -> float:

@@ -177,10 +177,14 @@ class PumpSource:
         """Return how much of the time is left."""
         return self._load.seconds - self._elapsed_ns() / NS_PER_SECOND
 
-    def _fail(self, error: OSError) -> None:
-        """Count an attempt that failed, and let some time go by."""
+    def _note(self, error: OSError) -> None:
+        """Count an attempt that failed."""
         self._sent.failures += 1
         self._sent.error = str(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Count an attempt that failed, and let some time go by."""
+        self._note(error)
         time.sleep(RETRY_S)
 
 

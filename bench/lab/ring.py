@@ -47,32 +47,34 @@ class Caught(NamedTuple):
 class Ring:
     """Everything an interface receives that a filter keeps; what it sends is left out."""
 
-    def __init__(self, interface: str, program: bytes, blocks: int = BLOCKS) -> None:
+    def __init__(
+        self, interface: str, program: bytes, blocks: int = BLOCKS, block_bytes: int = BLOCK_BYTES
+    ) -> None:
         # Protocol 0 receives nothing until the filter and the ring are in place.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._blocks = blocks
+        self._blocks, self._block_bytes = blocks, block_bytes
         self._next = 0
         self._lost = 0
         attach(self._socket, program)
         self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
         self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        slots = BLOCK_BYTES * blocks // SLOT_BYTES
-        request = struct.pack("=7I", BLOCK_BYTES, blocks, SLOT_BYTES, slots, RETIRE_MS, 0, 0)
+        slots = block_bytes * blocks // SLOT_BYTES
+        request = struct.pack("=7I", block_bytes, blocks, SLOT_BYTES, slots, RETIRE_MS, 0, 0)
         self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
-        self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * blocks)
+        self._memory = mmap.mmap(self._socket.fileno(), block_bytes * blocks)
         self._memory.madvise(mmap.MADV_DONTFORK)  # no child reads it, and to copy it takes time
         self._socket.bind((interface, ETH_P_ALL))
 
     def is_filling(self) -> bool:
         """Whether a quarter of the ring waits to be read."""
-        ahead = (self._next + self._blocks // 4) % self._blocks * BLOCK_BYTES
+        ahead = (self._next + self._blocks // 4) % self._blocks * self._block_bytes
         status, _, _ = BLOCK.unpack_from(self._memory, ahead + STATUS_AT)
         return bool(status & TP_STATUS_USER)
 
     def read(self) -> Iterator[Caught]:
         """Yield the frames of every block that the kernel has handed over, and give it back."""
         while True:
-            block = self._next * BLOCK_BYTES
+            block = self._next * self._block_bytes
             status, count, first = BLOCK.unpack_from(self._memory, block + STATUS_AT)
             if not status & TP_STATUS_USER:
                 return
