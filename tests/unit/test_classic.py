@@ -256,6 +256,7 @@ class ClassicPair:
         assert queue.busy_ns(sent_bytes) == len(driver.busy) * 10**9 // driver.hz
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @settings(max_examples=300, deadline=None)
 @given(
     rate_bits=RATES,

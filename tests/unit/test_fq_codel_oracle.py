@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,9 @@ from shaper.model import Queue, Settings
 from tests.unit.gates import fq_codel
 from tests.unit.oracles.rfc8290 import Scheduler
 from tests.unit.simulation.stamped_frames import make_frame, read_frame
+
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
 
 FULL = 1514
 

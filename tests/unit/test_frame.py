@@ -79,6 +79,7 @@ def test_a_full_tcp_offload_frame() -> None:
     assert parse_frame(data, ETHERNET_HEADER_BYTES) == (data, 68_130 - 45 * 14, 45)
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @settings(deadline=None)
 @given(train=trains(), is_partial=st.booleans(), hdr_len=st.integers(0, 65_535))
 def test_an_offload_frame_is_as_long_as_its_segments(
@@ -163,6 +164,7 @@ def test_less_than_a_header_is_a_frame_of_nothing(length: int) -> None:
     assert stripped.wire_bytes == max(length - 14, 0)
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @settings(deadline=None, max_examples=500)
 @given(
     header=st.binary(min_size=10, max_size=10),
@@ -326,6 +328,7 @@ def test_cut_short_neighbour_traffic_is_judged_without_error(name: str) -> None:
     assert not any(verdicts[: VNET_HEADER_BYTES + ETHERNET_HEADER_BYTES])
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @given(st.lists(st.binary(min_size=24, max_size=80), max_size=8))
 def test_a_batch_is_parsed_as_its_frames_are(batch: list[bytes]) -> None:
     """Taken together, frames come out as one by one, and neighbour traffic is only counted."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.ordeal.frames import fault, frame
+
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
 
 FRAMES = 5000
 

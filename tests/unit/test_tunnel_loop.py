@@ -105,6 +105,7 @@ def test_one_ping_ends(added: int, block: int) -> None:
     assert loop.dropped > 0
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @pytest.mark.parametrize(("added", "block"), TUNNELS)
 @pytest.mark.parametrize("length", [40, 576, 1400, 1500])
 @pytest.mark.parametrize("frames", [5, 30])
@@ -191,6 +192,7 @@ def duplex(chance: random.Random) -> bytes:
     return packet(chance.choice([52, 64, 1500]), chance.randrange(200), protocol=6)
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @pytest.mark.parametrize(
     "traffic", [constant, two_streams, three_lengths, blocks, anything, duplex]
 )
@@ -208,6 +210,7 @@ def test_ordinary_traffic_is_no_ring(traffic, waiting: int) -> None:  # type: ig
             watch.sent([queue.popleft()])
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @pytest.mark.parametrize("waiting", [0, 1, 3, 60])
 @pytest.mark.parametrize("payload", [1480, 1500, 1600, 2900, 8000])
 def test_fragments_of_one_size_are_no_loop(payload: int, waiting: int) -> None:

@@ -13,6 +13,7 @@ from tests.unit.simulation.hours import SECOND, START_NS, HourTraffic, World, la
 MINUTE = 60
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @pytest.mark.parametrize("name", ["9600", "64k", "64k fifo", "64k classic", "64k link", "gaps"])
 def test_an_hour_of_traffic_raises_nothing(name: str) -> None:
     """Bursts, silence, overload, small frames and large, other speeds, another forwarder."""
@@ -22,6 +23,7 @@ def test_an_hour_of_traffic_raises_nothing(name: str) -> None:
     assert world.count("sent_packets") > 3000
 
 
+@pytest.mark.no_cover  # three times as long beside coverage
 @pytest.mark.parametrize("name", ["1M", "1M link", "trace", "overhead", "small bucket"])
 def test_minutes_of_more_frames_raise_nothing(name: str) -> None:
     """The same at rates at which an hour takes too long here; `make ordeal` has hours of them."""

@@ -10,6 +10,9 @@ from tests.unit.simulation.bottleneck import settings_for, simulate
 from tests.unit.simulation.senders import Unresponsive
 from tests.unit.simulation.stamped_frames import make_frame
 
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
+
 FULL = 1514
 
 

@@ -11,6 +11,9 @@ from tests.unit.gates import fifo, fq_codel
 from tests.unit.simulation.bottleneck import Arrival, settings_for, simulate
 from tests.unit.simulation.senders import Tcp
 
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
+
 FULL = 1514
 
 

@@ -8,6 +8,9 @@ from tests.unit.gates import fq_codel
 from tests.unit.simulation.bottleneck import settings_for, shares, simulate
 from tests.unit.simulation.senders import Source, Tcp, Unresponsive
 
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
+
 RATE_BITS = 10**7
 
 

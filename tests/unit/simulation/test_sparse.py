@@ -11,6 +11,9 @@ from tests.unit.simulation.bottleneck import settings_for, simulate
 from tests.unit.simulation.senders import Tcp, Unresponsive
 from tests.unit.simulation.stamped_frames import make_frame, read_frame
 
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
+
 SPARSE = 99
 FULL = 1514
 

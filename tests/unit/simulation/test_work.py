@@ -13,6 +13,9 @@ from tests.unit.gates import fq_codel
 from tests.unit.simulation.bottleneck import settings_for
 from tests.unit.simulation.stamped_frames import make_frame
 
+# What it runs is covered by other tests; beside coverage it takes three times as long.
+pytestmark = pytest.mark.no_cover
+
 FLOWS = 10_000
 FRAMES = 10_000
 
