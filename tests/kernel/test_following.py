@@ -36,8 +36,6 @@ RESUME_MS = 1000  # specified: traffic resumes within a second
 OTHER_PORT = 9200
 OTHER_MAC = "02:00:00:00:01:99"
 
-pytestmark = pytest.mark.light
-
 
 @pytest.fixture
 def listener(pair: Pair, shaperd: Shaperd) -> Iterator[Listener]:
