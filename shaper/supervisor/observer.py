@@ -2,7 +2,8 @@
 
 The rows of the board are compared as bytes. One that is as it was a second ago, of a shaper that
 is in no alarm, is not looked at any further once it has been quiet for `_AWAKE_NS`: of a thousand
-idle shapers the board is compared as a whole, and no row is.
+idle shapers the board is compared as a whole, and no row is. A new one has been quiet for ever
+if its row is blank.
 """
 
 from __future__ import annotations
@@ -192,6 +193,7 @@ class Observer:
         counters = self._supervisor.counters(device)
         if track is None:
             track = self._tracks[device.ifindex] = _begin(device, counters, now_ns)
+            has_news = is_stalled or bool(bypass) or any(counters.values())
         sums = busy_ns, busy_bytes = track.sums.take(counters["busy_ns"], counters["busy_bytes"])
         if has_news:
             if now_ns >= track.awake_until_ns and self._looked_ns:  # it was as before until then

@@ -170,6 +170,29 @@ async def test_an_idle_shaper_is_not_read(machine: Machine) -> None:
         assert road.owner.reads == before
 
 
+@instantly
+async def test_a_new_shaper_is_read_once_until_it_works(machine: Machine) -> None:
+    """A blank row is not followed, and what comes after it is judged from its first second on."""
+    async with machine.running(SPEC):
+        road = Road(machine)
+        road.seconds(5, share=0)
+        assert road.owner.reads == 1
+        road.seconds(6, percent=80)
+        assert road.kinds == [("slow", True)]
+        assert road.owner.reads == 7
+
+
+@instantly
+async def test_a_new_shaper_with_something_on_its_row_is_followed(machine: Machine) -> None:
+    """A daemon that was started again goes on with what its predecessor's forwarder told."""
+    async with machine.running(SPEC):
+        road = Road(machine)
+        road.add("lately_burst_bytes", 9000)
+        road.seconds(12, share=0)
+        counters = machine.supervisor.counters(road.device)
+        assert road.observer.performance(road.device, counters).bursts == Worst(9000, 9000)
+
+
 def test_sums_only_grow_when_a_rate_begins_anew() -> None:
     """The board begins at nothing with each speed; what is told goes on."""
     sums = Sums()
