@@ -90,6 +90,8 @@ IGMP = bytes([_IGMP])
 _NEXT = _NETWORK + 6  # of an untagged IPv6 header: next header, then hop limit
 _HOPS = _NETWORK + 7
 _TCP_OR_UDP = (bytes([TCP]), bytes([UDP]))
+_TCP_OFFLOADS = (GSO_TCPV4, GSO_TCPV6, GSO_TCPV4 | GSO_ECN, GSO_TCPV6 | GSO_ECN)
+_LEAST_TRANSPORT = _NETWORK + IPV4_HEADER_BYTES
 
 # What was read may be an object of its own, or lie in memory that is used again.
 Buffer = bytes | memoryview
@@ -120,16 +122,28 @@ def measure(data: Buffer, header_bytes_removed: int = 0) -> tuple[int, int]:
     """Return the wire bytes and the wire frames of what was read from the TAP. Never raises.
 
     `header_bytes_removed` is how much of each frame's headers the master does not transmit:
-    `ETHERNET_HEADER_BYTES` if it has no link-layer header. The frame is measured, and queued,
-    as it was read; `strip_link_header` is for the moment it is sent.
+    `ETHERNET_HEADER_BYTES` if it has no link-layer header. They are taken off when it is sent.
     """
     wire_bytes = len(data) - VNET_HEADER_BYTES - header_bytes_removed
     if wire_bytes > 0 and not data[1]:
         return wire_bytes, 1
+    # Nearly every offload frame is TCP with a checksum to fill in: measured without a call.
+    if wire_bytes > 0 and data[0] & NEEDS_CSUM and data[1] in _TCP_OFFLOADS:
+        _, _, _, segment_bytes, checksum_start, _ = VNET_HEADER.unpack_from(data)
+        transport = VNET_HEADER_BYTES + checksum_start
+        if segment_bytes and _LEAST_TRANSPORT <= transport <= len(data) - TCP_HEADER_BYTES:
+            header_bytes = (data[transport + 12] >> 4) * 4
+            payload_bytes = len(data) - transport - header_bytes
+            if header_bytes >= TCP_HEADER_BYTES and payload_bytes > 0:
+                packets = -(-payload_bytes // segment_bytes)
+                return wire_bytes + (packets - 1) * (wire_bytes - payload_bytes), packets
     layout = find_layout(data)
     if layout is None:
         return max(wire_bytes, 0), 1
-    return _offload_wire_bytes(data, layout, header_bytes_removed), layout.packets
+    header_bytes = layout.payload - VNET_HEADER_BYTES - header_bytes_removed
+    if layout.gso_type == GSO_UDP_FRAGMENTS and find_network(data)[0] == IPV6:
+        header_bytes += _FRAGMENT_HEADER_BYTES  # the kernel inserts it (RFC 8200, 4.5)
+    return len(data) - layout.payload + layout.packets * header_bytes, layout.packets
 
 
 def parse_frame(data: bytes, header_bytes_removed: int = 0) -> Frame:
@@ -160,23 +174,22 @@ def parse_all(
     Those are neighbour traffic, which with `keeps_neighbours` is not told from other traffic, and
     what `is_excessive`.
 
-    Every frame passes here, so what nearly every frame is, IPv4 and no offload frame, is
-    recognised without a call.
+    What nearly every frame is, IPv4 and no offload frame, is recognised without a call.
     """
     frames: list[Frame] = []
     neighbours = 0
     overhead = VNET_HEADER_BYTES + header_bytes_removed
     for data in batch:
-        if (data[_ETHERTYPE:_NETWORK] != IPV4 or data[IGMP_AT] == IGMP) and not may_leave(
+        if (data[ETHERTYPE] != IPV4 or data[IGMP_AT] == IGMP) and not may_leave(
             data, keeps_neighbours=keeps_neighbours
         ):
             neighbours += 1
         elif data[1]:
-            frame = parse_frame(data, header_bytes_removed)
-            if frame.packets > MAX_SEGMENTS:
+            wire_bytes, packets = measure(data, header_bytes_removed)
+            if packets > MAX_SEGMENTS:
                 neighbours += 1
             else:
-                frames.append(frame)
+                frames.append(_new_frame(Frame, (data, wire_bytes, packets)))
         else:
             frames.append(_new_frame(Frame, (data, len(data) - overhead, 1)))
     return frames, neighbours
@@ -297,16 +310,9 @@ def _is_discovery(data: Buffer, network: int) -> bool:
     )
 
 
-def _offload_wire_bytes(data: Buffer, layout: Layout, header_bytes_removed: int) -> int:
-    header_bytes = layout.payload - VNET_HEADER_BYTES - header_bytes_removed
-    if layout.gso_type == GSO_UDP_FRAGMENTS and find_network(data)[0] == IPV6:
-        header_bytes += _FRAGMENT_HEADER_BYTES  # the kernel inserts it (RFC 8200, 4.5)
-    return len(data) - layout.payload + layout.packets * header_bytes
-
-
 def _divided_header_bytes(data: Buffer, gso_type: int, transport: int) -> int | None:
     """Return how much of the transport header each segment repeats; None if it is malformed."""
-    if transport < _NETWORK + IPV4_HEADER_BYTES:
+    if transport < _LEAST_TRANSPORT:
         return None
     if gso_type == GSO_UDP_SEGMENTS:
         return UDP_HEADER_BYTES
