@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import socket
-from array import array
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# It never waits, so there is nothing for other threads to do meanwhile: the lock is kept.
+_sendmmsg = ctypes.PyDLL(None, use_errno=True).sendmmsg
+_MSG_DONTWAIT = int(socket.MSG_DONTWAIT)
 
 # Where CPython keeps the bytes of a `bytes` object: behind its header, and a NUL behind them.
 # Asking ctypes for the address instead costs half a microsecond a frame.
@@ -53,6 +54,7 @@ class Headers:
         for header, iovec in zip(self._headers, self._iovecs, strict=True):
             header.header.iovec = ctypes.pointer(iovec)
             header.header.iovec_count = 1
+        self._first = ctypes.byref(self._headers)
         words = memoryview(self._iovecs).cast("B").cast("Q")
         self.addresses = words[0::2]
         self.lengths = words[1::2]
@@ -63,14 +65,15 @@ class Headers:
         It never waits, whatever others made of the socket. The error is that of the first message
         that was not sent.
         """
-        sent = 0
-        while sent < count:
-            first = ctypes.byref(self._headers, sent * ctypes.sizeof(_Mmsghdr))
-            done = _libc.sendmmsg(descriptor, first, count - sent, socket.MSG_DONTWAIT)
+        first, sent = self._first, 0
+        while True:
+            done: int = _sendmmsg(descriptor, first, count - sent, _MSG_DONTWAIT)
             if done < 0:
                 return sent, ctypes.get_errno()
             sent += done
-        return sent, 0
+            if sent >= count:
+                return sent, 0
+            first = ctypes.byref(self._headers, sent * ctypes.sizeof(_Mmsghdr))
 
 
 class Messages:
@@ -81,8 +84,10 @@ class Messages:
 
     def send(self, descriptor: int, batch: list[bytes]) -> tuple[int, int]:
         """Send at most `size` messages, as `Headers.send` does; `batch` keeps them alive."""
-        count = len(batch)
-        addresses = [id(data) + _BYTES_OFFSET for data in batch]
-        self._headers.addresses[:count] = memoryview(array("Q", addresses))
-        self._headers.lengths[:count] = memoryview(array("Q", map(len, batch)))
-        return self._headers.send(descriptor, count)
+        headers = self._headers
+        addresses, lengths, count = headers.addresses, headers.lengths, 0
+        for data in batch:
+            addresses[count] = id(data) + _BYTES_OFFSET
+            lengths[count] = len(data)
+            count += 1
+        return headers.send(descriptor, count)

@@ -18,14 +18,8 @@ _TFD_TIMER_ABSTIME = 1
 _NANOSECONDS = 1_000_000_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
-
-
-class _Itimerspec(ctypes.Structure):
-    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
+# Called once a round, and it waits for nothing: without letting go of the interpreter's lock.
+_timerfd_settime = ctypes.PyDLL(None).timerfd_settime
 
 
 class Timer:
@@ -36,8 +30,10 @@ class Timer:
         if self._descriptor < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-        self._setting = _Itimerspec()
-        self._setting_pointer = ctypes.byref(self._setting)
+        # An itimerspec: seconds and nanoseconds of the interval, which stay 0, and of the time.
+        self._setting = (ctypes.c_int64 * 4)()
+        self._words = memoryview(self._setting).cast("B").cast("q")
+        self._pointer = ctypes.byref(self._setting)
         self._armed_ns: int | None = None
 
     def fileno(self) -> int:
@@ -48,13 +44,15 @@ class Timer:
         """Fire at this time of CLOCK_MONOTONIC, at once if it has passed; None: never."""
         if deadline_ns == self._armed_ns:
             return
-        value = self._setting.value
-        # A value of zero disarms, so a deadline at the clock's origin becomes one just after it.
-        value.seconds, value.nanoseconds = divmod(
-            0 if deadline_ns is None else max(deadline_ns, 1), _NANOSECONDS
-        )
-        _libc.timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME, self._setting_pointer, None)
         self._armed_ns = deadline_ns
+        if deadline_ns is None:
+            deadline_ns = 0
+        elif deadline_ns < 1:  # zero disarms: the clock's origin becomes the time just after it
+            deadline_ns = 1
+        words = self._words
+        words[2] = deadline_ns // _NANOSECONDS
+        words[3] = deadline_ns % _NANOSECONDS
+        _timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME, self._pointer, None)
 
     def fired(self) -> None:
         """Note that the timer went off; it must be armed anew, which also clears readiness."""

@@ -57,6 +57,45 @@ def test_a_full_socket_says_how_far_it_came(ends: tuple[socket.socket, socket.so
         theirs.recv(10)
 
 
+@pytest.mark.parametrize("number", [1, 4, 5, 64])
+def test_a_sink_sends_few_frames_as_it_sends_many(
+    ends: tuple[socket.socket, socket.socket], number: int
+) -> None:
+    """In order, until the socket is full: what was sent is said, and nothing is sent twice."""
+    ours, theirs = ends
+    sink = PacketSink(os.dup(ours.fileno()))
+    frames, outcome, sent = [b"%d" % each for each in range(number)], Outcome.SENT, number
+    received = []
+    try:
+        while outcome is Outcome.SENT:
+            assert sent == number
+            sent, outcome = sink.write(frames)
+            received += frames[:sent]
+        assert outcome is Outcome.BLOCKED
+        assert sent < number
+        assert [theirs.recv(10) for _ in received] == received
+        with pytest.raises(BlockingIOError):
+            theirs.recv(10)
+    finally:
+        sink.close()
+
+
+def test_a_sink_says_which_of_few_frames_was_refused(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """What went before it has left, and what comes after it has not."""
+    ours, theirs = ends
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
+    sink = PacketSink(os.dup(ours.fileno()))
+    try:
+        assert sink.write([b"1", bytes(60_000), b"2"]) == (1, Outcome.OVERSIZE)
+        assert theirs.recv(10) == b"1"
+        with pytest.raises(BlockingIOError):
+            theirs.recv(10)
+    finally:
+        sink.close()
+
+
 def test_no_send_waits(ends: tuple[socket.socket, socket.socket]) -> None:
     """Another forwarder may have made the socket block that both have: none sleeps for it."""
     ours, _ = ends
