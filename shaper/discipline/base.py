@@ -147,6 +147,14 @@ class Discipline(Backlog, Protocol):
         ...
 
     @property
+    def is_spent(self) -> bool:
+        """Whether `dequeue_batch` would hand out nothing if it were asked again at once.
+
+        False if that is not known.
+        """
+        ...
+
+    @property
     def queue(self) -> Backlog:
         """What waits; the discipline itself where it has no queue of its own."""
         ...

@@ -103,17 +103,21 @@ class Bucket:
         """Return the tokens of the ticks since the last `accrue` or `rest`."""
         return (now - self._accrued_at) * self.rate_bits
 
-    def accrue(self, now: int) -> None:
-        """Add the tokens of the ticks since the last call, in which frames waited."""
-        if now <= self._accrued_at:
-            return
-        balance = self._balance + self._earned(now)
-        self._accrued_at = now
-        self._idled = 0
-        if balance > self._surplus:
-            self._lost += balance - self._surplus
-            balance = self._surplus
-        self._balance = balance
+    def accrue(self, now: int) -> int:
+        """Add the tokens of the ticks since the last call, in which frames waited.
+
+        Returns `budget_bytes`.
+        """
+        balance = self._balance
+        if now > self._accrued_at:
+            balance += self._earned(now)
+            self._accrued_at = now
+            self._idled = 0
+            if balance > self._surplus:
+                self._lost += balance - self._surplus
+                balance = self._surplus
+            self._balance = balance
+        return balance // self._byte_tokens
 
     def rest(self, now: int) -> None:
         """Add the tokens of the ticks since the last call, in which nothing waited."""

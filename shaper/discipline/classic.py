@@ -67,6 +67,7 @@ class Classic(FirstComeFirstServed):
     shed_factor = 0  # it is never full
     is_prompt = False
     can_admit = False
+    is_spent = False
     step_ns = 1  # its clock is one of jiffies: there is nothing to round
 
     def __init__(self, *, rate_bits: int, hz: int, now: int, opens_at: int | None = None) -> None:

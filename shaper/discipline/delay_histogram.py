@@ -87,8 +87,8 @@ class DelayHistogram:
 
 def index(sojourn: int) -> int:
     """Return the cell of a sojourn of `EXACT` ticks or more."""
-    bits = min(sojourn.bit_length(), _MAX_BITS)
-    if bits < sojourn.bit_length():
+    bits = sojourn.bit_length()
+    if bits > _MAX_BITS:
         return _CELLS - 1
     shift = bits - 1 - _SHIFT
     return shift * _OCTAVE_CELLS + (sojourn >> shift)

@@ -161,8 +161,11 @@ class FqCodel:
         cells = delays.cells
         left_bytes = cell = 0
         sojourn = -1
+        new, old = self._new, self._old
         while self.backlog_packets and left_bytes <= budget_bytes and len(leaving) < limit:
-            flow = self._next_flow()
+            flow = new[0] if new else old[0]
+            if flow.deficit <= 0 or not flow.frames:
+                flow = self._next_flow()
             frame = flow.dequeue(now)
             _, wire_bytes, packets = frame
             leaving.append(frame)

@@ -33,6 +33,7 @@ class Gate:
     Attributes:
         queue: the queue.
         overlimits: how many times a frame had to wait.
+        is_spent: the bucket closed while frames were handed out, and more wait.
         step_ns: departures are rounded up to multiples of it.
     """
 
@@ -45,6 +46,7 @@ class Gate:
     ) -> None:
         self.queue = queue
         self.overlimits = 0
+        self.is_spent = False
         self.step_ns = _step_ns(settings)
         self._settings = settings
         self._bucket = make_bucket(settings, now=now, opens_at=opens_at)
@@ -138,16 +140,19 @@ class Gate:
     def dequeue_batch(self, *, now: int, limit: int) -> list[Frame]:
         """Hand out frames for as long as the bucket stays open."""
         queue, bucket = self.queue, self._bucket
+        self.is_spent = False
         if not queue.backlog_packets:
             queue.found_empty()
             return []
-        bucket.accrue(now)
-        budget_bytes = bucket.budget_bytes
+        budget_bytes = bucket.accrue(now)
         if budget_bytes < 0:
             self.overlimits += 1
             return []
         frames, wire_bytes = queue.take(budget_bytes, now=now, limit=limit)
         bucket.charge(wire_bytes)
+        if wire_bytes > budget_bytes and len(frames) < limit and queue.backlog_packets:
+            self.overlimits += 1  # as if it had been asked once more
+            self.is_spent = True
         return frames
 
     def left_late(self, wire_bytes: int, *, now: int) -> None:

@@ -36,6 +36,8 @@ class Linked:
         self._overlimits = self._ecn_marks = 0
         self._disown(inner, -1)
 
+    is_spent = False  # not known: what has arrived is not seen by the bucket
+
     @property
     def queue(self) -> Linked:
         """What waits: before the bucket and on the link."""

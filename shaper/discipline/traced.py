@@ -54,6 +54,11 @@ class TracedBucket(Bucket):
         """How much may have left before one more frame leaves; negative when closed."""
         return self._balance // self._byte_tokens if self._flows else _CLOSED
 
+    def accrue(self, now: int) -> int:
+        """Add the tokens of the ticks since the last call; return `budget_bytes`."""
+        super().accrue(now)
+        return self.budget_bytes
+
     @property
     def _flows(self) -> bool:
         return self._trace.rate_at(self._playback.elapsed_us(self._accrued_at)) > 0

@@ -86,7 +86,7 @@ class FastPath:
     def _pass_batch(self, discipline: Discipline, sink: FrameSink, now: int) -> list[bytes] | None:
         """Pass on what waits in the TAP."""
         intake = self._intake
-        batch = intake.source.fill(intake.limit(discipline, MAX_BATCH))
+        batch = intake.source.fill(intake.limit(discipline.room, MAX_BATCH))
         has_waited, intake.is_drained = not intake.is_drained, batch.is_drained
         frames: list[bytes] = []
         if intake.watch is not None:

@@ -74,27 +74,39 @@ class Intake:
             shed_bytes: how much more may be read than fits.
         """
         self.is_drained = False
-        budget = MAX_BATCH if discipline.room > MAX_BATCH else _MAX_SHED_BATCH
+        room = discipline.room
+        budget = MAX_BATCH if room > MAX_BATCH else _MAX_SHED_BATCH
         if batch:
             self._enqueue(discipline, batch, now)
             budget -= len(batch)
-        while budget > 0 and not self.is_drained:
             room = discipline.room
-            if room <= 0 and shed_bytes <= 0:
-                return
-            limit = self.limit(discipline, budget, shed_bytes)
+        while budget > 0 and (room > 0 or shed_bytes > 0):
+            limit = self.limit(room, budget, shed_bytes)
             batch = self.source.read(limit)
-            self.is_drained = len(batch) < limit
-            budget -= limit
+            is_drained = len(batch) < limit
             if self.watch is not None:
                 batch = self.drop_returning(self.watch, batch)
-            wire_bytes = self._enqueue(discipline, batch, now)
+            frames = self._enqueue(discipline, batch, now)
+            if is_drained:
+                self.is_drained = True
+                return
+            budget -= limit
             if batch and room < len(batch):
+                wire_bytes = sum([frame[1] for frame in frames])
                 shed_bytes -= wire_bytes * (len(batch) - max(0, room)) // len(batch)
+            room = discipline.room
 
-    def limit(self, discipline: Discipline, budget: int, shed_bytes: int = 0) -> int:
-        """Return how many frames to read: what fits, whatever their size, and what may be shed."""
-        fitting = discipline.room // self._frame_packets
+    def limit(self, room: int, budget: int, shed_bytes: int = 0) -> int:
+        """Return how many frames to read: what fits, whatever their size, and what may be shed.
+
+        Args:
+            room: of the discipline, in wire frames.
+            budget: the most there may be.
+            shed_bytes: how much more may be read than fits.
+        """
+        fitting = room // self._frame_packets
+        if fitting >= budget and shed_bytes >= 0:
+            return budget
         return min(budget, max(1, fitting + shed_bytes // self.unit_bytes))
 
     def measure(self, batch: Batch) -> Measure | None:
@@ -129,14 +141,16 @@ class Intake:
         self._tally.lose("excessive", sum(measure(data)[1] for data in excessive))
         self._tally.lose("neighbour", max(0, refused - len(excessive)))
 
-    def _enqueue(self, discipline: Discipline, batch: list[bytes], now: int) -> int:
-        """Queue what was read; return its wire bytes."""
+    def _enqueue(self, discipline: Discipline, batch: list[bytes], now: int) -> list[Frame]:
+        """Queue what was read; return what of it was."""
         if self.source.lost:
             self._tally.lose("error", self.source.lost)
             self.source.lost = 0
-        frames, refused = self.parse_all(batch)
+        frames, refused = parse_all(
+            batch, self.removed_bytes, keeps_neighbours=self.keeps_neighbours
+        )
         if refused:
             self._refuse(batch, refused)
         if frames:
             discipline.enqueue_batch(frames, now=now)
-        return sum([frame[1] for frame in frames])
+        return frames

@@ -8,6 +8,9 @@ from shaper.forwarder.tally import Tally
 from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.packet.frame import Frame
 
+# To look a member of an enum up costs as much as a call, and caches are cold.
+_SENT, _GONE = Outcome.SENT, Outcome.GONE
+
 
 class Outlet:
     """Frames on their way to a master.
@@ -26,7 +29,7 @@ class Outlet:
     def __init__(self, tally: Tally) -> None:
         self.sink: FrameSink | None = None
         self.pending: list[Frame] = []
-        self.stopped_by = Outcome.SENT
+        self.stopped_by = _SENT
         self.run_bytes = 0
         self.watch: LoopWatch | None = None
         self._tally = tally
@@ -36,28 +39,33 @@ class Outlet:
         if self.sink is not None:
             self.sink.close()
         self.sink = sink
-        self.stopped_by = Outcome.SENT
+        self.stopped_by = _SENT
 
     def begin_run(self) -> None:
         """Start counting anew, and try a master that was gone again."""
         self.run_bytes = 0
-        if self.stopped_by is Outcome.GONE:
-            self.stopped_by = Outcome.SENT
+        if self.stopped_by is _GONE:
+            self.stopped_by = _SENT
 
     def unblock(self) -> None:
         """Note that the socket is writable again."""
-        self.stopped_by = Outcome.SENT
+        self.stopped_by = _SENT
 
     def send(self, discipline: Discipline, *, now: int, room: int) -> int:
         """Send at most `room` frames; return what is left of it, 0 when more may be due."""
         sink = self.sink
-        while room > 0 and sink is not None and self.stopped_by is Outcome.SENT:
-            frames = self.pending or discipline.dequeue_batch(now=now, limit=room)
+        while room > 0 and sink is not None and self.stopped_by is _SENT:
+            frames, is_last = self.pending, False
             if not frames:
-                return room
+                frames = discipline.dequeue_batch(now=now, limit=room)
+                if not frames:
+                    return room
+                is_last = discipline.is_spent
             room -= len(frames)
             sent, outcome = sink.write([frame[0] for frame in frames])
             self.settle(frames, sent, outcome)
+            if is_last and not self.pending:
+                return room
         return room
 
     def settle(self, frames: list[Frame], sent: int, outcome: Outcome) -> None:
@@ -65,11 +73,15 @@ class Outlet:
 
         The others are pending, but for one that was refused.
         """
-        taken = frames[:sent]
-        self.count(sum([frame[1] for frame in taken]), sum([frame[2] for frame in taken]))
+        taken = frames if outcome is _SENT else frames[:sent]
+        sent_bytes = sent_packets = 0
+        for _, wire_bytes, packets in taken:
+            sent_bytes += wire_bytes
+            sent_packets += packets
+        self.count(sent_bytes, sent_packets)
         if self.watch is not None:
             self.watch.sent([frame[0] for frame in taken])
-        if outcome is Outcome.SENT:
+        if outcome is _SENT:
             self.pending = []
             return
         if outcome is Outcome.BLOCKED:
@@ -78,7 +90,7 @@ class Outlet:
             return
         refused = frames[sent]
         self._tally.lose(outcome.value, refused.packets)
-        if outcome is Outcome.GONE:
+        if outcome is _GONE:
             self.stopped_by = outcome
         self.pending = frames[sent + 1 :]
 

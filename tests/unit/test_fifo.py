@@ -70,6 +70,20 @@ def test_overlimits_count_the_times_a_frame_had_to_wait() -> None:
     assert queue.overlimits == 1
 
 
+def test_a_gate_says_when_there_is_no_use_in_asking_again() -> None:
+    """The bucket closed and more waits: counted then. Not where a limit or an end came first."""
+    queue = filled(SETTINGS, 800, 800)
+    assert len(queue.dequeue_batch(now=0, limit=64)) == 1
+    assert (queue.is_spent, queue.overlimits) == (True, 1)
+    assert queue.dequeue_batch(now=99, limit=64) == []
+    assert (queue.is_spent, queue.overlimits) == (False, 2)
+    assert len(queue.dequeue_batch(now=100, limit=64)) == 1
+    assert (queue.is_spent, queue.overlimits) == (False, 2)
+    queue = filled(SETTINGS, 800, 800)
+    assert len(queue.dequeue_batch(now=0, limit=1)) == 1
+    assert (queue.is_spent, queue.overlimits) == (False, 0)
+
+
 def test_a_new_rate_applies_to_what_waits_and_loses_nothing() -> None:
     """Twice the rate in mid-wait: the debt left is paid twice as fast, in the same order."""
     queue = filled(SETTINGS, 800, 801)
