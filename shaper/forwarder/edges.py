@@ -110,7 +110,7 @@ class TapSource:
             self._failed(error.errno)
             return None
         if self.meter is not None:
-            self.meter.took(1, is_empty=False)
+            self.meter.alone += 1
         return data
 
     def fill(self, limit: int) -> Batch:

@@ -26,6 +26,10 @@ from shaper.forwarder.tunnel_loop import LoopWatch
 from shaper.forwarder.wants import FRAMES, NOTHING, ROOM, Wants, until_departure
 from shaper.model import Queue, Settings
 
+# To look a member of an enum up costs as much as a call, and caches are cold.
+_CLEAR, _BLOCKED, _HELD = PathState.CLEAR, PathState.BLOCKED, PathState.HELD
+_REFUSED, _FILLED = Outcome.GONE, Outcome.BLOCKED
+
 # Chosen: how soon a master that was down or gone is tried again, unless the supervisor speaks up.
 # One that was down too briefly for the supervisor to see is found to be back by this alone.
 _HOLD_NS = 100_000_000
@@ -83,7 +87,7 @@ class Path:
             self.watch.now_ns = now_ns
         if settings is None or discipline is None or self._outlet.sink is None:
             wants = NOTHING
-        elif self.state is PathState.CLEAR:
+        elif self.state is _CLEAR:
             wants = self._run_clear(discipline, settings, self._outlet.sink, now_ns)
         else:
             wants = self._run_queue(discipline, settings, [], now_ns)
@@ -103,7 +107,7 @@ class Path:
 
     def unblock(self) -> None:
         """Note that the master's socket is writable."""
-        if self.state is PathState.BLOCKED:
+        if self.state is _BLOCKED:
             self._outlet.unblock()
             self._move(PathEvent.WRITABLE)
 
@@ -199,7 +203,7 @@ class Path:
         """Send what is due, queue what has come, `first` of all, and send what is due then."""
         outlet = self._outlet
         now = ticks.from_ns(now_ns, settings.ticks_per_second)
-        if self.state is PathState.HELD:
+        if self.state is _HELD:
             discipline.excuse(now)
             self._move(PathEvent.RETRIED)
         holds_more = self._read(discipline, first, now)
@@ -211,10 +215,10 @@ class Path:
             # A batch more than was read, so that what waits is made up for.
             room = outlet.send(discipline, now=now, room=MAX_BATCH)
         self._shed_bytes = outlet.run_bytes * discipline.shed_factor
-        if outlet.stopped_by is Outcome.GONE:
+        if outlet.stopped_by is _REFUSED:
             self._move(PathEvent.REFUSED)
             return Wants(now_ns + _HOLD_NS)
-        if outlet.stopped_by is Outcome.BLOCKED:
+        if outlet.stopped_by is _FILLED:
             self._move(PathEvent.FILLED)
             return ROOM
         is_empty = not (discipline.backlog_packets or outlet.pending)

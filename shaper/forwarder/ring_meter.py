@@ -32,6 +32,9 @@ class RingMeter:
 
     Args:
         row: its words; counting continues from what they hold, unless that cannot be.
+
+    Attributes:
+        alone: frames that were read one by one and are on their way: the next look records them.
     """
 
     def __init__(self, row: memoryview) -> None:
@@ -39,6 +42,7 @@ class RingMeter:
         if max(row[_ENTERED], row[_READ]) > MAX_COUNT:
             row[_ENTERED] = row[_READ] = 0
         row[_UNTIL] = 0
+        self.alone = 0
         self._read = row[_READ]
         self._few = 0  # frames that may wait without being too many
         self._since_ns: int | None = None  # since when there are more; None: there are not
@@ -53,11 +57,14 @@ class RingMeter:
     def took(self, frames: int, *, is_empty: bool) -> None:
         """Record frames that were read, and whether there was none left then."""
         row = self._row
-        self._read = row[_ENTERED] if is_empty else self._read + frames
+        self._read = row[_ENTERED] if is_empty else self._read + self.alone + frames
+        self.alone = 0
         row[_READ] = self._read
 
     def look(self, now_ns: int) -> None:
         """Take or renew the lease, if it is time to."""
+        if self.alone:
+            self.took(0, is_empty=False)
         if self._row[_ENTERED] - self._read <= self._few:
             self._since_ns = None
             return

@@ -155,6 +155,9 @@ def test_every_way_to_read_is_counted(rig: MeterRig) -> None:
         for _ in range(10):
             ours.send(VNET + FRAME)
         assert source.read_one()
+        rig.meter.look(0)
+        rig.meter.look(0)
+        assert rig.row[RingWord.READ] == 1
         assert len(source.read(2)) == 2
         assert source.fill(3).count == 3
         assert rig.row[RingWord.READ] == 6
