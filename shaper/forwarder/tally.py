@@ -18,7 +18,9 @@ from shaper.discipline.burst import Burst, make_burst
 from shaper.model import Settings
 from shaper.packet.frame import Frame
 
-# Chosen. What is told of the last seconds costs more than a frame, so not every run tells it.
+# Chosen. What is told of the last seconds costs more than a frame, so not every run tells it, nor
+# all of the rest while frames wait.
+_DETAILS_NS = 10_000_000
 _WINDOWS_NS = 250_000_000
 _FORGOTTEN_NS = 11_000_000_000  # after ten seconds without traffic, in which nothing was asked
 
@@ -57,8 +59,9 @@ class Tally:
         self._altered = dict(zip(ALTERATIONS, counts[FIRST_ALTERATION:], strict=False))
         self._burst = Burst(0)
         self._measured: Settings | None = None  # what has the rate, and its trace
-        self._windows_at_ns = 0
+        self._details_at_ns = self._windows_at_ns = 0
         self._told_packets = self.sent_packets  # when the windows were last published
+        self._forgotten_ns: int | None = None
         self.due_ns: int | None = None
 
     def lose(self, reason: str, packets: int) -> None:
@@ -72,6 +75,7 @@ class Tally:
         is_other = settings is None or before is None or settings.rate_bits != before.rate_bits
         if is_other:
             self._since_bytes = self.sent_bytes
+        self._details_at_ns = 0
         if settings is None:
             self._windows_at_ns, self._burst = 0, Burst(0)
         elif is_other or before is None or settings.playback != before.playback:
@@ -85,7 +89,7 @@ class Tally:
         """Keep the counts of a discipline that is replaced."""
         if discipline is None:
             return
-        self._windows_at_ns = 0
+        self._details_at_ns = self._windows_at_ns = 0
         self._overlimits += discipline.overlimits
         self._ecn_marks += discipline.ecn_marks
         for what, packets in discipline.altered.items():
@@ -102,6 +106,9 @@ class Tally:
         run_bytes: int,
     ) -> None:
         """Write the row, and of what seldom changes only what has.
+
+        Every run tells what left, what waits and what was lost, so that a successor can account
+        for each frame. The rest is told when nothing waits, and every `_DETAILS_NS` otherwise.
 
         Args:
             discipline: the queue; None before a speed is set.
@@ -127,27 +134,40 @@ class Tally:
         if pending:
             backlog_bytes += sum([frame[1] for frame in pending])
             backlog_packets += sum([frame[2] for frame in pending])
-        busy_bytes = self.sent_bytes - self._since_bytes
-        row[2] = self._overlimits + discipline.overlimits
         row[3] = backlog_bytes
         row[4] = backlog_packets
+        dropped = queue.dropped
+        if dropped != self._theirs:
+            self._publish_drops(dropped)
+        if run_bytes:
+            self._burst.sent(run_bytes, now_ns)
+        if backlog_packets and now_ns < self._details_at_ns:
+            self.due_ns = self._details_at_ns
+        else:
+            self._details_at_ns = now_ns + _DETAILS_NS
+            self._publish_details(discipline, ticks_per_second, now_ns)
+
+    def _publish_details(self, discipline: Discipline, ticks_per_second: int, now_ns: int) -> None:
+        """Write what no successor needs to account for frames."""
+        row, queue = self._row, discipline.queue
+        busy_bytes = self.sent_bytes - self._since_bytes
+        row[2] = self._overlimits + discipline.overlimits
         row[5] = busy_bytes
         row[6] = discipline.busy_ns(busy_bytes)
         row[ECN_MARKS] = self._ecn_marks + queue.ecn_marks
         row[_FLOWS] = queue.flows
         delay = queue.delay_now
         row[_DELAY] = ticks.to_ns(delay, ticks_per_second) if delay else 0
-        if queue.dropped != self._theirs:
-            self._publish_drops(queue.dropped)
-        if discipline.altered:
+        altered = discipline.altered
+        if altered:
             for index, (what, packets) in enumerate(self._altered.items(), FIRST_ALTERATION):
-                row[index] = packets + discipline.altered[what]
-        if run_bytes:
-            self._burst.sent(run_bytes, now_ns)
+                row[index] = packets + altered[what]
         if now_ns >= self._windows_at_ns:
             self._publish_windows(discipline, ticks_per_second, now_ns)
         elif self.sent_packets != self._told_packets:
             self.due_ns = self._windows_at_ns
+        else:
+            self.due_ns = self._forgotten_ns
 
     def _publish_windows(self, discipline: Discipline, ticks_per_second: int, now_ns: int) -> None:
         """Write what is told of the last ten seconds; come again when it is to be forgotten."""
@@ -158,7 +178,8 @@ class Tally:
         row[_BURST] = burst_bytes = self._burst.lately_bytes(now_ns)
         self._told_packets = self.sent_packets
         self._windows_at_ns = now_ns + _WINDOWS_NS
-        self.due_ns = now_ns + _FORGOTTEN_NS if delay or burst_bytes else None
+        self._forgotten_ns = now_ns + _FORGOTTEN_NS if delay or burst_bytes else None
+        self.due_ns = self._forgotten_ns
 
     def _publish_drops(self, theirs: dict[str, int]) -> None:
         self._theirs = theirs.copy()
