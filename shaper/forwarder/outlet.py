@@ -22,7 +22,7 @@ class Outlet:
         sink: the master's socket; None while there is none.
         pending: frames that were handed out and that the master has not taken yet; they go first.
         stopped_by: BLOCKED or GONE while the master takes none; SENT otherwise.
-        run_bytes: wire bytes sent in this run.
+        run_bytes: wire bytes sent in this run, which sets it to 0.
         watch: what finds frames that come back, where the master may lead them back.
     """
 
@@ -41,9 +41,8 @@ class Outlet:
         self.sink = sink
         self.stopped_by = _SENT
 
-    def begin_run(self) -> None:
-        """Start counting anew, and try a master that was gone again."""
-        self.run_bytes = 0
+    def retry(self) -> None:
+        """Try a master that was gone again."""
         if self.stopped_by is _GONE:
             self.stopped_by = _SENT
 

@@ -46,6 +46,8 @@ class Path:
 
     Attributes:
         state: see `path_states`.
+        source: the TAP.
+        sink: the master's socket; None while there is none.
         watch: what finds frames that come back, where the master may lead them back.
     """
 
@@ -57,6 +59,8 @@ class Path:
         ring: memoryview | None = None,
     ) -> None:
         self.state = PathState.IDLE
+        self.source = source
+        self.sink: FrameSink | None = None
         self._meter = RingMeter(ring) if ring is not None else None
         self._key = key
         self._tally = Tally(row)
@@ -69,32 +73,22 @@ class Path:
         self._due = FRAMES  # with the time at which the tally is to be written again
         self._shed_bytes = 0  # how much more than fits may be read, as that much was sent
 
-    @property
-    def source(self) -> FrameSource:
-        """The TAP."""
-        return self._intake.source
-
-    @property
-    def sink(self) -> FrameSink | None:
-        """The master's socket; None while there is none."""
-        return self._outlet.sink
-
     def run(self, now_ns: int) -> Wants:
         """Do what is due; return when to come again."""
-        settings, discipline = self._settings, self._discipline
-        self._outlet.begin_run()
+        settings, discipline, outlet = self._settings, self._discipline, self._outlet
+        sink, outlet.run_bytes = self.sink, 0
         if self.watch is not None:
             self.watch.now_ns = now_ns
-        if settings is None or discipline is None or self._outlet.sink is None:
+        if settings is None or discipline is None or sink is None:
             wants = NOTHING
         elif self.state is _CLEAR:
-            wants = self._run_clear(discipline, settings, self._outlet.sink, now_ns)
+            wants = self._run_clear(discipline, settings, sink, now_ns)
         else:
+            outlet.retry()
             wants = self._run_queue(discipline, settings, [], now_ns)
         if self.source.meter is not None:
             self.source.meter.look(now_ns)
         ticks_per_second = settings.ticks_per_second if settings is not None else 1
-        outlet = self._outlet
         self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)
         due_ns = self._tally.due_ns
         if due_ns is None or wants.deadline_ns is not None:
@@ -146,6 +140,7 @@ class Path:
         """Send to another master from now on; None: hold what waits."""
         self.watch = LoopWatch() if is_tunnel else None
         self._intake.watch = self._outlet.watch = self.watch
+        self.sink = sink
         self._outlet.bind(sink)
         self._intake.bind(sink)
         self._start_over()
@@ -176,7 +171,7 @@ class Path:
             self._meter.configure(settings)
 
     def _start_over(self) -> None:
-        is_complete = self._discipline is not None and self._outlet.sink is not None
+        is_complete = self._discipline is not None and self.sink is not None
         self._move(PathEvent.COMPLETED if is_complete else PathEvent.DEPRIVED)
 
     def _move(self, event: PathEvent) -> None:
