@@ -159,15 +159,15 @@ class Codel:
         RFC 8289, 5.5: at least one frame is always handed out, as rule 2 spares the last.
         """
         frame, arrived = self.frames.popleft()
-        self.backlog_bytes -= frame.wire_bytes
-        self.sojourn = now - arrived
+        self.backlog_bytes = backlog_bytes = self.backlog_bytes - frame[1]
+        self.sojourn = sojourn = now - arrived
         law = self.law
         if self.spared:
             self.spared -= 1
             self._first_above = None
             self._is_dropping = False
             return frame
-        if self.sojourn < law.target or self.backlog_bytes <= law.full_frame_bytes:
+        if sojourn < law.target or backlog_bytes <= law.full_frame_bytes:
             # 5.6: nearly every frame of a queue that works leaves here.
             self._first_above = None
             self._is_dropping = False

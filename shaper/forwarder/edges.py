@@ -80,7 +80,9 @@ class TapSource:
         A TAP that was deleted under us answers EBADFD. Whatever the failure is, the TAP is not
         read until `is_gone` is set to False.
         """
-        batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        batch: list[bytes] = []
+        if self._ahead:
+            batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
         if self.is_gone:
             return batch
         read, append, descriptor = os.read, batch.append, self._descriptor

@@ -74,12 +74,13 @@ class Intake:
             shed_bytes: how much more may be read than fits.
         """
         self.is_drained = False
-        room = discipline.room
+        queue = discipline.queue  # asked itself: each look past it is a call more
+        room = queue.room
         budget = MAX_BATCH if room > MAX_BATCH else _MAX_SHED_BATCH
         if batch:
             self._enqueue(discipline, batch, now)
             budget -= len(batch)
-            room = discipline.room
+            room = queue.room
         while budget > 0 and (room > 0 or shed_bytes > 0):
             limit = self.limit(room, budget, shed_bytes)
             batch = self.source.read(limit)
@@ -94,7 +95,7 @@ class Intake:
             if batch and room < len(batch):
                 wire_bytes = sum([frame[1] for frame in frames])
                 shed_bytes -= wire_bytes * (len(batch) - max(0, room)) // len(batch)
-            room = discipline.room
+            room = queue.room
 
     def limit(self, room: int, budget: int, shed_bytes: int = 0) -> int:
         """Return how many frames to read: what fits, whatever their size, and what may be shed.

@@ -77,7 +77,10 @@ class Outlet:
         for _, wire_bytes, packets in taken:
             sent_bytes += wire_bytes
             sent_packets += packets
-        self.count(sent_bytes, sent_packets)
+        tally = self._tally  # as `count` does; a call more is a microsecond, with cold caches
+        tally.sent_bytes += sent_bytes
+        tally.sent_packets += sent_packets
+        self.run_bytes += sent_bytes
         if self.watch is not None:
             self.watch.sent([frame[0] for frame in taken])
         if outcome is _SENT:
