@@ -15,9 +15,9 @@ from shaper.trace import Playback
 
 # Specified by the interface.
 DEFAULT_HZ = 1000
-# From this rate on bursts of half a jiffy would exceed those of a token bucket in the kernel.
-FAST_RATE_BITS = 500_000_000
-FAST_HZ = 2000
+# From a rate on, jiffies a second where none are set: bursts stay below those of a token bucket in
+# the kernel, which from 10 Mbit/s on are 4 ms of the rate, and 75 kB at 1 Gbit/s.
+CLOCKS = ((500_000_000, 2500), (150_000_000, 1000), (0, 500))
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
 ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add ... altname)
 
@@ -83,10 +83,11 @@ class RingWord(IntEnum):
     READ = 1  # frames that the forwarder took out of it
     THRESHOLD = 2  # frames that may wait before a flow is capped
     UNTIL_NS = 3  # CLOCK_MONOTONIC: no flow is capped from then on
-    # The rest is the program's own.
+    # Three words are the program's own.
     FLOW = 4  # the place of a flow
     FLOW_SEEN_NS = 5  # when a frame of it came last
     OTHER_SEEN_NS = 6  # when one of another flow did
+    BELL = 7  # not 0: the next frame of a sparse flow rings, and makes this 0
 
 
 RING_WORD_BYTES = 8
@@ -124,8 +125,9 @@ class Options:
     @property
     def clock_hz(self) -> int:
         """Jiffies a second: as set, or as fine as smooth departures at this rate need."""
-        is_fast = self.mean_bits >= FAST_RATE_BITS and self.queue is not Queue.CLASSIC
-        return self.hz or (FAST_HZ if is_fast else DEFAULT_HZ)
+        if self.hz or not self.mean_bits or self.queue is Queue.CLASSIC:
+            return self.hz or DEFAULT_HZ
+        return next(hz for least_bits, hz in CLOCKS if self.mean_bits >= least_bits)
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,9 @@ class Settings:
     queue: Queue
     limit_packets: int
     ticks_per_second: int  # of the discipline's clock; for `classic` a tick is a jiffy
-    jiffy_ns: int = 1_000_000  # departures fall on quarters of it, unless the clock is coarser
+    jiffy_ns: int = 1_000_000  # departures fall on eighths of it, unless the clock is coarser
     idle_bytes: int = 0  # of the bucket, what may be saved while nothing waits
+    reserve_bytes: int = 0  # of the bucket, what is kept for sparse flows
     line: LineOptions = field(default_factory=LineOptions)  # what frames meet behind the bucket
     playback: Playback | None = None  # of a trace; rate_bits is its mean then
 
@@ -147,6 +150,11 @@ class Settings:
     def peak_bits(self) -> int:
         """The rate, or the highest one of a trace."""
         return self.rate_bits if self.playback is None else self.playback.trace.peak_bits
+
+    @property
+    def jiffy_bytes(self) -> int:
+        """What the rate earns in a jiffy."""
+        return self.rate_bits * self.jiffy_ns // (8 * 10**9)
 
 
 @dataclass(frozen=True)

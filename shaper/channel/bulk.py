@@ -54,6 +54,19 @@ def unpack(settings: Settings, descriptor: int) -> Settings:
     return replace(settings, playback=playback, line=_with_pattern(line, memory))
 
 
+def unpack_beside(settings: Settings, descriptor: int | None) -> Settings:
+    """Return settings with what is in the descriptor that came beside them, which is closed.
+
+    Raises OSError, also where none came.
+    """
+    if descriptor is None:
+        raise OSError("no room for another descriptor (ulimit -n), of a trace, table or pattern")
+    try:
+        return unpack(settings, descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _filled(playback: Playback, memory: _Memory) -> Playback:
     steps = len(playback.trace.starts_us)
     starts, rates = memory.take(_STEP, steps), memory.take(_STEP, steps)

@@ -17,7 +17,7 @@ import json
 import socket
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from shaper.line_options import (
     Cells,
@@ -41,6 +41,13 @@ _FAILURE_CHARACTERS = 500  # chosen: of what a forwarder says of a failure, so m
 @dataclass(frozen=True)
 class Rings:
     """Before the first order: the descriptor is the rows of a place's rings (`ring_rows`)."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Bells:
+    """Before the first order: the descriptor is what rings for a place's rings (`bell`)."""
 
     place: int
 
@@ -144,14 +151,24 @@ class LoopFound:
     slot: int
 
 
-Order = Rings | Begin | Open | Configure | Bind | Unbind | Absorb | Flush | Close | Ping | Serve
+Order = (
+    Rings
+    | Bells
+    | Begin
+    | Open
+    | Configure
+    | Bind
+    | Unbind
+    | Absorb
+    | Flush
+    | Close
+    | Ping
+    | Serve
+)
 Notice = ReadFailed | LoopFound
 Report = Done | Notice
 
-_ORDERS: dict[str, type[Order]] = {
-    kind.__name__: kind
-    for kind in (Rings, Begin, Open, Configure, Bind, Unbind, Absorb, Flush, Close, Ping, Serve)
-}
+_ORDERS: dict[str, type[Order]] = {kind.__name__: kind for kind in get_args(Order)}
 
 
 class Malformed(ValueError):

@@ -2,7 +2,8 @@
 
 The supervisor makes it (`kernel.ring_caps`), a row for each slot, and hands the descriptor over
 before the forwarder confines itself: after that nothing can be mapped. Each forwarder has rows of
-its own, so one that was taken over lies to the programs of its own shapers at most.
+its own, so one that was taken over lies to the programs of its own shapers at most. With them
+comes what rings for them (`bell`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 
+from shaper.channel.bell import Bell
 from shaper.channel.board import MAX_SHAPERS
 from shaper.model import RING_ROW_BYTES, RING_WORD_BYTES
 
@@ -21,6 +23,7 @@ class RingRows:
 
     def __init__(self) -> None:
         self._places: dict[int, tuple[mmap.mmap, memoryview]] = {}
+        self._bells: dict[int, Bell] = {}
 
     def add(self, place: int, descriptor: int) -> None:
         """Map the rows of a place; the descriptor is closed. Raises OSError."""
@@ -28,12 +31,23 @@ class RingRows:
         self._places[place] = memory, memoryview(memory).cast("Q")
         os.close(descriptor)
 
+    def add_bell(self, place: int, descriptor: int) -> None:
+        """Map the bell of a place, which takes the descriptor. Raises OSError."""
+        self._bells[place] = Bell(descriptor)
+
     def keep(self, place: int) -> None:
         """Let go of the rows of other places, before the first frame is touched."""
         for other in self._places.keys() - {place}:
             memory, words = self._places.pop(other)
             words.release()
             memory.close()
+        for other in self._bells.keys() - {place}:
+            self._bells.pop(other).close()
+
+    @property
+    def bell(self) -> Bell | None:
+        """What rings for the rows; None where nothing does."""
+        return next(iter(self._bells.values())) if len(self._bells) == 1 else None
 
     def row(self, slot: int) -> memoryview | None:
         """Return the words of a slot, to be indexed by `RingWord`; None where there are none."""

@@ -55,8 +55,9 @@ _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
 # machine. At low rates that is less than a frame, and one frame of credit does no harm there.
 _LATENESS_SECONDS = Fraction(20, 1000)
 _MIN_OFFLOAD_FRAMES = 2  # an offload frame of fewer saves nothing
-_OFFLOAD_FRAMES_A_JIFFY = 2
-_IDLE_JIFFIES = Fraction(1, 4)  # how exactly departures are timed, so it cannot be told from none
+# At the least: so that one that leaves is not felt by what comes behind it.
+_OFFLOAD_FRAMES_A_JIFFY, _OFFLOAD_FRAMES_A_SECOND = 2, 2000
+_IDLE_JIFFIES = Fraction(1, 8)  # how exactly departures are timed, so it cannot be told from none
 # Microseconds: jiffies say when the forwarder wakes up, but what a rate has earned by then and how
 # long a frame has waited is counted finer. The classic queue counts in jiffies, as in 1996.
 _TICKS_PER_SECOND = 1_000_000
@@ -188,18 +189,27 @@ def make_settings(
     )
     lateness_bytes = int(_LATENESS_SECONDS * options.peak_bits) // 8
     default_bytes = unit_bytes + max(lateness_bytes, frame_bytes)
+    burst_bytes = max(options.burst_bytes or default_bytes, unit_bytes)
     return Settings(
         rate_bits=options.mean_bits,
         unit_bytes=unit_bytes,
-        burst_bytes=max(options.burst_bytes or default_bytes, unit_bytes),
+        burst_bytes=burst_bytes,
         queue=options.queue,
         limit_packets=options.limit_packets or _default_limit(options, frame_bytes),
         ticks_per_second=options.clock_hz if options.queue is Queue.CLASSIC else _TICKS_PER_SECOND,
         jiffy_ns=10**9 // options.clock_hz,
         idle_bytes=int(options.mean_bits * _IDLE_JIFFIES) // (8 * options.clock_hz),
+        reserve_bytes=_reserve_bytes(options, frame_bytes, burst_bytes - unit_bytes),
         line=replace(options.line, cost=cost),
         playback=options.playback,
     )
+
+
+def _reserve_bytes(options: Options, frame_bytes: int, surplus_bytes: int) -> int:
+    """Return what is kept for sparse flows: of what is beyond a full frame, another at most."""
+    if options.queue is not Queue.FQ_CODEL or not options.line.cost.is_none:
+        return 0
+    return max(0, min(frame_bytes, surplus_bytes - frame_bytes))
 
 
 def check_burst(options: Options, mtu: int) -> None:
@@ -222,7 +232,8 @@ def offload_bytes(options: Options, mtu: int, framing: Framing = Framing.ETHERNE
         return 0
     if not options.line.cost.is_none:  # each frame is charged for by itself
         return 0
-    unit_bytes = options.least_bits // (8 * options.clock_hz * _OFFLOAD_FRAMES_A_JIFFY)
+    frames_a_second = max(options.clock_hz * _OFFLOAD_FRAMES_A_JIFFY, _OFFLOAD_FRAMES_A_SECOND)
+    unit_bytes = options.least_bits // (8 * frames_a_second)
     if options.burst_bytes is not None:
         unit_bytes = min(unit_bytes, options.burst_bytes // 2)
     segments = unit_bytes // (mtu + ETHERNET_HEADER_BYTES)

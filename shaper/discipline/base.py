@@ -101,12 +101,22 @@ class Backlog(Protocol):
 class PacketQueue(Backlog, Protocol):
     """An order of frames. It knows no rate: only which frame is the next."""
 
-    def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
+    def take(
+        self, budget_bytes: int, *, now: int, limit: int, beyond_bytes: int = 0
+    ) -> tuple[list[Frame], int]:
         """Hand out frames in order, at most `limit`; return them and their wire bytes.
 
-        Another frame leaves while those before it are at most `budget_bytes`, which is not
-        negative. Something must wait.
+        Another frame leaves while those before it are at most `budget_bytes`, and then those of
+        sparse flows, while they are with them at most `beyond_bytes` more. Something must wait.
         """
+        ...
+
+    def next_bytes(self) -> int:
+        """Return the wire bytes of the next frame. One must wait."""
+        ...
+
+    def sparse_bytes(self) -> int:
+        """Return the wire bytes of the next frame of a sparse flow; 0 if none waits."""
         ...
 
     def found_empty(self) -> None:
@@ -119,7 +129,14 @@ class PacketQueue(Backlog, Protocol):
 
 
 class Discipline(Backlog, Protocol):
-    """A queue with a clock: what a path sends from."""
+    """A queue with a clock: what a path sends from.
+
+    Attributes:
+        is_patient: frames of sparse flows are told of as they come, so what has more to send may
+            leave a jiffy's worth at a time.
+    """
+
+    is_patient: bool
 
     @property
     def overlimits(self) -> int:
@@ -221,6 +238,10 @@ class FirstComeFirstServed:
     flows = 0
     delay_now = 0
     tells_delays = False
+
+    def sparse_bytes(self) -> int:
+        """Return 0: no flow is sparse."""
+        return 0
 
     def passed(self, frames: int, now: int) -> None:
         """Count nothing: delays are not recorded."""

@@ -41,6 +41,8 @@ class Bucket:
         burst_bytes: B; what exceeds `unit_bytes` is credit for late wake-ups.
         now: the current tick.
         idle_bytes: how much of that credit is saved while nothing waits.
+        reserve_bytes: how much of it is given up so that B holds though sparse flows may owe so
+            much more than the largest frame.
         opens_at: the tick from which on frames may leave, where an earlier rate is still to be
             paid for; None: at once.
     """
@@ -54,12 +56,13 @@ class Bucket:
         burst_bytes: int,
         now: int,
         idle_bytes: int = 0,
+        reserve_bytes: int = 0,
         opens_at: int | None = None,
     ) -> None:
         self.rate_bits = rate_bits
         self.ticks_per_second = ticks_per_second
         self._byte_tokens = 8 * ticks_per_second
-        self._surplus = max(0, burst_bytes - unit_bytes) * self._byte_tokens
+        self._surplus = max(0, burst_bytes - unit_bytes - reserve_bytes) * self._byte_tokens
         self._saved = min(idle_bytes * self._byte_tokens, self._surplus)
         self._balance = 0 if opens_at is None else min(0, now - opens_at) * rate_bits
         self._accrued_at = now
@@ -76,6 +79,7 @@ class Bucket:
             unit_bytes=settings.unit_bytes,
             burst_bytes=settings.burst_bytes,
             idle_bytes=settings.idle_bytes,
+            reserve_bytes=settings.reserve_bytes,
             now=now,
             opens_at=opens_at,
         )
@@ -93,6 +97,11 @@ class Bucket:
         at most this: the same as asking `is_open` and paying with `charge` in turn.
         """
         return self._balance // self._byte_tokens
+
+    @property
+    def surplus_bytes(self) -> int:
+        """How much credit is kept at most."""
+        return self._surplus // self._byte_tokens
 
     def busy_ns(self, sent_bytes: int) -> int:
         """Return the time the rate was in use: what was sent takes, and what was lost."""
@@ -190,11 +199,12 @@ class Bucket:
         self.accrue(now)
         self._balance -= tokens
 
-    def opens_at(self) -> int:
-        """Return the first tick in which the balance is not negative."""
-        if self._balance >= 0:
+    def opens_at(self, enough_bytes: int = 0) -> int:
+        """Return the first tick in which the balance is not less than so many bytes."""
+        beyond = self._balance - enough_bytes * self._byte_tokens
+        if beyond >= 0:
             return self._accrued_at
-        return self._accrued_at - self._balance // self.rate_bits
+        return self._accrued_at - beyond // self.rate_bits
 
     def successor(
         self, settings: Settings, *, now: int, make: Callable[..., Bucket] | None = None

@@ -68,6 +68,7 @@ class Classic(FirstComeFirstServed):
     is_prompt = False
     can_admit = False
     is_spent = False
+    is_patient = False
     step_ns = 1  # its clock is one of jiffies: there is nothing to round
 
     def __init__(self, *, rate_bits: int, hz: int, now: int, opens_at: int | None = None) -> None:

@@ -104,7 +104,13 @@ class Fifo(FirstComeFirstServed):
         """Join the tail, all of them, as if they came now: the queue drains to its limit."""
         self._append_cut(frames, now)
 
-    def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
+    def next_bytes(self) -> int:
+        """Return the wire bytes of the frame at the head."""
+        return self._frames[0].wire_bytes
+
+    def take(
+        self, budget_bytes: int, *, now: int, limit: int, beyond_bytes: int = 0
+    ) -> tuple[list[Frame], int]:
         """Hand out frames from the head."""
         waiting = self._frames
         leaving: list[Frame] = []

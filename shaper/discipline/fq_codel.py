@@ -12,7 +12,8 @@ The law, after RFC 8290:
    used up its first quantum. So what sends less than a quantum in a round, a call or a ping, never
    waits behind what sends more, however long a round takes. This is not in RFC 8290, where such a
    flow waits out the round: four flows at 1 Mbit/s make that 48 ms. Nor does anybody gain by it:
-   what may go first in a round is one quantum, all at once or not.
+   what may go first in a round is one quantum, all at once or not. What is less than a full frame
+   leaves on credit, too (see `gate`).
 5. When more than `limit_packets` wait, the flow with the most bytes loses its head as `limit`, and
    so on. No more is lost by that than came in, and a frame that is alone stays, whatever its size.
    Where a batch comes in, that is seen to once it is in.
@@ -37,6 +38,7 @@ from itertools import chain
 from shaper.discipline.codel import BURST_BYTES, Law, setpoints
 from shaper.discipline.delay_histogram import EXACT, DelayHistogram, index
 from shaper.discipline.flow_table import UNRANKED, FlowQueue, FlowTable, Ranking
+from shaper.discipline.sparse_flows import SparseFlows
 from shaper.discipline.ticks import convert
 from shaper.model import Settings
 from shaper.packet import ecn
@@ -80,6 +82,8 @@ class FqCodel:
         self._table = FlowTable(self._law, size=size, key=key)
         self._new: deque[FlowQueue] = deque()
         self._old: deque[FlowQueue] = deque()
+        self._sparse = SparseFlows()
+        self.sparse_bytes = self._sparse.first_bytes
         self.flows = 0
         self._ranking: Ranking | None = None
         self._delays = DelayHistogram(ticks_per_second=settings.ticks_per_second, now=now)
@@ -152,20 +156,29 @@ class FqCodel:
         if self.flows:
             self._end_round()
 
-    def take(self, budget_bytes: int, *, now: int, limit: int) -> tuple[list[Frame], int]:
+    def next_bytes(self) -> int:
+        """Return the wire bytes of the next frame, unless CoDel drops it."""
+        return self._next_flow().frames[0][0].wire_bytes
+
+    def take(
+        self, budget_bytes: int, *, now: int, limit: int, beyond_bytes: int = 0
+    ) -> tuple[list[Frame], int]:
         """Hand out frames, each of the flow that has the turn."""
         leaving: list[Frame] = []
         delays = self._delays
         if now >= delays.turns_at:
             delays.turn(now)
         cells = delays.cells
-        left_bytes = cell = 0
-        sojourn = -1
+        left_bytes, cell, sojourn = 0, 0, -1
         new, old = self._new, self._old
-        while self.backlog_packets and left_bytes <= budget_bytes and len(leaving) < limit:
-            flow = new[0] if new else old[0]
-            if flow.deficit <= 0 or not flow.frames:
-                flow = self._next_flow()
+        flow: FlowQueue | None
+        while self.backlog_packets and len(leaving) < limit:
+            if left_bytes <= budget_bytes:
+                flow = new[0] if new else old[0]
+                if flow.deficit <= 0 or not flow.frames:
+                    flow = self._next_flow()
+            elif not (flow := self._sparse.first(budget_bytes + beyond_bytes - left_bytes)):
+                break
             frame = flow.dequeue(now)
             _, wire_bytes, packets = frame
             leaving.append(frame)
@@ -177,7 +190,8 @@ class FqCodel:
                 sojourn = flow.sojourn
                 cell = sojourn if sojourn < EXACT else index(sojourn)
             cells[cell] += 1
-        self.delay_now = sojourn
+        if leaving:
+            self.delay_now = sojourn
         return leaving, left_bytes
 
     def configure(self, settings: Settings, *, now: int) -> None:
@@ -220,10 +234,12 @@ class FqCodel:
             flow.deficit = self._quantum
             flow.ranked_bytes = UNRANKED
             self.flows += 1
-        elif flow.is_new or not flow.is_sparse:
+        elif not flow.is_sparse:
             return
-        flow.is_new = True
-        self._new.append(flow)
+        if not flow.is_new:
+            flow.is_new = True
+            self._new.append(flow)
+        self._sparse.note(flow)
 
     def _next_flow(self) -> FlowQueue:
         """Return the flow that has the turn; something must wait (RFC 8290, 4.2)."""
@@ -269,6 +285,7 @@ class FqCodel:
             flow.found_empty()
             flow.is_new = flow.is_old = False
         self._new.clear()
+        self._sparse.clear()
         self._old.clear()
         self.flows = 0
         self._ranking = None

@@ -3,6 +3,10 @@
 The queue says which frame is next, the bucket when it may leave (see `bucket` for the law). The
 gate lets the bucket accrue while something waits and rest while nothing does, and hands out what
 it allows. See `base` for where other stages are put in.
+
+Sparse flows do not wait for the bucket: they may owe a full frame (`Settings.reserve_bytes`) more
+than others, who may owe the largest. The bucket's surplus is so much less, so that B holds. And a
+gate that `is_patient` lets what others have waiting leave a jiffy's worth at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from shaper.model import Settings
 from shaper.packet.frame import Frame
 
 # Chosen.
-_STEPS_A_JIFFY = 4
+_STEPS_A_JIFFY = 8
 _LEAST_STEP_NS = 10_000  # no timer here is more exact than that
 
 
@@ -40,6 +44,7 @@ class Gate:
     altered: Mapping[str, int] = MappingProxyType({})
     can_admit = True
     is_prompt = False
+    is_patient = False
 
     def __init__(
         self, queue: PacketQueue, settings: Settings, *, now: int, opens_at: int | None = None
@@ -48,6 +53,7 @@ class Gate:
         self.overlimits = 0
         self.is_spent = False
         self.step_ns = _step_ns(settings)
+        self._beyond_bytes = _beyond_bytes(settings)
         self._settings = settings
         self._bucket = make_bucket(settings, now=now, opens_at=opens_at)
 
@@ -144,11 +150,13 @@ class Gate:
         if not queue.backlog_packets:
             queue.found_empty()
             return []
-        budget_bytes = bucket.accrue(now)
-        if budget_bytes < 0:
+        budget_bytes, beyond_bytes = bucket.accrue(now), self._beyond_bytes
+        if budget_bytes < 0 and (not beyond_bytes or not queue.sparse_bytes()):
             self.overlimits += 1
             return []
-        frames, wire_bytes = queue.take(budget_bytes, now=now, limit=limit)
+        frames, wire_bytes = queue.take(
+            budget_bytes, now=now, limit=limit, beyond_bytes=beyond_bytes
+        )
         bucket.charge(wire_bytes)
         if wire_bytes > budget_bytes and len(frames) < limit and queue.backlog_packets:
             self.overlimits += 1  # as if it had been asked once more
@@ -161,7 +169,22 @@ class Gate:
 
     def deadline(self) -> int | None:
         """Return the tick in which the bucket opens, if something waits for it."""
-        return self._bucket.opens_at() if self.queue.backlog_packets else None
+        if not self.queue.backlog_packets:
+            return None
+        return self._bucket.opens_at(self._enough_bytes())
+
+    def _enough_bytes(self) -> int:
+        """Return what the balance is to be when it is time for the next frames."""
+        if self._beyond_bytes and (sparse_bytes := self.queue.sparse_bytes()):
+            return sparse_bytes - self._beyond_bytes
+        if not self.is_patient:
+            return 0
+        jiffy_bytes, unit_bytes = self._settings.jiffy_bytes, self._settings.unit_bytes
+        next_bytes = self.queue.next_bytes()
+        frames = round(jiffy_bytes / next_bytes)
+        leaving_bytes = min(frames * next_bytes, self.queue.backlog_bytes)
+        last_bytes = unit_bytes if jiffy_bytes >= 2 * unit_bytes else next_bytes
+        return max(0, min(leaving_bytes - last_bytes, self._bucket.surplus_bytes // 2))
 
     def opens_at(self) -> int:
         """Return the tick in which what has left so far is paid for."""
@@ -184,6 +207,7 @@ class Gate:
         new_now = ticks.convert(now, self._settings.ticks_per_second, settings.ticks_per_second)
         self._bucket = self._bucket.successor(settings, now=new_now, make=make_bucket)
         self.step_ns = _step_ns(settings)
+        self._beyond_bytes = _beyond_bytes(settings)
         self._settings = settings
 
     def flush(self, reason: str) -> None:
@@ -197,7 +221,7 @@ class Gate:
 
 
 def _step_ns(settings: Settings) -> int:
-    """Return how finely departures are timed: to a quarter of a jiffy, if the bucket bears that.
+    """Return how finely departures are timed: to an eighth of a jiffy, if the bucket bears that.
 
     What is earned while a departure is rounded up must find room in the bucket.
     """
@@ -205,3 +229,11 @@ def _step_ns(settings: Settings) -> int:
     surplus_ns = surplus_bytes * 8 * ticks.NANOSECONDS // settings.rate_bits
     step_ns = min(settings.jiffy_ns, surplus_ns) // _STEPS_A_JIFFY
     return max(_LEAST_STEP_NS, step_ns)
+
+
+def _beyond_bytes(settings: Settings) -> int:
+    """Return how far sparse flows may take the balance below zero: what others may owe, and more.
+
+    0 where nothing is kept for them.
+    """
+    return settings.unit_bytes + settings.reserve_bytes if settings.reserve_bytes else 0

@@ -110,6 +110,15 @@ class Linked:
         return self.inner.step_ns if self._is_transparent else min(_STEP_NS, self.inner.step_ns)
 
     @property
+    def is_patient(self) -> bool:
+        """Whether a jiffy's worth may leave at a time, which a link does not bear."""
+        return self.inner.is_patient
+
+    @is_patient.setter
+    def is_patient(self, value: bool) -> None:
+        self.inner.is_patient = value and self._is_transparent
+
+    @property
     def is_prompt(self) -> bool:
         """Whether frames are to be read as they come: the link counts from then on."""
         return not self._is_transparent

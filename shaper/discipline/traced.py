@@ -14,7 +14,7 @@ from shaper.discipline.bucket import Bucket
 from shaper.model import Settings
 from shaper.trace import Playback
 
-_CLOSED = -1  # of a budget, in bytes
+_CLOSED = -(1 << 62)  # of a budget, in bytes: not even a sparse flow may owe so much
 # Chosen: when a trace that offers nothing any more is looked at again.
 _NEVER_TICKS = 3_600_000_000  # an hour
 
@@ -38,6 +38,7 @@ class TracedBucket(Bucket):
             unit_bytes=settings.unit_bytes,
             burst_bytes=settings.burst_bytes,
             idle_bytes=settings.idle_bytes,
+            reserve_bytes=settings.reserve_bytes,
             now=now,
             opens_at=opens_at,
         )
@@ -80,10 +81,10 @@ class TracedBucket(Bucket):
         self.charge(wire_bytes)
         return True
 
-    def opens_at(self) -> int:
+    def opens_at(self, enough_bytes: int = 0) -> int:
         """Return the first tick in which a frame may leave, or an earlier one if that is far."""
         from_us = self._playback.elapsed_us(self._accrued_at)
-        debt = max(0, -self._balance)
+        debt = max(0, enough_bytes * self._byte_tokens - self._balance)
         opens_us = self._trace.offers_at(from_us, debt)
         if opens_us is None:
             return self._accrued_at + _NEVER_TICKS

@@ -12,9 +12,11 @@ import os
 import socket
 import struct
 
+from shaper.channel.messages import Bind
 from shaper.forwarder.ports import MAX_BATCH, READ_BYTES, Batch, Outcome, Room
 from shaper.forwarder.ring_meter import RingMeter
 from shaper.forwarder.sendmmsg import Messages
+from shaper.model import Framing
 from shaper.packet.checksum import complete
 from shaper.packet.frame import VNET_HEADER_BYTES, parse_frame
 from shaper.packet.headerless import strip_link_header
@@ -305,3 +307,17 @@ class CookedSink(HeaderlessSink):
             return Outcome.PROTOCOL
         packet, ethertype = stripped
         return self._transmit(packet[VNET_HEADER_BYTES:], ethertype)
+
+
+_HEADERLESS: dict[Framing, type[HeaderlessSink]] = {
+    Framing.BARE: HeaderlessSink,
+    Framing.COOKED: CookedSink,
+}
+
+
+def make_sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink:
+    """Return the sink for a master."""
+    is_captured, removed_bytes = order.is_captured, order.removed_bytes
+    if order.framing is Framing.ETHERNET:
+        return PacketSink(descriptor, keeps_neighbours=is_captured, removed_bytes=removed_bytes)
+    return _HEADERLESS[order.framing](descriptor, keeps_neighbours=is_captured)

@@ -20,10 +20,12 @@ from itertools import count
 from typing import NamedTuple
 
 from shaper.channel import bulk, messages
+from shaper.channel.bell import Bell
 from shaper.channel.board import WORD_BYTES, Board
 from shaper.channel.messages import (
     Absorb,
     Begin,
+    Bells,
     Bind,
     Close,
     Configure,
@@ -41,12 +43,11 @@ from shaper.channel.messages import (
 )
 from shaper.channel.ring_rows import RingRows
 from shaper.forwarder.absence import Absence
-from shaper.forwarder.edges import CookedSink, HeaderlessSink, PacketSink, TapSource
+from shaper.forwarder.edges import TapSource, make_sink
 from shaper.forwarder.path import Path
 from shaper.forwarder.slots import Slots
 from shaper.forwarder.timer import Timer
 from shaper.forwarder.wants import Wants
-from shaper.model import Framing, Settings
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
@@ -57,12 +58,7 @@ _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to col
 _FIRST_PAUSE_NS = 10_000_000
 _LONGEST_PAUSE_NS = 1_000_000_000
 
-_HEADERLESS: dict[Framing, type[HeaderlessSink]] = {
-    Framing.BARE: HeaderlessSink,
-    Framing.COOKED: CookedSink,
-}
-
-_WITH_DESCRIPTOR = (Rings, Begin, Open, Bind)
+_WITH_DESCRIPTOR = (Rings, Bells, Begin, Open, Bind)
 
 
 class Pause(NamedTuple):
@@ -94,6 +90,7 @@ class Loop:
         self._pulse = memoryview(bytearray(WORD_BYTES)).cast("Q")  # until the board is there
         self.paths: dict[int, Path] = {}  # by slot; read-only outside this class
         self._rings = RingRows()
+        self._bell: Bell | None = None
         self._pauses: dict[Path, Pause] = {}
         self._by_descriptor: dict[int, Path] = {}
         self._watched: dict[int, int] = {}
@@ -148,6 +145,16 @@ class Loop:
             self._timer.fired()
         elif descriptor == self._end.fileno():
             self._obey(now_ns)
+        elif self._bell is not None and descriptor == self._bell.fileno():
+            self._answer(self._bell, now_ns)
+
+    def _answer(self, bell: Bell, now_ns: int) -> None:
+        """Run the paths to which frames of sparse flows have come."""
+        for row, at_ns in bell.take():
+            path = self.paths.get(row)
+            if path is not None:
+                path.rang(at_ns, now_ns)
+                self._run(path, now_ns)
 
     def _run_due(self, now_ns: int) -> None:
         """Run each path that is due, once: what is due again waits a round."""
@@ -269,6 +276,9 @@ class Loop:
             case Rings(place):
                 assert descriptor is not None
                 self._rings.add(place, descriptor)
+            case Bells(place):
+                assert descriptor is not None
+                self._rings.add_bell(place, descriptor)
             case Begin(pulse):
                 assert descriptor is not None
                 self._board = Board(descriptor)
@@ -288,8 +298,11 @@ class Loop:
         if slot in self.paths:
             self._close(slot)
         source = TapSource(descriptor, self._slots)
+        if self._bell is None and self._rings.bell is not None:
+            self._bell = self._rings.bell
+            self._epoll.register(self._bell.fileno(), select.EPOLLIN)
         rows = self._board.row(slot), self._key, self._rings.row(slot)
-        self.paths[slot] = Path(source, *rows)
+        self.paths[slot] = Path(source, *rows, has_bell=self._bell is not None)
 
     def _close(self, slot: int) -> None:
         path = self.paths.pop(slot)
@@ -309,7 +322,7 @@ class Loop:
         match order:
             case Configure(_, settings):
                 if settings is not None and bulk.is_needed(settings):
-                    settings = _unpacked(settings, descriptor)
+                    settings = bulk.unpack_beside(settings, descriptor)
                 path.configure(settings, now_ns)
             case Absorb():
                 path.absorb()
@@ -318,7 +331,7 @@ class Loop:
             case Bind():
                 assert descriptor is not None
                 self._forget(path)
-                path.bind(_sink(order, descriptor), is_tunnel=order.is_tunnel)
+                path.bind(make_sink(order, descriptor), is_tunnel=order.is_tunnel)
             case Unbind():
                 self._forget(path)
                 path.bind(None)
@@ -329,20 +342,3 @@ class Loop:
         self._set_interest(path.source.fileno(), 0, path)
         if path.sink is not None:
             self._set_interest(path.sink.fileno(), 0, path)
-
-
-def _unpacked(settings: Settings, descriptor: int | None) -> Settings:
-    """Return settings with what is in the descriptor beside them, which is closed."""
-    if descriptor is None:
-        raise OSError("no room for another descriptor (ulimit -n), of a trace, table or pattern")
-    try:
-        return bulk.unpack(settings, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sink(order: Bind, descriptor: int) -> PacketSink | HeaderlessSink:
-    is_captured, removed_bytes = order.is_captured, order.removed_bytes
-    if order.framing is Framing.ETHERNET:
-        return PacketSink(descriptor, keeps_neighbours=is_captured, removed_bytes=removed_bytes)
-    return _HEADERLESS[order.framing](descriptor, keeps_neighbours=is_captured)

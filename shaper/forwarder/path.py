@@ -43,6 +43,7 @@ class Path:
         row: the shaper's row on the board; counting continues from what it holds.
         key: random bytes, for the hash of flows.
         ring: the row of the TAP's ring, where a program may cap flows there.
+        has_bell: the program rings, too.
 
     Attributes:
         state: see `path_states`.
@@ -57,11 +58,13 @@ class Path:
         row: memoryview,
         key: bytes,
         ring: memoryview | None = None,
+        *,
+        has_bell: bool = False,
     ) -> None:
         self.state = PathState.IDLE
         self.source = source
         self.sink: FrameSink | None = None
-        self._meter = RingMeter(ring) if ring is not None else None
+        self._meter = RingMeter(ring, has_bell=has_bell) if ring is not None else None
         self._key = key
         self._tally = Tally(row)
         self._intake = Intake(source, self._tally)
@@ -86,8 +89,11 @@ class Path:
         else:
             outlet.retry()
             wants = self._run_queue(discipline, settings, [], now_ns)
-        if self.source.meter is not None:
-            self.source.meter.look(now_ns)
+        meter = self.source.meter
+        if meter is not None:
+            meter.look(now_ns)
+            if wants.wants_frames or wants.deadline_ns is None:
+                meter.mute()
         ticks_per_second = settings.ticks_per_second if settings is not None else 1
         self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)
         due_ns = self._tally.due_ns
@@ -113,6 +119,11 @@ class Path:
         now = ticks.from_ns(now_ns, settings.ticks_per_second)
         discipline.left_late(self._outlet.run_bytes, now=now)
         self._tally.left_late(self._outlet.run_bytes, now_ns)
+
+    def rang(self, at_ns: int, now_ns: int) -> None:
+        """Note that a frame of a sparse flow has come."""
+        if self._meter is not None:
+            self._meter.rang(at_ns, now_ns)
 
     def missed(self, away_ns: int) -> None:
         """Record how much of the time before the last run the processor was not ours."""
@@ -201,6 +212,8 @@ class Path:
         if self.state is _HELD:
             discipline.excuse(now)
             self._move(PathEvent.RETRIED)
+        meter = self.source.meter
+        discipline.is_patient = meter is not None and meter.set_bell(now_ns)
         holds_more = self._read(discipline, first, now)
         room = outlet.send(discipline, now=now, room=MAX_BATCH)
         if room <= 0 or not discipline.backlog_packets:
@@ -225,6 +238,8 @@ class Path:
             wants = until_departure(discipline, settings, now_ns, listens=listens)
         if is_empty and discipline.can_admit and wants is not NOTHING:
             self._move(PathEvent.EMPTIED)
+        if meter is not None and outlet.run_bytes:
+            meter.departed()
         return wants
 
     def _read(self, discipline: Discipline, first: list[bytes], now: int) -> bool:

@@ -1,10 +1,15 @@
-"""How full a TAP's ring stands, and the lease of the program that caps flows there.
+"""How full a TAP's ring stands, the lease of the program that caps flows there, and its bell.
 
 The program counts the frames that enter the ring, and this those that are read. The lease is taken
 when more than half of the threshold has waited for `_STANDING_NS` at every look: by then the
 forwarder is behind, and not only late, so that what a pause has made wait is read and not dropped.
 It is renewed for as long as that is found at any look, and lapses by itself when it is not or when
 nothing looks any more.
+
+The bell rings for a frame of a sparse flow, once each time that it is set. So that no crowd of
+such flows wakes the forwarder for each of their frames, a ring is paid for: each departure earns a
+half, and a few are saved. Where rings come late, as on a kernel that has no interrupts for that
+(user-mode Linux), the bell is not used for a while.
 
 Limits. A frame that the full ring drops after the program let it in counts as one that waits,
 until the ring is found empty.
@@ -22,9 +27,16 @@ _LEAST_FRAMES = 64
 _BITS_A_FRAME = 500_000  # of the rate: how many frames may wait grows with it
 _STANDING_NS = 100_000_000
 _LEASE_NS = 100_000_000
+# Chosen. In halves of a ring: what is saved at most, and what one costs.
+_MOST_RINGS = 32
+_RING = 2
+_LATE_NS = 500_000
+_MOST_LATE = 8  # more of them than others
+_REST_NS = 10_000_000_000
 
 _ENTERED, _READ = int(RingWord.ENTERED), int(RingWord.READ)
 _THRESHOLD, _UNTIL = int(RingWord.THRESHOLD), int(RingWord.UNTIL_NS)
+_BELL = int(RingWord.BELL)
 
 
 class RingMeter:
@@ -32,17 +44,23 @@ class RingMeter:
 
     Args:
         row: its words; counting continues from what they hold, unless that cannot be.
+        has_bell: the program rings.
 
     Attributes:
         alone: frames that were read one by one and are on their way: the next look records them.
     """
 
-    def __init__(self, row: memoryview) -> None:
+    def __init__(self, row: memoryview, *, has_bell: bool = False) -> None:
         self._row = row
         if max(row[_ENTERED], row[_READ]) > MAX_COUNT:
             row[_ENTERED] = row[_READ] = 0
-        row[_UNTIL] = 0
+        row[_UNTIL] = row[_BELL] = 0
         self.alone = 0
+        self._has_bell = has_bell
+        self._is_set = False  # as far as it has not rung
+        self._rings = _MOST_RINGS
+        self._late = 0
+        self._rests_until_ns = 0
         self._read = row[_READ]
         self._few = 0  # frames that may wait without being too many
         self._since_ns: int | None = None  # since when there are more; None: there are not
@@ -72,3 +90,35 @@ class RingMeter:
             self._since_ns = now_ns
         if now_ns < self._until_ns or now_ns - self._since_ns >= _STANDING_NS:
             self._row[_UNTIL] = self._until_ns = now_ns + _LEASE_NS
+
+    def can_ring(self, now_ns: int) -> bool:
+        """Whether the bell wakes a forwarder soon enough to wait for it."""
+        return self._has_bell and now_ns >= self._rests_until_ns
+
+    def set_bell(self, now_ns: int) -> bool:
+        """Have the next frame of a sparse flow ring; return whether one will."""
+        if not self.can_ring(now_ns) or self._rings < _RING:
+            return False
+        self._row[_BELL] = 1
+        self._is_set = True
+        return True
+
+    def mute(self) -> None:
+        """Let nothing ring."""
+        if self._is_set:
+            self._row[_BELL] = 0
+            self._is_set = False
+
+    def departed(self) -> None:
+        """Earn half a ring."""
+        if self._rings < _MOST_RINGS:
+            self._rings += 1
+
+    def rang(self, at_ns: int, now_ns: int) -> None:
+        """Pay for a ring; if most come late, wait for none for a while."""
+        self._rings -= _RING
+        is_late = now_ns - at_ns > _LATE_NS
+        self._late = max(0, self._late + 1) if is_late else max(0, self._late - 1)
+        if self._late > _MOST_LATE:
+            self._late = 0
+            self._rests_until_ns = now_ns + _REST_NS

@@ -65,6 +65,7 @@ class Map(IntEnum):
     ARRAY = 2
     PROGRAMS = 3
     GROUPS = 8
+    RING = 27  # a ring buffer, from 5.8 on
 
 
 class ProgramKind(IntEnum):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 
 from shaper.errors import KernelRefused, ShaperError
-from shaper.kernel import bpf, ring_program
+from shaper.kernel import bpf, ring_bell, ring_program
 from shaper.kernel.bpf_refusals import bpf_refusals
 from shaper.kernel.programs import encode
 from shaper.kernel.tap import Tap
@@ -27,11 +28,13 @@ class RingCaps:
 
     Attributes:
         rows: the descriptor of each place's rows, to be mapped; none where this is refused.
+        bells: that of each place's ring buffer, to be mapped, too; none before 5.8.
         refusal: why it is.
     """
 
     def __init__(self, places: int, rows: int) -> None:
         self.rows: list[int] = []
+        self.bells: list[int] = []
         self.refusal = ""
         try:
             with bpf_refusals(_DOING, _REMARK):
@@ -40,6 +43,10 @@ class RingCaps:
         except ShaperError as error:
             self.close()
             self.refusal = str(error)
+            return
+        with contextlib.suppress(OSError):
+            for _ in range(places):
+                self.bells.append(_bell())
 
     def put_on(self, tap: Tap, place: int, row: int) -> None:
         """Have a program on a TAP, in place of any other; without rows, none.
@@ -50,10 +57,11 @@ class RingCaps:
             self.take_off(tap)
             return
         with bpf_refusals(_DOING, _REMARK), contextlib.ExitStack() as opened:
-            flows = _array("shaper_flows", ring_program.PLACE_BYTES, ring_program.PLACES)
+            flows = _array("shaper_flows", ring_bell.PLACE_BYTES, ring_program.PLACES)
             opened.callback(os.close, flows)
             key = secrets.randbits(_KEY_BITS) | 1
-            code = encode(ring_program.cap(row, self.rows[place], flows, key))
+            bell = self.bells[place] if place < len(self.bells) else None
+            code = encode(ring_program.cap(row, self.rows[place], flows, key, bell))
             program = bpf.load("shaper_ring", code, bpf.ProgramKind.SOCKET_FILTER)
             opened.callback(os.close, program)
             tap.set_filter(program)
@@ -65,8 +73,9 @@ class RingCaps:
 
     def close(self) -> None:
         """Let go of the rows; programs keep theirs."""
-        while self.rows:
-            os.close(self.rows.pop())
+        for descriptors in (self.rows, self.bells):
+            while descriptors:
+                os.close(descriptors.pop())
 
 
 NO_CAPS = RingCaps(0, 0)
@@ -80,4 +89,11 @@ def _array(name: str, value_bytes: int, entries: int, *, is_shared: bool = False
         value_bytes=value_bytes,
         entries=entries,
         is_shared=is_shared,
+    )
+
+
+def _bell() -> int:
+    """Return a ring buffer. Raises OSError."""
+    return bpf.create_map(
+        bpf.Map.RING, "shaper_bell", key_bytes=0, value_bytes=0, entries=mmap.PAGESIZE
     )

@@ -30,6 +30,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from shaper.kernel import ring_bell
 from shaper.kernel.programs import (
     ADD_CONSTANT,
     CALL,
@@ -40,7 +41,6 @@ from shaper.kernel.programs import (
     IF_EQUAL,
     IF_NOT_EQUAL,
     LOAD_WORD,
-    MAP_LOOKUP,
     MOVE,
     MOVE_CONSTANT,
     MOVE_WORD,
@@ -53,32 +53,37 @@ from shaper.kernel.programs import (
     THIRD,
     Instruction,
     Program,
-    load_map,
 )
-from shaper.model import RING_WORD_BYTES, RingWord
-
-# Specified: linux/bpf.h, and codes put together from its operations.
-KTIME_GET_NS = 5
-SKB_LOAD_BYTES = 26
-LOAD_DOUBLE = 0x79
-LOAD_HALF = 0x69
-LOAD_BYTE = 0x71
-STORE_WORD_CONSTANT = 0x62
-ADD_ATOMIC = 0xDB
-SUBTRACT = 0x1F
-SHIFT_LEFT = 0x67
-SHIFT_RIGHT = 0x77
-AND_CONSTANT = 0x57
-MULTIPLY_WORD = 0x24
-ADD_WORD = 0x0C
-SHIFT_WORD_RIGHT = 0x74
-GO = 0x05
-IF_SAME = 0x1D
-IF_NOT_LESS = 0x3D
-IF_NOT_LESS_THAN = 0x35  # the immediate
-IF_AT_MOST_SIGNED = 0xDD
-IF_WORD_EQUAL = 0x16
-IF_WORD_SAME = 0x1E
+from shaper.kernel.ring_parts import (
+    ADD_ATOMIC,
+    ADD_WORD,
+    AND_CONSTANT,
+    GO,
+    IF_AT_MOST_SIGNED,
+    IF_LESS,
+    IF_NOT_LESS_THAN,
+    IF_SAME,
+    IF_WORD_EQUAL,
+    IF_WORD_SAME,
+    KEY_AT,
+    KTIME_GET_NS,
+    LOAD_BYTE,
+    LOAD_HALF,
+    MULTIPLY_WORD,
+    NOW,
+    PLACE,
+    ROW,
+    SHIFT_LEFT,
+    SHIFT_RIGHT,
+    SHIFT_WORD_RIGHT,
+    SKB_LOAD_BYTES,
+    STORE_WORD_CONSTANT,
+    SUBTRACT,
+    at,
+    load,
+    look_up,
+)
+from shaper.model import RingWord
 
 # Specified: RFC 791, 8200 and the IANA's protocol numbers: where things lie in a header.
 _NETWORK_AT = 14  # behind the Ethernet header
@@ -94,16 +99,14 @@ WINDOW_FRAMES = 1 << _WINDOW_SHIFT
 _ALONE_SHIFT = 32  # nanoseconds: 4.3 s
 _PLACE_BITS = 10
 PLACES = 1 << _PLACE_BITS
-PLACE_BYTES = 8  # the window that it was counted in, and the frames
 _FRAMES_AT = 4
 
 _WHOLE = -1  # more bytes than any frame has
-_PLACE, _ROW, _NOW = 7, 8, 9  # registers that keep them over calls
 # Where things lie below the end of the stack.
-_KEY_AT, _PORTS_AT, _HEADER_AT = -4, -8, -48
+_PORTS_AT, _HEADER_AT = -8, -48
 
 
-def cap(row: int, rows: int, flows: int, key: int) -> Program:
+def cap(row: int, rows: int, flows: int, key: int, bell: int | None = None) -> Program:
     """Return the program for one TAP.
 
     Args:
@@ -111,16 +114,20 @@ def cap(row: int, rows: int, flows: int, key: int) -> Program:
         rows: the descriptor of the array of rows (`model.RingWord`).
         flows: the descriptor of an array of PLACES, of its own.
         key: an odd number of 32 bits, at random, so that no sender can choose where flows meet.
+        bell: the descriptor of the ring buffer that rings; None: nothing does.
     """
     return (
         *_find_row(row, rows),
         *_look_at_ring(),
+        *ring_bell.look(bell),
         *_read_header(key),
         *_find_place(key),
+        *ring_bell.skip_caps(bell),
         *_look_for_others(),
         *_count_in_window(flows),
+        *ring_bell.ring(row, flows, bell),
         Instruction(MOVE_CONSTANT, "a frame more", FIRST, immediate=1, label="enter"),
-        Instruction(ADD_ATOMIC, "has entered", _ROW, FIRST, _at(RingWord.ENTERED)),
+        Instruction(ADD_ATOMIC, "has entered", ROW, FIRST, at(RingWord.ENTERED)),
         Instruction(MOVE_WORD, "all of its bytes", RESULT, immediate=_WHOLE, label="pass"),
         Instruction(EXIT, "go into the ring"),
         Instruction(MOVE_WORD, "none of its bytes", RESULT, label="drop"),
@@ -128,46 +135,31 @@ def cap(row: int, rows: int, flows: int, key: int) -> Program:
     )
 
 
-def _at(word: RingWord) -> int:
-    return word * RING_WORD_BYTES
-
-
 def _in_network_order(*octets: int) -> int:
     """Return what a load gives for these bytes."""
     return int.from_bytes(bytes(octets), sys.byteorder)
 
 
-def _load(word: RingWord, dst: int, why: str) -> Instruction:
-    return Instruction(LOAD_DOUBLE, why, dst, _ROW, _at(word))
-
-
-def _look_up(descriptor: int, what: str, missing: str) -> Iterator[Instruction]:
-    """Look up in an array by the key on the stack."""
-    yield from load_map(descriptor, FIRST, what)
-    yield Instruction(MOVE, "where the key lies:", SECOND, STACK_END)
-    yield Instruction(ADD_CONSTANT, "at the end of the stack", SECOND, immediate=_KEY_AT)
-    yield Instruction(CALL, "look it up", immediate=MAP_LOOKUP)
-    yield Instruction(IF_EQUAL, "no such entry, which cannot be", RESULT, to=missing)
-
-
 def _find_row(row: int, rows: int) -> Iterator[Instruction]:
     yield Instruction(MOVE, "keep the frame", CONTEXT, FIRST)
-    yield Instruction(STORE_WORD_CONSTANT, "the key", STACK_END, offset=_KEY_AT, immediate=row)
-    yield from _look_up(rows, "the rows of all TAPs", missing="pass")
-    yield Instruction(MOVE, "keep the row", _ROW, RESULT)
+    yield Instruction(STORE_WORD_CONSTANT, "the key", STACK_END, offset=KEY_AT, immediate=row)
+    yield from look_up(rows, "the rows of all TAPs", missing="pass")
+    yield Instruction(MOVE, "keep the row", ROW, RESULT)
 
 
 def _look_at_ring() -> Iterator[Instruction]:
-    """Let the frame enter unless too many wait and the lease holds."""
-    yield _load(RingWord.ENTERED, FIRST, "those that entered")
-    yield _load(RingWord.READ, SECOND, "those that were read")
+    """Let NOW be the time if too many wait and the lease holds, else 0."""
+    yield Instruction(MOVE_CONSTANT, "no cap so far", NOW)
+    yield load(RingWord.ENTERED, FIRST, "those that entered")
+    yield load(RingWord.READ, SECOND, "those that were read")
     yield Instruction(SUBTRACT, "so many wait", FIRST, SECOND)
-    yield _load(RingWord.THRESHOLD, SECOND, "so many may")
-    yield Instruction(IF_AT_MOST_SIGNED, "not too many", FIRST, SECOND, to="enter")
+    yield load(RingWord.THRESHOLD, SECOND, "so many may")
+    yield Instruction(IF_AT_MOST_SIGNED, "not too many", FIRST, SECOND, to="room")
     yield Instruction(CALL, "the time", immediate=KTIME_GET_NS)
-    yield Instruction(MOVE, "keep the time", _NOW, RESULT)
-    yield _load(RingWord.UNTIL_NS, FIRST, "the end of the lease")
-    yield Instruction(IF_NOT_LESS, "it has lapsed", _NOW, FIRST, to="enter")
+    yield Instruction(MOVE, "keep the time", NOW, RESULT)
+    yield load(RingWord.UNTIL_NS, FIRST, "the end of the lease")
+    yield Instruction(IF_LESS, "it holds", NOW, FIRST, to="parse")
+    yield Instruction(MOVE_CONSTANT, "it has lapsed", NOW)
 
 
 def _load_bytes(at: int, count: int, missing: str) -> Iterator[Instruction]:
@@ -183,7 +175,7 @@ def _load_bytes(at: int, count: int, missing: str) -> Iterator[Instruction]:
 def _read_header(key: int) -> Iterator[Instruction]:
     """Hash the addresses; leave the protocol in THIRD and where its header is in SECOND."""
     four, six = _in_network_order(0x08, 0x00), _in_network_order(0x86, 0xDD)
-    yield Instruction(LOAD_WORD, "the EtherType", FIRST, CONTEXT, PROTOCOL_AT)
+    yield Instruction(LOAD_WORD, "the EtherType", FIRST, CONTEXT, PROTOCOL_AT, label="parse")
     yield Instruction(MOVE_CONSTANT, "behind Ethernet", SECOND, immediate=_NETWORK_AT)
     yield Instruction(IF_WORD_EQUAL, "IPv6", FIRST, immediate=six, to="six")
     yield Instruction(IF_WORD_EQUAL, "IPv4", FIRST, immediate=four, to="four")
@@ -225,15 +217,15 @@ def _stacked(operation: int, why: str, dst: int, at: int) -> Instruction:
 
 def _hash(at: int, words: int, key: int) -> Iterator[Instruction]:
     """Let the hash be that of so many words on the stack."""
-    yield Instruction(LOAD_WORD, "the first word", _PLACE, STACK_END, at)
+    yield Instruction(LOAD_WORD, "the first word", PLACE, STACK_END, at)
     for number in range(1, words):
         yield from _hash_more(at + 4 * number, key)
 
 
 def _hash_more(at: int, key: int) -> Iterator[Instruction]:
-    yield Instruction(MULTIPLY_WORD, "spread what there is", _PLACE, immediate=key)
+    yield Instruction(MULTIPLY_WORD, "spread what there is", PLACE, immediate=key)
     yield Instruction(LOAD_WORD, "the next word", FIRST, STACK_END, at)
-    yield Instruction(ADD_WORD, "with it", _PLACE, FIRST)
+    yield Instruction(ADD_WORD, "with it", PLACE, FIRST)
 
 
 def _find_place(key: int) -> Iterator[Instruction]:
@@ -249,42 +241,42 @@ def _find_place(key: int) -> Iterator[Instruction]:
     yield first._replace(label="with ports")
     yield from rest
     yield from _hash_more(_PORTS_AT, key)
-    yield Instruction(MULTIPLY_WORD, "spread it", _PLACE, immediate=key, label="place")
+    yield Instruction(MULTIPLY_WORD, "spread it", PLACE, immediate=key, label="place")
     shift = 32 - _PLACE_BITS
-    yield Instruction(SHIFT_WORD_RIGHT, "the highest bits", _PLACE, immediate=shift)
+    yield Instruction(SHIFT_WORD_RIGHT, "the highest bits", PLACE, immediate=shift)
 
 
 def _look_for_others() -> Iterator[Instruction]:
     """Let the frame enter if its flow has been alone for a while."""
-    yield _load(RingWord.FLOW, FIRST, "the flow that is known")
-    yield Instruction(IF_SAME, "the same", FIRST, _PLACE, to="known")
+    yield load(RingWord.FLOW, FIRST, "the flow that is known")
+    yield Instruction(IF_SAME, "the same", FIRST, PLACE, to="known")
     yield from _age(RingWord.FLOW_SEEN_NS)
     yield Instruction(IF_NOT_EQUAL, "it is no more", SECOND, to="another")
-    yield _store(RingWord.OTHER_SEEN_NS, _NOW, "there are two")
+    yield _store(RingWord.OTHER_SEEN_NS, NOW, "there are two")
     yield Instruction(GO, "so caps hold", to="count")
-    yield _store(RingWord.FLOW, _PLACE, "know this one")._replace(label="another")
-    yield _store(RingWord.FLOW_SEEN_NS, _NOW, "it is there")._replace(label="known")
+    yield _store(RingWord.FLOW, PLACE, "know this one")._replace(label="another")
+    yield _store(RingWord.FLOW_SEEN_NS, NOW, "it is there")._replace(label="known")
     yield from _age(RingWord.OTHER_SEEN_NS)
     yield Instruction(IF_NOT_EQUAL, "it is alone", SECOND, to="enter")
 
 
 def _age(word: RingWord) -> Iterator[Instruction]:
     """Let SECOND be 0 if that was lately."""
-    yield Instruction(MOVE, "now", SECOND, _NOW)
-    yield _load(word, THIRD, "when it was seen")
+    yield Instruction(MOVE, "now", SECOND, NOW)
+    yield load(word, THIRD, "when it was seen")
     yield Instruction(SUBTRACT, "so long ago", SECOND, THIRD)
     yield Instruction(SHIFT_RIGHT, "four seconds or more", SECOND, immediate=_ALONE_SHIFT)
 
 
 def _store(word: RingWord, src: int, why: str) -> Instruction:
-    return Instruction(STORE_DOUBLE, why, _ROW, src, _at(word))
+    return Instruction(STORE_DOUBLE, why, ROW, src, at(word))
 
 
 def _count_in_window(flows: int) -> Iterator[Instruction]:
     """Drop the frame if its flow has had its part of this window."""
-    yield Instruction(STORE_WORD, "the key", STACK_END, _PLACE, _KEY_AT, label="count")
-    yield from _look_up(flows, "the flows", missing="enter")
-    yield _load(RingWord.READ, FIRST, "the frames that were read")
+    yield Instruction(STORE_WORD, "the key", STACK_END, PLACE, KEY_AT, label="count")
+    yield from look_up(flows, "the flows", missing="enter")
+    yield load(RingWord.READ, FIRST, "the frames that were read")
     yield Instruction(SHIFT_RIGHT, "the window", FIRST, immediate=_WINDOW_SHIFT)
     yield Instruction(LOAD_WORD, "the one counted in", SECOND, RESULT)
     yield Instruction(IF_WORD_SAME, "still the same", FIRST, SECOND, to="same")

@@ -52,6 +52,7 @@ class MakeForwarder(Protocol):
         *,
         is_standby: bool,
         rings: Mapping[int, int],
+        bells: Mapping[int, int],
     ) -> Forwarder:
         """Start its process. Raises KernelRefused."""
         ...
@@ -189,7 +190,9 @@ class Pool:
         """Start a forwarder for a position; None: to stand by."""
         now = asyncio.get_running_loop().time()
         place = Place(self._free_pulses.pop(), position, now)
-        rings = {at: rows for at, rows in enumerate(self.ring_caps.rows) if position in (None, at)}
+        caps = self.ring_caps
+        rings = {at: rows for at, rows in enumerate(caps.rows) if position in (None, at)}
+        bells = {at: bell for at, bell in enumerate(caps.bells) if position in (None, at)}
         try:
             forwarder = self._make(
                 self.board,
@@ -198,6 +201,7 @@ class Pool:
                 partial(self._pass_on, place),
                 is_standby=position is None,
                 rings=rings,
+                bells=bells,
             )
             try:
                 await forwarder.start()

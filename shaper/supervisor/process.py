@@ -65,10 +65,12 @@ class Forwarder:
         *,
         is_standby: bool = False,
         rings: Mapping[int, int] | None = None,
+        bells: Mapping[int, int] | None = None,
         launch: Launch = launch,
     ) -> None:
         self.is_silent = False
         self._rings = dict(rings or {})
+        self._bells = dict(bells or {})
         self._is_standby = is_standby
         self._board = board
         self._pulse = pulse
@@ -107,6 +109,9 @@ class Forwarder:
         for place, descriptor in self._rings.items():
             with contextlib.suppress(KernelRefused):  # no memory to map it: no flow is capped
                 await self.tell(messages.Rings(place), descriptor)
+        for place, descriptor in self._bells.items():
+            with contextlib.suppress(KernelRefused):
+                await self.tell(messages.Bells(place), descriptor)
         await self.tell(messages.Begin(self._pulse), self._board.descriptor)
         self._judge.has_begun = True
 

@@ -17,6 +17,7 @@ class MemoryRingCaps(RingCaps):
 
     def __init__(self) -> None:
         self.rows = []
+        self.bells = []
         self.refusal = ""
         self.on: dict[str, tuple[int, int]] = {}
         self.refusals: list[ShaperError] = []

@@ -11,8 +11,9 @@ import pytest
 
 from shaper.kernel import bpf, ring_program
 from shaper.kernel.programs import encode
+from shaper.kernel.ring_bell import PLACE_BYTES
 from shaper.kernel.ring_caps import RingCaps
-from shaper.kernel.ring_program import CAP_FRAMES, PLACE_BYTES, PLACES
+from shaper.kernel.ring_program import CAP_FRAMES, PLACES
 from shaper.kernel.tap import Tap
 from shaper.model import RING_ROW_BYTES, RING_WORD_BYTES, RingWord
 from tests.unit.test_ring_program import ARP, IPV4, IPV6, SOURCES, VLAN, four, six

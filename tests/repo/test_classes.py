@@ -25,6 +25,7 @@ REASONS = {
     "HistoryRig": "a path with every input that a history may change",
     "Loop": "one turn of the forwarder reads all of it; an indirection would cost each frame",
     "MemoryNetlink": "a kernel: each attribute is a table of it, or what a test has it refuse",
+    "Path": "both ends are asked for each run; asking another part would cost as much again",
     "Pool": "places, slots and pulses are shared out together, of memory that forwarders share",
     "Supervisor": "it holds the rooms of the daemon together, one attribute a room",
     "Tally": "counters of a path, written to the board at once; it is called for each run",

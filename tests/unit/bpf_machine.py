@@ -21,13 +21,14 @@ HELPERS = {
     33: "skb_under_cgroup",
     43: "skb_change_head",
     46: "get_socket_cookie",
+    130: "ringbuf_output",
 }
 SIZES = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 SIGNS = {0x00: "+=", 0x10: "-=", 0x20: "*=", 0x50: "&=", 0x60: "<<=", 0x70: ">>=", 0xB0: "="}
-CONDITIONS = {0x10: "==", 0x30: ">=", 0x50: "!=", 0xD0: "s<="}
+CONDITIONS = {0x10: "==", 0x30: ">=", 0x50: "!=", 0xA0: "<", 0xD0: "s<="}
 TAIL_CALL = 12
 MOST_STEPS = 200  # more than any program has instructions
-MARK_AT, PROTOCOL_AT = 8, 16
+LENGTH_AT, MARK_AT, PROTOCOL_AT = 0, 8, 16
 STACK, VALUE, CONTEXT, ARRAYS = 1 << 20, 2 << 20, 3 << 20, 4 << 20  # where these lie
 
 
@@ -131,6 +132,7 @@ class Skb:
     redirected: tuple[int, int] | None = None  # index, flags
     now_ns: int = 0
     arrays: dict[int, Array] = field(default_factory=dict)  # by descriptor
+    rung: list[tuple[int, bytes, int]] = field(default_factory=list)  # descriptor, record, flags
 
 
 def run(code: bytes, skb: Skb) -> int | None:
@@ -202,6 +204,8 @@ def _holds(operation: int, own: int, other: int) -> bool:
             return own != other
         case ">=":
             return own >= other
+        case "<":
+            return own < other
         case _:  # as signed numbers of 64 bits
             return (own ^ 1 << 63) <= (other ^ 1 << 63)
 
@@ -215,6 +219,8 @@ def _array(address: int, skb: Skb) -> Array | None:
 def _load(address: int, size: int, memory: Memory, skb: Skb) -> int:
     if address == CONTEXT + MARK_AT:
         return skb.mark
+    if address == CONTEXT + LENGTH_AT:
+        return len(skb.data)
     if address == CONTEXT + PROTOCOL_AT:
         return int.from_bytes(skb.protocol, sys.byteorder)
     array = _array(address, skb)
@@ -251,6 +257,9 @@ def _help(number: int, registers: list[int], memory: Memory, skb: Skb) -> int:
                 memory.write(third, bytes(fourth))
                 return -14 % (1 << 64)
             memory.write(third, skb.data[second : second + fourth])
+            return 0
+        case "ringbuf_output":
+            skb.rung.append((first, memory.read(second, third), fourth))
             return 0
         case "skb_under_cgroup":
             assert (first, third) == (CONTEXT, 0)

@@ -172,7 +172,9 @@ class Machine:
         """Change a device as an administrator would."""
         self.kernel.put(replace(self.kernel.devices[ifindex], **changes))
 
-    def make_forwarder(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> Any:
+    def make_forwarder(
+        self, *arguments: Any, is_standby: bool, rings: dict[int, int], bells: dict[int, int]
+    ) -> Any:
         """Make a forwarder in memory."""
         forwarder = MemoryForwarder(
             *arguments, is_standby=is_standby, on_serve=self.forwarders.append

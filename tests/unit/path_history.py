@@ -286,7 +286,8 @@ class HistoryRig:
         round_bytes = -(-options.rate_bits * 2 * ROUND_NS // (8 * SECOND_NS))
         least_bytes = -(-options.rate_bits * LEAST_STEP_NS // (8 * SECOND_NS))
         step_bytes = max(made.idle_bytes, least_bytes)
-        self.pause_bytes = self._unit_bytes + 2 * step_bytes + round_bytes
+        # And sparse flows, which all are that begin, may owe so much more.
+        self.pause_bytes = self._unit_bytes + 2 * step_bytes + round_bytes + made.reserve_bytes
         self._options = options
         self.rates.append((self.now_ns // TICK_NS * TICK_NS, options.rate_bits))
         self.path.configure(made, self.now_ns)

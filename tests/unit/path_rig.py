@@ -26,11 +26,17 @@ SETTINGS = Settings(
 class PathRig:
     """A path with fakes at both ends and its counters at hand."""
 
-    def __init__(self, settings: Settings = SETTINGS, ring: memoryview | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings = SETTINGS,
+        ring: memoryview | None = None,
+        *,
+        has_bell: bool = False,
+    ) -> None:
         self.board = Board.create(1)
         self.source = MemorySource()
         self.sink = MemorySink()
-        self.path = Path(self.source, self.board.row(0), b"", ring)
+        self.path = Path(self.source, self.board.row(0), b"", ring, has_bell=has_bell)
         self.path.bind(self.sink)
         self.path.configure(settings, 0)
         self.wants = NOTHING

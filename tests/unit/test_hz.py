@@ -11,7 +11,7 @@ from tests.unit.test_commands import NOTHING
 async def test_the_default_of_hz_is_the_daemons(machine: Machine) -> None:
     """Or the rate's where the daemon has none; `show` says what is in force."""
     async with machine.running(SPEC) as commands:
-        for hz, of_daemon, expected in ((250, 0, 250), (0, 0, 2000), (0, 100, 100)):
+        for hz, of_daemon, expected in ((250, 0, 250), (0, 0, 2500), (0, 100, 100)):
             commands.hz = of_daemon
             await commands.set_options("shaper0", **NOTHING | {"hz": hz})
             await commands.set_speed("shaper0", 10**9)

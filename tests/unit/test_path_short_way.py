@@ -136,14 +136,14 @@ def test_a_delay_is_none_for_what_did_not_wait() -> None:
     assert rig.count("delay_p99_ns") == 0
 
 
-def test_departures_fall_on_quarters_of_a_jiffy() -> None:
-    """A departure at 100.1 ms is made at 100.25 ms, and what is earned by then is not lost."""
+def test_departures_fall_on_eighths_of_a_jiffy() -> None:
+    """A departure at 100.1 ms is made at 100.125 ms, and what is earned by then is not lost."""
     rig = PathRig(
         replace(SETTINGS, ticks_per_second=1_000_000, burst_bytes=3000, rate_bits=63_936)
     )
     rig.source.frames.extend([FRAME] * 5)
     rig.run(0)
-    assert rig.wants.deadline_ns == 100 * MS + 250 * US
+    assert rig.wants.deadline_ns == 100 * MS + 125 * US
     rig.run_to(1000 * MS)
     assert len(rig.sink.frames) == 5
     assert rig.count("busy_ns") == 5 * 800 * 8 * 10**9 // 63_936

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shaper.desired.plan import check_burst, make_plan, make_settings, offload_bytes
 from shaper.desired.trace_syntax import parse_trace
 from shaper.errors import InvalidValue
-from shaper.model import FAST_RATE_BITS, Framing, Link, Options, Queue, Spec, State
+from shaper.model import Framing, Link, Options, Queue, Spec, State
 from shaper.trace import Playback
 
 ARPHRD_NONE = 0xFFFE
@@ -155,11 +155,14 @@ def test_a_master_that_sets_a_header_of_its_own_gets_no_offload_frames(arphrd: i
     ("options", "hz"),
     [
         (Options(), 1000),
-        (Options(FAST_RATE_BITS - 1), 1000),
-        (Options(FAST_RATE_BITS), 2000),
-        (Options(FAST_RATE_BITS, queue=Queue.FIFO), 2000),
-        (Options(FAST_RATE_BITS, queue=Queue.CLASSIC), 1000),
-        (Options(FAST_RATE_BITS, hz=250), 250),
+        (Options(64_000), 500),
+        (Options(150 * 10**6 - 1), 500),
+        (Options(150 * 10**6), 1000),
+        (Options(500 * 10**6 - 1, queue=Queue.FIFO), 1000),
+        (Options(500 * 10**6, queue=Queue.FIFO), 2500),
+        (Options(10**7, queue=Queue.CLASSIC), 1000),
+        (Options(10**9, queue=Queue.CLASSIC), 1000),
+        (Options(10**9, hz=250), 250),
         (Options(64_000, hz=250, has_own_hz=True), 250),
     ],
 )

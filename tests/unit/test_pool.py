@@ -51,7 +51,9 @@ class PoolRig:
         self.failures_of_replacing: list[Exception] = []
         self.kind = MemoryForwarder
 
-    def make(self, *arguments: Any, is_standby: bool, rings: dict[int, int]) -> Any:
+    def make(
+        self, *arguments: Any, is_standby: bool, rings: dict[int, int], bells: dict[int, int]
+    ) -> Any:
         """Make a forwarder in memory, or fail."""
         self.rings.append(rings)
         if self.failures:

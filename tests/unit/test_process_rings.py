@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from shaper.channel.messages import Begin, Rings
+from shaper.channel.messages import Begin, Bells, Rings
 from tests.unit.instantly import instantly, until
 from tests.unit.test_process import ProcessRig, rig
 
@@ -35,3 +35,11 @@ async def test_rings_that_cannot_be_mapped_are_done_without(rig: ProcessRig) -> 
     assert process.orders() == [Rings(0), Begin(1)]
     process.is_obedient = True
     await forwarder.stop()
+
+
+@instantly
+async def test_bells_come_behind_the_rows(rig: ProcessRig) -> None:
+    """Before the board, too."""
+    descriptor = rig.board.descriptor
+    async with rig.running(rings={1: descriptor}, bells={1: descriptor}) as (_, process):
+        assert process.orders() == [Rings(1), Bells(1), Begin(1)]

@@ -179,3 +179,66 @@ def test_a_path_without_rows_goes_without() -> None:
     rig.source.frames.append(VNET + ETHERNET + FRAME)
     rig.run(0)
     assert rig.count("sent_packets") == 1
+
+
+def test_the_bell_is_set_where_there_is_one_and_mute_otherwise(rig: MeterRig) -> None:
+    """A predecessor may have left it set."""
+    rig.row[RingWord.BELL] = 1
+    without = RingMeter(rig.row)
+    assert rig.row[RingWord.BELL] == 0
+    assert not without.set_bell(0)
+    assert rig.row[RingWord.BELL] == 0
+    meter = RingMeter(rig.row, has_bell=True)
+    assert meter.set_bell(0)
+    assert rig.row[RingWord.BELL] == 1
+    meter.mute()
+    assert rig.row[RingWord.BELL] == 0
+
+
+def test_rings_are_earned_by_departures(rig: MeterRig) -> None:
+    """Sixteen are saved at most, and each departure earns a half."""
+    meter = RingMeter(rig.row, has_bell=True)
+    rung = 0
+    while meter.set_bell(0):
+        meter.rang(0, 0)
+        rung += 1
+    assert rung == 16
+    meter.departed()
+    assert not meter.set_bell(0)
+    meter.departed()
+    assert meter.set_bell(0)
+
+
+def test_a_bell_that_rings_late_is_not_waited_for(rig: MeterRig) -> None:
+    """For ten seconds: where half a millisecond passes until it wakes, a frame waits as long."""
+    meter = RingMeter(rig.row, has_bell=True)
+    for number in range(100):
+        assert meter.set_bell(0)
+        meter.rang(0, MS // 2 if number % 2 else MS)  # as many in time
+        meter.departed()
+        meter.departed()
+    for _ in range(9):
+        assert meter.set_bell(0)
+        meter.rang(0, MS)
+    assert not meter.set_bell(9999 * MS)
+    assert meter.set_bell(10_001 * MS)
+
+
+def test_a_path_waits_for_its_bell_while_frames_wait() -> None:
+    """Idle, full or without a master it watches its TAP, or nothing, and is not rung for."""
+    row = memoryview(bytearray(RING_ROW_BYTES)).cast("Q")
+    rig = PathRig(replace(FAST, rate_bits=10**7, jiffy_ns=2 * MS), row, has_bell=True)
+    rig.run(0)
+    assert row[RingWord.BELL] == 0
+    rig.source.frames.extend([VNET + ETHERNET + bytes(1500)] * 10)
+    rig.run(MS)  # the first is alone, and passes
+    rig.run(MS)
+    assert (rig.wants.wants_frames, row[RingWord.BELL]) == (False, 1)
+    rig.path.rang(MS, MS)
+    rig.path.bind(None)
+    rig.run(2 * MS)
+    assert row[RingWord.BELL] == 0
+    rig.path.bind(rig.sink)
+    rig.run(3 * MS)
+    rig.run_to(1000 * MS)
+    assert (rig.count("sent_packets"), row[RingWord.BELL]) == (10, 0)

@@ -8,14 +8,15 @@ import pytest
 
 from shaper.kernel import ring_program
 from shaper.kernel.programs import encode
-from shaper.kernel.ring_program import CAP_FRAMES, PLACE_BYTES, PLACES, WINDOW_FRAMES, WITH_PORTS
+from shaper.kernel.ring_bell import PLACE_BYTES, SPARSE_BYTES, SPARSE_FRAMES
+from shaper.kernel.ring_program import CAP_FRAMES, PLACES, WINDOW_FRAMES, WITH_PORTS
 from shaper.model import RING_ROW_BYTES, RingWord
 from shaper.packet import flow
 from tests.unit.bpf_machine import ARRAYS, Array, Skb, disassemble, run
 from tests.unit.ring_program_text import TEXT
 
-ROW, ROWS, FLOWS, KEY = 5, 11, 12, 0x1E3779B1
-PROGRAM = ring_program.cap(ROW, ROWS, FLOWS, KEY)
+ROW, ROWS, FLOWS, BELL, KEY = 5, 11, 12, 13, 0x1E3779B1
+PROGRAM = ring_program.cap(ROW, ROWS, FLOWS, KEY, BELL)
 CODE = encode(PROGRAM)
 NOW_NS = 10**13
 SECOND_NS = 10**9
@@ -58,6 +59,8 @@ class StandingRing:
         self.rows = Array(ARRAYS, RING_ROW_BYTES)
         self.flows = Array(2 * ARRAYS, PLACE_BYTES)
         self.now_ns = NOW_NS
+        self.code = CODE
+        self.rung: list[tuple[int, bytes, int]] = []
         self[RingWord.READ] = read
         self[RingWord.ENTERED] = read + waiting
         self[RingWord.THRESHOLD] = THRESHOLD
@@ -72,7 +75,18 @@ class StandingRing:
     def comes(self, data: bytes, protocol: bytes = IPV4) -> int | None:
         """Return the verdict on a frame."""
         arrays = {ROWS: self.rows, FLOWS: self.flows}
-        return run(CODE, Skb(data, protocol=protocol, now_ns=self.now_ns, arrays=arrays))
+        skb = Skb(data, protocol=protocol, now_ns=self.now_ns, arrays=arrays)
+        verdict = run(self.code, skb)
+        self.rung += skb.rung
+        return verdict
+
+    def rings_for(self, data: bytes, protocol: bytes = IPV4) -> bool:
+        """Set the bell; return whether a frame rings it, and passes."""
+        self[RingWord.BELL] = 1
+        before = len(self.rung)
+        assert self.comes(data, protocol) == PASSED
+        assert (self[RingWord.BELL] == 0) == (len(self.rung) == before + 1)
+        return len(self.rung) > before
 
     def passed(self, data: bytes, protocol: bytes = IPV4, *, frames: int = 100) -> int:
         """Return how many of equal frames pass."""
@@ -223,3 +237,61 @@ def test_nothing_is_dropped_once_the_lease_has_lapsed(ring: StandingRing) -> Non
     fresh = StandingRing()
     fresh[RingWord.UNTIL_NS] = fresh[RingWord.THRESHOLD] = 0
     assert fresh.passed(four(), frames=1000) == 1000
+
+
+@pytest.fixture
+def quiet() -> StandingRing:
+    """Return a ring with a frame in it."""
+    return StandingRing(waiting=1, read=5 * SPARSE_FRAMES)
+
+
+def test_a_frame_of_a_sparse_flow_rings_once(quiet: StandingRing) -> None:
+    """It says of which row it is, and when that was; then the bell is silent until set again."""
+    quiet[RingWord.BELL] = 1
+    assert [quiet.comes(four(port=port)) for port in (1, 2, 3)] == [PASSED] * 3
+    assert quiet.rung == [(BELL, struct.pack("=QQ", ROW, NOW_NS), 2)]
+    assert quiet.rings_for(four(port=4))
+
+
+def test_nothing_rings_where_the_bell_is_not_set(quiet: StandingRing) -> None:
+    """The forwarder watches the TAP, then, or has none to wake for."""
+    assert quiet.passed(four(), frames=10) == 10
+    assert quiet.rung == []
+
+
+def test_a_flow_that_sends_full_frames_does_not_ring(quiet: StandingRing) -> None:
+    """Nor once what it sent while so many frames were read is as much as one."""
+    assert not quiet.rings_for(four() + bytes(SPARSE_BYTES - len(four())))
+    small = four(port=2) + bytes(500 - len(four()))
+    assert [quiet.rings_for(small) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert quiet.rings_for(four(port=3))
+    quiet[RingWord.READ] += SPARSE_FRAMES
+    assert quiet.rings_for(small)
+
+
+def test_a_sparse_flow_rings_beside_a_flood(ring: StandingRing) -> None:
+    """Where caps hold, too; what is dropped does not ring."""
+    assert ring.rings_for(four())
+    ring.passed(four(), frames=1000)
+    ring[RingWord.BELL] = 1
+    before = len(ring.rung)
+    assert ring.comes(four()) == DROPPED
+    assert len(ring.rung) == before
+    assert ring.rings_for(four(port=2))
+    assert ring.rings_for(six(), IPV6)
+
+
+@pytest.mark.parametrize(("data", "protocol"), [(four(), ARP), (bytes(14) + b"\x45", IPV4)])
+def test_what_has_no_flow_does_not_ring(quiet: StandingRing, data: bytes, protocol: bytes) -> None:
+    """It is read with the next frames that leave."""
+    assert not quiet.rings_for(data, protocol)
+
+
+def test_without_a_ring_buffer_nothing_rings(quiet: StandingRing) -> None:
+    """Before 5.8; caps hold all the same."""
+    quiet.code = encode(ring_program.cap(ROW, ROWS, FLOWS, KEY))
+    assert not quiet.rings_for(four())
+    standing = StandingRing()
+    standing.code = quiet.code
+    standing[RingWord.OTHER_SEEN_NS] = NOW_NS
+    assert standing.passed(four()) == CAP_FRAMES
