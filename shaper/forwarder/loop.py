@@ -52,6 +52,8 @@ from shaper.forwarder.wants import Wants
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
 
+_READABLE = int(select.EPOLLIN)  # a TAP; anything else is about a socket
+
 _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to collide
 
 # A TAP that could not be read is tried again after a pause, and after one twice as long each time.
@@ -116,12 +118,13 @@ class Loop:
             events = self._epoll.poll(0 if self._is_due else None)
             now_ns = time.monotonic_ns()
             found: list[Path] = []
-            for descriptor, _ in events:
+            for descriptor, event in events:
                 path = self._by_descriptor.get(descriptor)
                 if path is None:
                     self._attend(descriptor, now_ns)
                 else:
-                    path.unblock()
+                    if event != _READABLE:
+                        path.unblock()
                     self._run(path, now_ns)
                     found.append(path)
             self._run_due(now_ns)
@@ -183,6 +186,8 @@ class Loop:
             self._report(LoopFound(self._slot_of(path)))
         if path.source.is_gone or self._pauses:
             wants = self._pause(path, wants, now_ns)
+        if wants is self._wants.get(path):
+            return  # its deadline waits in the heap, and its descriptors are watched
         self._wants[path] = wants
         deadline_ns = wants.deadline_ns
         if deadline_ns is not None and deadline_ns != self._queued_ns.get(path):
@@ -307,7 +312,6 @@ class Loop:
     def _close(self, slot: int) -> None:
         path = self.paths.pop(slot)
         self._pauses.pop(path, None)
-        self._wants.pop(path, None)
         self._queued_ns.pop(path, None)
         self._forget(path)
         path.close()
@@ -339,6 +343,7 @@ class Loop:
 
     def _forget(self, path: Path) -> None:
         """Stop watching a path's descriptors, before any of them is closed."""
+        self._wants.pop(path, None)
         self._set_interest(path.source.fileno(), 0, path)
         if path.sink is not None:
             self._set_interest(path.sink.fileno(), 0, path)
