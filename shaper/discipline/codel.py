@@ -172,7 +172,8 @@ class Codel:
             self._first_above = None
             self._is_dropping = False
             return frame
-        if not self._is_standing(now):
+        if self._first_above is None or now < self._first_above:  # as `_is_standing` says
+            self._first_above = self._first_above or now + law.interval
             self._is_dropping = False
             return frame
         return self._go_on(frame, now) if self._is_dropping else self._begin(frame, now)

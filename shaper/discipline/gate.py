@@ -52,10 +52,8 @@ class Gate:
         self.queue = queue
         self.overlimits = 0
         self.is_spent = False
-        self.step_ns = _step_ns(settings)
-        self._beyond_bytes = _beyond_bytes(settings)
-        self._settings = settings
         self._bucket = make_bucket(settings, now=now, opens_at=opens_at)
+        self._follow(settings)
 
     @property
     def backlog_bytes(self) -> int:
@@ -179,12 +177,12 @@ class Gate:
             return sparse_bytes - self._beyond_bytes
         if not self.is_patient:
             return 0
-        jiffy_bytes, unit_bytes = self._settings.jiffy_bytes, self._settings.unit_bytes
         next_bytes = self.queue.next_bytes()
-        frames = round(jiffy_bytes / next_bytes)
-        leaving_bytes = min(frames * next_bytes, self.queue.backlog_bytes)
-        last_bytes = unit_bytes if jiffy_bytes >= 2 * unit_bytes else next_bytes
-        return max(0, min(leaving_bytes - last_bytes, self._bucket.surplus_bytes // 2))
+        leaving_bytes = round(self._jiffy_bytes / next_bytes) * next_bytes
+        if leaving_bytes > self.queue.backlog_bytes:
+            leaving_bytes = self.queue.backlog_bytes
+        enough_bytes = leaving_bytes - (self._last_bytes or next_bytes)
+        return max(0, min(enough_bytes, self._most_bytes))
 
     def opens_at(self) -> int:
         """Return the tick in which what has left so far is paid for."""
@@ -206,9 +204,16 @@ class Gate:
             self._bucket.rest(now)
         new_now = ticks.convert(now, self._settings.ticks_per_second, settings.ticks_per_second)
         self._bucket = self._bucket.successor(settings, now=new_now, make=make_bucket)
+        self._follow(settings)
+
+    def _follow(self, settings: Settings) -> None:
+        """Work out once what each departure asks for."""
+        self._settings = settings
         self.step_ns = _step_ns(settings)
         self._beyond_bytes = _beyond_bytes(settings)
-        self._settings = settings
+        self._jiffy_bytes, unit_bytes = settings.jiffy_bytes, settings.unit_bytes
+        self._last_bytes = unit_bytes if self._jiffy_bytes >= 2 * unit_bytes else 0  # 0: as it is
+        self._most_bytes = self._bucket.surplus_bytes // 2
 
     def flush(self, reason: str) -> None:
         """Drop everything that waits and count it under `reason`."""

@@ -51,15 +51,13 @@ from shaper.forwarder.wants import Wants
 
 # Chosen: a run takes less, unless it is a long one or the processor was lost in it.
 _LATE_NS = 250_000
-
-_READABLE = int(select.EPOLLIN)  # a TAP; anything else is about a socket
-
 _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to collide
 
 # A TAP that could not be read is tried again after a pause, and after one twice as long each time.
 _FIRST_PAUSE_NS = 10_000_000
 _LONGEST_PAUSE_NS = 1_000_000_000
 
+_READABLE = int(select.EPOLLIN)  # a TAP; anything else is about a socket
 _WITH_DESCRIPTOR = (Rings, Bells, Begin, Open, Bind)
 
 
@@ -98,7 +96,6 @@ class Loop:
         self._watched: dict[int, int] = {}
         self._wants: dict[Path, Wants] = {}  # what each answered last
         self._deadlines: list[tuple[int, int, Path]] = []
-        self._queued_ns: dict[Path, int] = {}  # the latest deadline of each that is in the heap
         self._tie_breaker = count()
         self._is_running = True
         self._is_due = False  # a deadline has come: look for events, and do not wait for them
@@ -165,8 +162,8 @@ class Loop:
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now_ns:
             deadline_ns, _, path = heapq.heappop(deadlines)
-            if self._queued_ns.get(path) == deadline_ns:
-                del self._queued_ns[path]
+            if path.queued_ns == deadline_ns:
+                path.queued_ns = None
             wants = self._wants.get(path)
             if wants is not None and wants.deadline_ns == deadline_ns:
                 del self._wants[path]
@@ -190,10 +187,13 @@ class Loop:
             return  # its deadline waits in the heap, and its descriptors are watched
         self._wants[path] = wants
         deadline_ns = wants.deadline_ns
-        if deadline_ns is not None and deadline_ns != self._queued_ns.get(path):
+        if deadline_ns is not None and deadline_ns != path.queued_ns:
             heapq.heappush(self._deadlines, (deadline_ns, next(self._tie_breaker), path))
-            self._queued_ns[path] = deadline_ns
-        self._watch(path, wants)
+            path.queued_ns = deadline_ns
+        interest = wants.wants_frames + 2 * wants.wants_room
+        if interest != path.interest:
+            path.interest = interest
+            self._watch(path, wants)
 
     def _pause(self, path: Path, wants: Wants, now_ns: int) -> Wants:
         """Leave a TAP that cannot be read alone for a while, longer each time; tell of it once."""
@@ -312,7 +312,6 @@ class Loop:
     def _close(self, slot: int) -> None:
         path = self.paths.pop(slot)
         self._pauses.pop(path, None)
-        self._queued_ns.pop(path, None)
         self._forget(path)
         path.close()
 
@@ -344,6 +343,7 @@ class Loop:
     def _forget(self, path: Path) -> None:
         """Stop watching a path's descriptors, before any of them is closed."""
         self._wants.pop(path, None)
+        path.interest = 0
         self._set_interest(path.source.fileno(), 0, path)
         if path.sink is not None:
             self._set_interest(path.sink.fileno(), 0, path)

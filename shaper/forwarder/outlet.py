@@ -41,13 +41,8 @@ class Outlet:
         self.sink = sink
         self.stopped_by = _SENT
 
-    def retry(self) -> None:
-        """Try a master that was gone again."""
-        if self.stopped_by is _GONE:
-            self.stopped_by = _SENT
-
     def unblock(self) -> None:
-        """Note that the socket is writable again."""
+        """Note that the socket is writable again, or that what was gone is to be tried again."""
         self.stopped_by = _SENT
 
     def send(self, discipline: Discipline, *, now: int, room: int) -> int:

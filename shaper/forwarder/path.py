@@ -50,6 +50,8 @@ class Path:
         source: the TAP.
         sink: the master's socket; None while there is none.
         watch: what finds frames that come back, where the master may lead them back.
+        queued_ns: the loop's own: its latest deadline that is in the heap.
+        interest: the loop's own: 1 while the TAP is watched, and 2 while the socket is.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Path:
         self.state = PathState.IDLE
         self.source = source
         self.sink: FrameSink | None = None
+        self.queued_ns: int | None = None
+        self.interest = 0
         self._meter = RingMeter(ring, has_bell=has_bell) if ring is not None else None
         self._key = key
         self._tally = Tally(row)
@@ -87,7 +91,8 @@ class Path:
         elif self.state is _CLEAR:
             wants = self._run_clear(discipline, settings, sink, now_ns)
         else:
-            outlet.retry()
+            if outlet.stopped_by is _REFUSED:
+                outlet.unblock()
             wants = self._run_queue(discipline, settings, [], now_ns)
         meter = self.source.meter
         if meter is not None:
@@ -215,21 +220,21 @@ class Path:
         meter = self.source.meter
         discipline.is_patient = meter is not None and meter.set_bell(now_ns)
         holds_more = self._read(discipline, first, now)
-        room = outlet.send(discipline, now=now, room=MAX_BATCH)
-        if room <= 0 or not discipline.backlog_packets:
+        room, queue = outlet.send(discipline, now=now, room=MAX_BATCH), discipline.queue
+        if room <= 0 or not queue.backlog_packets:
             # More is due; or what has left may have been answered with more already.
             if room > 0 and not holds_more:
                 holds_more = self._read(discipline, [], now)
             # A batch more than was read, so that what waits is made up for.
             room = outlet.send(discipline, now=now, room=MAX_BATCH)
-        self._shed_bytes = outlet.run_bytes * discipline.shed_factor
+        self._shed_bytes = outlet.run_bytes * queue.shed_factor
         if outlet.stopped_by is _REFUSED:
             self._move(PathEvent.REFUSED)
             return Wants(now_ns + _HOLD_NS)
         if outlet.stopped_by is _FILLED:
             self._move(PathEvent.FILLED)
             return ROOM
-        is_empty = not (discipline.backlog_packets or outlet.pending)
+        is_empty = not (queue.backlog_packets or outlet.pending)
         holds_more |= is_empty and not self._intake.is_drained
         if room <= 0 or holds_more:
             wants = Wants(now_ns)

@@ -91,13 +91,9 @@ class RingMeter:
         if now_ns < self._until_ns or now_ns - self._since_ns >= _STANDING_NS:
             self._row[_UNTIL] = self._until_ns = now_ns + _LEASE_NS
 
-    def can_ring(self, now_ns: int) -> bool:
-        """Whether the bell wakes a forwarder soon enough to wait for it."""
-        return self._has_bell and now_ns >= self._rests_until_ns
-
     def set_bell(self, now_ns: int) -> bool:
         """Have the next frame of a sparse flow ring; return whether one will."""
-        if not self.can_ring(now_ns) or self._rings < _RING:
+        if not self._has_bell or self._rings < _RING or now_ns < self._rests_until_ns:
             return False
         self._row[_BELL] = 1
         self._is_set = True

@@ -26,6 +26,8 @@ class Wants(NamedTuple):
     wants_room: bool = False  # to be unblocked and run when the master's socket is writable
 
 
+_new_wants = tuple.__new__  # a NamedTuple's own constructor is a call more
+
 NOTHING = Wants()
 FRAMES = Wants(wants_frames=True)
 ROOM = Wants(wants_room=True)
@@ -42,8 +44,10 @@ def until_departure(
     if deadline is None:
         return FRAMES if listens else NOTHING
     step_ns = discipline.step_ns
-    earliest_ns = max(ticks.to_ns(deadline, settings.ticks_per_second), now_ns + step_ns)
+    earliest_ns = ticks.to_ns(deadline, settings.ticks_per_second)
+    if earliest_ns < now_ns + step_ns:
+        earliest_ns = now_ns + step_ns
     deadline_ns = -(-earliest_ns // step_ns) * step_ns
     imminent_ns = now_ns + _PATIENCE_JIFFIES * settings.jiffy_ns
     is_imminent = deadline_ns <= imminent_ns and not discipline.is_prompt
-    return Wants(deadline_ns, wants_frames=listens and not is_imminent)
+    return _new_wants(Wants, (deadline_ns, listens and not is_imminent, False))
