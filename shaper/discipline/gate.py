@@ -6,7 +6,8 @@ it allows. See `base` for where other stages are put in.
 
 Sparse flows do not wait for the bucket: they may owe a full frame (`Settings.reserve_bytes`) more
 than others, who may owe the largest. The bucket's surplus is so much less, so that B holds. And a
-gate that `is_patient` lets what others have waiting leave a jiffy's worth at a time.
+gate that `is_patient` lets what others have waiting leave a jiffy's worth at a time, unless the
+rate is that of a trace.
 """
 
 from __future__ import annotations
@@ -213,7 +214,9 @@ class Gate:
         self._beyond_bytes = _beyond_bytes(settings)
         self._jiffy_bytes, unit_bytes = settings.jiffy_bytes, settings.unit_bytes
         self._last_bytes = unit_bytes if self._jiffy_bytes >= 2 * unit_bytes else 0  # 0: as it is
-        self._most_bytes = self._bucket.surplus_bytes // 2
+        # A trace may take longer over a jiffy's worth of its mean than a jiffy, or for ever.
+        is_steady = settings.playback is None
+        self._most_bytes = self._bucket.surplus_bytes // 2 if is_steady else 0
 
     def flush(self, reason: str) -> None:
         """Drop everything that waits and count it under `reason`."""
@@ -230,7 +233,7 @@ def _step_ns(settings: Settings) -> int:
 
     What is earned while a departure is rounded up must find room in the bucket.
     """
-    surplus_bytes = settings.burst_bytes - settings.unit_bytes
+    surplus_bytes = settings.burst_bytes - settings.unit_bytes - settings.reserve_bytes
     surplus_ns = surplus_bytes * 8 * ticks.NANOSECONDS // settings.rate_bits
     step_ns = min(settings.jiffy_ns, surplus_ns) // _STEPS_A_JIFFY
     return max(_LEAST_STEP_NS, step_ns)

@@ -9,10 +9,14 @@ from dataclasses import replace
 
 import pytest
 
+from shaper.discipline.codel import Law, setpoints
+from shaper.discipline.flow_table import FlowQueue
 from shaper.discipline.fq_codel import FqCodel
 from shaper.discipline.gate import Gate
+from shaper.discipline.sparse_flows import SparseFlows
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame
+from shaper.trace import Playback, Trace
 from tests.unit.simulation.stamped_frames import make_frame, read_frame
 
 FULL, SMALL = 1514, 98
@@ -83,6 +87,34 @@ def test_a_flow_with_a_full_frame_is_not_sparse(waiting: list[int]) -> None:
     gate = make()
     gate.enqueue_batch([frame(OTHER, wire_bytes=each) for each in waiting], now=1)
     assert flows(gate, 1) == []
+
+
+def test_a_flow_of_which_codel_might_drop_is_not_sparse() -> None:
+    """What is announced must leave: with a small MTU a full frame is less."""
+    settings = replace(SETTINGS, unit_bytes=1294)
+    queue = FqCodel(settings, now=0, key=b"key")
+    queue.enqueue_batch([frame(PING, wire_bytes=each) for each in (60, 100)], now=0)
+    assert queue.sparse_bytes() == 60
+    queue.enqueue_batch([frame(PING, wire_bytes=1294)], now=0)
+    assert queue.sparse_bytes() == 0
+
+
+def test_what_was_sparse_is_forgotten() -> None:
+    """Also where nothing asks for it: a note lasts as long as its frame."""
+    sparse = SparseFlows()
+    flow = FlowQueue(Law(setpoints(SETTINGS), lambda frame: None, lambda frame: None), 1)
+    flow.is_new, flow.deficit = True, FULL
+    for _ in range(100):
+        sparse.note(flow)  # it is empty, as the frame before has left
+    assert len(sparse) == 1
+
+
+def test_a_patient_gate_follows_a_trace_all_the_same() -> None:
+    """Where its rate is low a jiffy's worth of its mean would take long."""
+    trace = Trace((0, 1_000_000), (1_000_000, 199_000_000), 2_000_000)
+    gate = make(replace(SETTINGS, rate_bits=trace.mean_bits, playback=Playback(trace, 0)))
+    gate.is_patient = True
+    assert gate.deadline() == FULL * 8
 
 
 def test_a_flow_that_has_used_up_its_quantum_is_not_sparse() -> None:
