@@ -12,6 +12,7 @@ from types import TracebackType
 
 from shaper.forwarder import sandbox, title
 from shaper.forwarder.loop import Loop
+from shaper.forwarder.uring_slots import UringSlots, make_slots
 
 
 def main() -> None:
@@ -27,13 +28,15 @@ def main() -> None:
     sandbox.ask_for_the_processor()
     sandbox.sharpen_timers()
     _tell(sandbox.drop_privileges())
+    slots = make_slots()  # while memory may still be locked
     sandbox.renounce_resources()
+    ring = slots.uring.fileno() if isinstance(slots, UringSlots) else None
     # Frames hold no cycles, so reference counts free them and a collection would only cost time.
     gc.freeze()
     gc.disable()
     status = 0
     try:
-        Loop(end, lambda: _tell(sandbox.confine(end.fileno())), serving).run()
+        Loop(end, lambda: _tell(sandbox.confine(end.fileno(), ring)), serving, slots).run()
     except BaseException as error:  # Python's own report would open files, which ends the process
         _tell(f"{_place(error.__traceback__)}: {error!r}")
         status = 1

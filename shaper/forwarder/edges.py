@@ -142,6 +142,7 @@ class TapSource:
 
     def close(self) -> None:
         """Close our copy of the descriptor; the supervisor still holds the device."""
+        self._slots.release(self._descriptor)
         os.close(self._descriptor)
 
 

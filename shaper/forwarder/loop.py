@@ -75,6 +75,7 @@ class Loop:
         end: the forwarder's end of the channel.
         on_board: called when the board is there, and all that will ever be opened is open.
         on_serve: called when it stands by no longer.
+        slots: where batches are read to.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Loop:
         end: socket.socket,
         on_board: Callable[[], None] = lambda: None,
         on_serve: Callable[[], None] = lambda: None,
+        slots: Slots | None = None,
     ) -> None:
         self._end = end
         self._on_board = on_board
@@ -99,7 +101,7 @@ class Loop:
         self._tie_breaker = count()
         self._is_running = True
         self._is_due = False  # a deadline has come: look for events, and do not wait for them
-        self._slots = Slots()
+        self._slots = slots or Slots()
         self._key = os.urandom(_KEY_BYTES)
         self._timer = Timer()
         self._absence = Absence()
@@ -151,8 +153,7 @@ class Loop:
     def _answer(self, bell: Bell, now_ns: int) -> None:
         """Run the paths to which frames of sparse flows have come."""
         for row, at_ns in bell.take():
-            path = self.paths.get(row)
-            if path is not None:
+            if (path := self.paths.get(row)) is not None:
                 path.rang(at_ns, now_ns)
                 self._run(path, now_ns)
 

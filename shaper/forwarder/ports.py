@@ -79,6 +79,10 @@ class Room(Batch, Protocol):
         """Take frames that were read before, at most `MAX_BATCH` of them."""
         ...
 
+    def release(self, descriptor: int) -> None:
+        """Let go of a descriptor, which is closed next."""
+        ...
+
 
 class FrameSource(Protocol):
     """Where frames come from: the TAP."""

@@ -139,7 +139,7 @@ def renounce_resources() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
 
-def confine(channel: int) -> str | None:
+def confine(channel: int, ring: int | None = None) -> str | None:
     """Allow what forwarding needs from now on and nothing else.
 
     Returns a sentence where system calls cannot be filtered. Where they are, Landlock would add
@@ -147,6 +147,7 @@ def confine(channel: int) -> str | None:
 
     Args:
         channel: the descriptor of the forwarder's end of the channel.
+        ring: that of its io_uring, where there is one.
     """
     other_lock = "files are closed to it by Landlock"
     try:
@@ -154,16 +155,16 @@ def confine(channel: int) -> str | None:
     except OSError as error:
         other_lock = f"nor is there Landlock ({error.strerror})"
     try:
-        _filter_system_calls(channel)
+        _filter_system_calls(channel, ring)
     except (KeyError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"no numbers for {_MACHINE}"
         return f"its system calls are not filtered ({reason}); {other_lock}"
     return None
 
 
-def _filter_system_calls(channel: int) -> None:
+def _filter_system_calls(channel: int, ring: int | None) -> None:
     """Let the kernel end the process at a call that is not in the table of `seccomp`."""
-    instructions = seccomp.program(_MACHINE, channel)
+    instructions = seccomp.program(_MACHINE, channel, ring)
     code = ctypes.create_string_buffer(seccomp.pack(instructions))
     program = struct.pack("@HP", len(instructions), ctypes.addressof(code))
     result = _libc.syscall(

@@ -36,6 +36,9 @@ NUMBER_AT = 0
 ARCHITECTURE_AT = 4
 ARGUMENTS_AT = 16
 
+# Specified: include/uapi/linux/io_uring.h.
+IORING_REGISTER_FILES_UPDATE = 6
+
 # Specified: include/uapi/linux/futex.h, asm-generic/socket.h and
 # asm-generic/mman-common.h.
 _SOL_SOCKET = 1
@@ -58,6 +61,8 @@ _STANDARD_ERROR = 2
 NUMBERS: dict[str, tuple[int, int | None]] = {
     "read": (0, 63),
     "readv": (19, 65),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
     "pread64": (17, 67),
     "sendto": (44, 206),
     "sendmmsg": (307, 269),
@@ -100,7 +105,7 @@ class Check:
 
     Attributes:
         argument: which, from 0 on.
-        values: what it is compared with.
+        values: what it is compared with; nothing fits if there are none.
         mask: the bits of it that are compared.
         is_one: whether it has to be one of `values`, or none of them.
     """
@@ -111,12 +116,14 @@ class Check:
     is_one: bool = True
 
 
-def checks(channel: int) -> dict[str, tuple[Check, ...]]:
+def checks(channel: int, ring: int | None = None) -> dict[str, tuple[Check, ...]]:
     """Return what is checked of the calls whose arguments matter.
 
     Args:
         channel: the descriptor of the forwarder's end of the channel.
+        ring: that of its io_uring; None if it has none.
     """
+    its_ring = Check(0, () if ring is None else (ring,))
     not_a_stream = Check(0, _STANDARD_STREAMS, is_one=False)
     not_executable = Check(2, (0,), mask=_PROT_EXEC)
     return {
@@ -124,6 +131,10 @@ def checks(channel: int) -> dict[str, tuple[Check, ...]]:
         "read": (not_a_stream,),
         "readv": (not_a_stream,),
         "pread64": (not_a_stream,),
+        # Of a ring that is restricted to reading (`uring`). Not to wait, nor with another mask of
+        # signals; and one file is exchanged for another.
+        "io_uring_enter": (its_ring, Check(2, (0,)), Check(3, (0,))),
+        "io_uring_register": (its_ring, Check(1, (IORING_REGISTER_FILES_UPDATE,))),
         # Not on the channel: descriptors could travel beside its messages.
         "sendmmsg": (Check(0, (*_STANDARD_STREAMS, channel), is_one=False),),
         # Last words. Not on the TAP: the host would take it for a frame received.
@@ -154,7 +165,7 @@ def numbers(machine: str) -> dict[str, int]:
     return {name: number for name, number in known.items() if number is not None}
 
 
-def program(machine: str, channel: int) -> list[Instruction]:
+def program(machine: str, channel: int, ring: int | None = None) -> list[Instruction]:
     """Return the filter for a machine (`uname -m`).
 
     Raises KeyError for a machine that the table does not know.
@@ -162,6 +173,7 @@ def program(machine: str, channel: int) -> list[Instruction]:
     Args:
         machine: as `uname -m` calls it.
         channel: the descriptor of the forwarder's end of the channel.
+        ring: that of its io_uring; None if it has none.
     """
     made: list[Instruction] = [
         (LOAD_WORD, 0, 0, ARCHITECTURE_AT),
@@ -169,7 +181,7 @@ def program(machine: str, channel: int) -> list[Instruction]:
         (RETURN, 0, 0, SECCOMP_RET_KILL_PROCESS),
         (LOAD_WORD, 0, 0, NUMBER_AT),
     ]
-    conditions = checks(channel)
+    conditions = checks(channel, ring)
     for name, number in numbers(machine).items():
         body = [step for check in conditions.get(name, ()) for step in _compare(check)]
         body.append((RETURN, 0, 0, SECCOMP_RET_ALLOW))

@@ -72,6 +72,9 @@ class Slots:
         self.is_drained = number != 0
         return number
 
+    def release(self, descriptor: int) -> None:
+        """Let go of a descriptor, which is closed next: none is held."""
+
     def put(self, frames: list[bytes]) -> None:
         """Take frames that were read before, at most `MAX_BATCH` of them."""
         for slot, data in zip(self._slots, frames, strict=False):

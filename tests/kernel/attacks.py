@@ -18,6 +18,7 @@ from shaper.channel import messages
 from shaper.forwarder.edges import PacketSink
 from shaper.forwarder.loop import Loop
 from shaper.forwarder.sendmmsg import Messages
+from shaper.forwarder.uring_slots import UringSlots
 from shaper.model import RingWord
 
 DONE, FAILED = 200, 201  # exit statuses beside the numbers of errors
@@ -39,6 +40,8 @@ class Loot:
         self.channel = taken._end
         self.tap = path.source.fileno()
         self.ring = taken._rings.row(0)
+        slots = taken._slots
+        self.uring = slots.uring.fileno() if isinstance(slots, UringSlots) else -1
         assert isinstance(path.sink, PacketSink)
         self.sock = path.sink._socket
 
@@ -192,6 +195,8 @@ ATTACKS: dict[str, Callable[[Loot], None]] = {
     "keep a key": lambda _: call(250, 219, 1, b"shaper"),
     "handle page faults": lambda _: call(323, 282, 1),
     "make a ring of calls": lambda _: call(425, 425, 1, bytes(120)),
+    "wait in its ring": lambda loot: call(426, 426, loot.uring, 0, 1, 1, 0, 0),
+    "lock more memory": lambda loot: call(427, 427, loot.uring, 0, bytes(16), 1),
     "load a module": lambda _: call(175, 105, b"", 0, b""),
     "set the clock": lambda _: call(227, 112, 0, struct.pack("=2q", 0, 0)),
     "change its own filter": lambda _: call(317, 277, 1, 0, bytes(16)),

@@ -18,7 +18,8 @@ from shaper.forwarder.seccomp import (
 )
 
 CHANNEL = 7
-OTHER = 9  # a descriptor that is neither the channel nor a standard stream
+RING = 8  # the descriptor of the io_uring
+OTHER = 9  # a descriptor that is none of these, nor a standard stream
 X32_BIT = 0x40000000  # arch/x86/include/uapi/asm/unistd.h
 MACHINES = sorted(AUDIT_ARCH)
 HEADERS = Path("/usr/include")
@@ -30,6 +31,11 @@ FIT: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]]]] = {
     "read": ([(OTHER,)], [(0,), (1,), (2,)]),
     "readv": ([(OTHER,)], [(0,), (1,), (2,)]),
     "pread64": ([(OTHER,)], [(0,), (1,), (2,)]),
+    "io_uring_enter": (
+        [(RING, 64, 0, 0)],
+        [(OTHER, 64, 0, 0), (RING, 64, 1, 0), (RING, 64, 0, 1), (RING, 0, 0, 16)],
+    ),
+    "io_uring_register": ([(RING, 6)], [(OTHER, 6), (RING, 0), (RING, 11), (RING, 20)]),
     "sendmmsg": ([(OTHER,)], [(0,), (1,), (2,), (CHANNEL,)]),
     "write": ([(2,)], [(0,), (1,), (3,), (CHANNEL,), (OTHER,)]),
     "recvmsg": ([(CHANNEL,)], [(2,), (OTHER,)]),
@@ -63,11 +69,17 @@ def run(instructions: list[seccomp.Instruction], data: bytes) -> int:
             position += if_true if accumulator == constant else if_false
 
 
-def verdict(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
+def verdict(
+    machine: str,
+    number: int,
+    *arguments: int,
+    architecture: int | None = None,
+    ring: int | None = RING,
+) -> int:
     """Return what the filter of a machine says of a call."""
     words = (*arguments, *(0,) * 6)[:6]
     data = struct.pack("=iIQ6Q", number, architecture or AUDIT_ARCH[machine], 0, *words)
-    return run(program(machine, CHANNEL), data)
+    return run(program(machine, CHANNEL, ring), data)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -90,9 +102,20 @@ def test_arguments_that_do_not_fit_kill(machine: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", ["io_uring_enter", "io_uring_register"])
+def test_a_forwarder_without_a_ring_may_use_none(machine: str, name: str) -> None:
+    """Whatever the descriptor, the calls end the process."""
+    number = seccomp.numbers(machine)[name]
+    for descriptor in range(32):
+        for _, *fit in FIT[name][0]:
+            said = verdict(machine, number, descriptor, *fit, ring=None)
+            assert said == SECCOMP_RET_KILL_PROCESS
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_every_condition_is_tried(machine: str) -> None:
     """No call has conditions that the table of these tests does not know."""
-    assert seccomp.checks(CHANNEL).keys() == FIT.keys() <= seccomp.numbers(machine).keys()
+    assert seccomp.checks(CHANNEL, RING).keys() == FIT.keys() <= seccomp.numbers(machine).keys()
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -110,7 +133,7 @@ def test_another_architecture_is_refused(machine: str) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_program_is_one_the_kernel_takes(machine: str) -> None:
     """At most 4096 instructions of eight bytes, jumps inside the program, a return at its end."""
-    instructions = program(machine, CHANNEL)
+    instructions = program(machine, CHANNEL, RING)
     assert len(instructions) <= 4096
     assert len(seccomp.pack(instructions)) == 8 * len(instructions)
     for position, (_, if_true, if_false, _) in enumerate(instructions):
