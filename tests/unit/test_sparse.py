@@ -93,6 +93,8 @@ def test_a_flow_of_which_codel_might_drop_is_not_sparse() -> None:
     """What is announced must leave: with a small MTU a full frame is less."""
     settings = replace(SETTINGS, unit_bytes=1294)
     queue = FqCodel(settings, now=0, key=b"key")
+    queue.enqueue_batch([frame(BULK, wire_bytes=1294)] * 2, now=0)
+    queue.take(0, now=0, limit=1)
     queue.enqueue_batch([frame(PING, wire_bytes=each) for each in (60, 100)], now=0)
     assert queue.sparse_bytes() == 60
     queue.enqueue_batch([frame(PING, wire_bytes=1294)], now=0)
@@ -101,7 +103,7 @@ def test_a_flow_of_which_codel_might_drop_is_not_sparse() -> None:
 
 def test_what_was_sparse_is_forgotten() -> None:
     """Also where nothing asks for it: a note lasts as long as its frame."""
-    sparse = SparseFlows()
+    sparse = SparseFlows([])
     flow = FlowQueue(Law(setpoints(SETTINGS), lambda frame: None, lambda frame: None), 1)
     flow.is_new, flow.deficit = True, FULL
     for _ in range(100):
