@@ -18,10 +18,9 @@ The law, after RFC 8290:
    so on. No more is lost by that than came in, and a frame that is alone stays, whatever its size.
    Where a batch comes in, that is seen to once it is in.
 
-The quantum is the largest frame that may pass whole. For offload frames that is about half a jiffy
-of the rate, so no turn is longer than that by more than one frame, and after one turn all
-have something to spend again: a frame costs the same work however many flows there are. A frame
-too large for the rate is cut into its segments, as fifo does.
+The quantum is the largest frame that may pass whole. So no turn is longer than that by more than
+one frame, and after one turn all have something to spend again: a frame costs as much work with
+many flows as with few. A frame too large for the rate is cut into its segments, as fifo does.
 
 Limits. A change of HZ changes the unit of all times: CoDel and the histogram start anew then.
 
@@ -82,7 +81,7 @@ class FqCodel:
         self._table = FlowTable(self._law, size=size, key=key)
         self._new: deque[FlowQueue] = deque()
         self._old: deque[FlowQueue] = deque()
-        self._sparse = SparseFlows()
+        self._sparse = SparseFlows(self._old)
         self.sparse_bytes = self._sparse.first_bytes
         self.flows = 0
         self._ranking: Ranking | None = None
@@ -190,6 +189,8 @@ class FqCodel:
                 sojourn = flow.sojourn
                 cell = sojourn if sojourn < EXACT else index(sojourn)
             cells[cell] += 1
+        if new and new[0].deficit <= 0:
+            self._pass_to_old(new.popleft())
         if leaving:
             self.delay_now = sojourn
         return leaving, left_bytes

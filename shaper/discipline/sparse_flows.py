@@ -2,21 +2,28 @@
 
 A flow is sparse as long as it is new, has not used up its first quantum, and has less than a full
 frame waiting, of which CoDel drops nothing (rule 2 of `codel`): what is announced is what leaves.
-A flow is noted for each frame that comes to it while it is empty, and forgotten when it is the
-first and sparse no more. So the work is a constant for each frame.
+One that has used up its own must be there, too: what begins alone is not sparse. A flow is noted
+for each frame that comes to it while it is empty, and forgotten when it is the first and sparse no
+more. So the work is a constant for each frame.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from shaper.discipline.flow_table import FlowQueue
 
 
 class SparseFlows:
-    """Flows that were sparse when they were noted, and may be so no more."""
+    """Flows that were sparse when they were noted, and may be so no more.
 
-    def __init__(self) -> None:
+    Args:
+        others: the flows that have used up their first quantum.
+    """
+
+    def __init__(self, others: Collection[FlowQueue]) -> None:
+        self._others = others
         self._noted: deque[FlowQueue] = deque()
         self.clear = self._noted.clear
 
@@ -35,7 +42,7 @@ class SparseFlows:
             flow = noted[0]
             is_first = flow.is_new and flow.deficit > 0
             if is_first and 0 < flow.backlog_bytes < flow.law.full_frame_bytes:
-                return flow.frames[0][0].wire_bytes
+                return flow.frames[0][0].wire_bytes if self._others else 0
             noted.popleft()
         return 0
 

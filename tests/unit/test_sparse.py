@@ -129,6 +129,15 @@ def test_a_flow_that_has_used_up_its_quantum_is_not_sparse() -> None:
     assert left == 15
 
 
+def test_a_flow_that_begins_alone_is_not_sparse() -> None:
+    """Its frames wait until those before them are paid for, however small they are."""
+    gate = Gate(FqCodel(SETTINGS, now=0, key=b"key"), SETTINGS, now=0)
+    gate.enqueue_batch([frame(PING, number, SMALL) for number in range(5)], now=0)
+    for number in range(5):
+        assert gate.deadline() == -(-number * SMALL * 8 // 10)
+        assert flows(gate, gate.deadline() or 0) == [PING]
+
+
 def test_nothing_is_kept_for_sparse_flows_unless_settings_say_so() -> None:
     """As where a frame is charged for more than its bytes, or the surplus is a full frame."""
     gate = make(replace(SETTINGS, reserve_bytes=0))
