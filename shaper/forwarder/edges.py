@@ -76,8 +76,10 @@ class TapSource:
         """Return the TAP's descriptor."""
         return self._descriptor
 
-    def read(self, limit: int) -> list[bytes]:
+    def read(self, limit: int, *, until_empty: bool = False) -> list[bytes]:
         """Return up to `limit` virtio-net headers and frames; fewer when the ring is empty.
+
+        Where the ring is metered, that is known without a read that fails.
 
         A TAP that was deleted under us answers EBADFD. Whatever the failure is, the TAP is not
         read until `is_gone` is set to False.
@@ -87,17 +89,22 @@ class TapSource:
             batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
         if self.is_gone:
             return batch
-        read, append, descriptor = os.read, batch.append, self._descriptor
+        read, append, descriptor, meter = os.read, batch.append, self._descriptor, self.meter
         before, is_empty = len(batch), False
+        room = limit - before
+        if meter is not None:
+            waiting = meter.waiting()
+            if 0 < waiting < room and not until_empty:
+                room = waiting
         try:
-            for _ in range(limit - len(batch)):
+            for _ in range(room):
                 append(read(descriptor, READ_BYTES))
         except BlockingIOError:
             is_empty = True
         except OSError as error:
             self._failed(error.errno)
-        if self.meter is not None:
-            self.meter.took(len(batch) - before, is_empty=is_empty)
+        if meter is not None:
+            meter.took(len(batch) - before, is_empty=is_empty)
         return batch
 
     def read_one(self) -> bytes | None:
@@ -123,6 +130,8 @@ class TapSource:
             batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
             self._slots.put(batch)
             return self._slots
+        if self.meter is not None:
+            self.meter.waiting()
         number = self._slots.fill(self._descriptor, 0 if self.is_gone else limit)
         self._slots.is_drained |= self.is_gone
         if self.meter is not None:
@@ -138,7 +147,7 @@ class TapSource:
 
     def absorb(self) -> None:
         """Read the ring empty; `read` gives what was in it first."""
-        self._ahead = self.read(_MOST_FRAMES)
+        self._ahead = self.read(_MOST_FRAMES, until_empty=True)
 
     def close(self) -> None:
         """Close our copy of the descriptor; the supervisor still holds the device."""

@@ -128,7 +128,7 @@ class Intake:
     def flush(self) -> None:
         """Drop everything that the TAP holds."""
         for _ in range(_MAX_FLUSH_BATCHES):
-            batch = self.source.read(MAX_BATCH)
+            batch = self.source.read(MAX_BATCH, until_empty=True)
             frames, refused = self.parse_all(batch)
             if refused:
                 self._refuse(batch, refused)

@@ -97,10 +97,11 @@ class FrameSource(Protocol):
         """Return the descriptor to wait on."""
         ...
 
-    def read(self, limit: int) -> list[bytes]:
+    def read(self, limit: int, *, until_empty: bool = False) -> list[bytes]:
         """Return up to `limit` reads, each a virtio-net header and a frame.
 
-        Fewer mean that nothing waits any more.
+        Fewer mean that nothing waits any more; what comes meanwhile may be left for the next
+        time, unless it reads `until_empty`.
         """
         ...
 

@@ -27,6 +27,7 @@ _LEAST_FRAMES = 64
 _BITS_A_FRAME = 500_000  # of the rate: how many frames may wait grows with it
 _STANDING_NS = 100_000_000
 _LEASE_NS = 100_000_000
+_MOST_COUNTED = 15
 # Chosen. In halves of a ring: what is saved at most, and what one costs.
 _MOST_RINGS = 32
 _RING = 2
@@ -62,6 +63,8 @@ class RingMeter:
         self._late = 0
         self._rests_until_ns = 0
         self._read = row[_READ]
+        self._entered = 0  # when they were last counted
+        self._counted = 0  # how often, since the ring was found empty
         self._few = 0  # frames that may wait without being too many
         self._since_ns: int | None = None  # since when there are more; None: there are not
         self._until_ns = 0
@@ -72,12 +75,28 @@ class RingMeter:
         self._row[_THRESHOLD] = threshold = max(_LEAST_FRAMES, min(_MOST_FRAMES, frames))
         self._few = threshold // 2
 
+    def waiting(self) -> int:
+        """Count the frames that wait, before they are read: so no read has to fail.
+
+        Every few times there is no count (0), so that one that is wrong does not stay so. It may
+        also be less than 0: read until there is none then.
+        """
+        self._entered = entered = self._row[_ENTERED]
+        self._counted += 1
+        return 0 if self._counted > _MOST_COUNTED else entered - self._read - self.alone
+
     def took(self, frames: int, *, is_empty: bool) -> None:
-        """Record frames that were read, and whether there was none left then."""
-        row = self._row
-        self._read = row[_ENTERED] if is_empty else self._read + self.alone + frames
+        """Record frames that were read, and whether there was none left then.
+
+        If so, none of those is left that had entered when they were counted; one that has entered
+        since may be on its way.
+        """
+        read = self._read + self.alone + frames
         self.alone = 0
-        row[_READ] = self._read
+        if is_empty:
+            self._counted = 0
+            read = min(max(read, self._entered), self._row[_ENTERED])
+        self._row[_READ] = self._read = read
 
     def look(self, now_ns: int) -> None:
         """Take or renew the lease, if it is time to."""

@@ -58,7 +58,7 @@ class MemorySource:
         """Return a number no epoll will be asked about."""
         return -1
 
-    def read(self, limit: int) -> list[bytes]:
+    def read(self, limit: int, *, until_empty: bool = False) -> list[bytes]:
         """Return the next frames put in."""
         return [self.frames.popleft() for _ in range(min(limit, len(self.frames)))]
 

@@ -60,6 +60,7 @@ def test_fewer_may_wait_where_fewer_are_read(rig: MeterRig, rate_bits: int, fram
 def test_what_is_read_is_counted_and_an_empty_ring_is_known(rig: MeterRig) -> None:
     """Frames that the full ring dropped were counted as waiting, until it was empty."""
     rig.waits(500)
+    assert rig.meter.waiting() == 500
     rig.meter.took(64, is_empty=False)
     assert rig.row[RingWord.READ] == 64
     rig.meter.took(3, is_empty=True)
@@ -169,6 +170,55 @@ def test_every_way_to_read_is_counted(rig: MeterRig) -> None:
         assert rig.row[RingWord.READ] == 100
         assert source.fill(1).count == 0
         assert rig.row[RingWord.READ] == 200
+        source.close()
+
+
+def test_what_entered_after_the_count_is_not_taken_for_read(rig: MeterRig) -> None:
+    """Though the ring was found empty: it may be on its way."""
+    rig.waits(3)
+    assert rig.meter.waiting() == 3
+    rig.row[RingWord.ENTERED] += 2
+    rig.meter.took(3, is_empty=True)
+    assert rig.meter.waiting() == 2
+
+
+def test_what_was_counted_is_read_and_no_read_fails(rig: MeterRig) -> None:
+    """One frame more than was counted is left behind, but not for long, nor where all is asked."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours:
+        theirs.setblocking(False)
+        source = TapSource(theirs.detach(), Slots())
+        source.meter = rig.meter
+
+        def enter(frames: int) -> None:
+            rig.row[RingWord.ENTERED] += frames
+            for _ in range(frames):
+                ours.send(VNET + FRAME)
+
+        ours.send(VNET + FRAME)
+        lengths = []
+        for _ in range(17):
+            enter(2)
+            lengths.append(len(source.read(64)))
+        assert lengths == [2] * 15 + [3, 2]
+        ours.send(VNET + FRAME)
+        enter(1)
+        assert len(source.read(64, until_empty=True)) == 2
+        source.close()
+
+
+def test_what_the_full_ring_dropped_is_not_waited_for(rig: MeterRig) -> None:
+    """It was counted as waiting until a read fails, and no more then."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours:
+        theirs.setblocking(False)
+        source = TapSource(theirs.detach(), Slots())
+        source.meter = rig.meter
+        rig.row[RingWord.ENTERED] = 10
+        for _ in range(3):
+            ours.send(VNET + FRAME)
+        assert [len(source.read(limit)) for limit in (2, 64, 64)] == [2, 1, 0]
+        assert rig.row[RingWord.READ] == 10
         source.close()
 
 
