@@ -140,6 +140,15 @@ def test_each_process_makes_only_the_system_calls_it_needs(shaping: InstalledMac
     assert owner == "0\n"
 
 
+def test_each_forwarder_has_a_ring(shaping: InstalledMachine) -> None:
+    """The unit allows one to those that serve and to the one that stands by, all of one user."""
+    pids = shaping.container.run("pgrep", "-f", "shaper.forwarder").split()
+    assert len(pids) > 1
+    for pid in pids:
+        held = shaping.container.run("ls", "-l", f"/proc/{pid}/fd")
+        assert "anon_inode:[io_uring]" in held
+
+
 def test_no_system_call_that_is_needed_is_refused(shaping: InstalledMachine) -> None:
     """Where the unit's filter kills in place of refusing, the daemon lives as it always does."""
     with changed(shaping, "SystemCallErrorNumber=kill"):
