@@ -8,6 +8,9 @@ The supervisor makes one for each place (`kernel.ring_caps`) and hands it over w
 A record is a header of 8 bytes, of which the highest bit says that it is being written, the row of
 the TAP, and the time of CLOCK_MONOTONIC.
 
+How far it was read is the forwarder's to say, and the kernel believes it. So one that was taken
+over can leave its successor a buffer that is readable for ever, or full: a successor begins anew.
+
 Source: Documentation/bpf/ringbuf.rst, include/uapi/linux/bpf.h (BPF_RINGBUF_*).
 """
 
@@ -53,6 +56,10 @@ class Bell:
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
         return self._descriptor
+
+    def begin(self) -> None:
+        """Forget how it rang so far, and how far a predecessor says that it has read."""
+        self._read[0] = self._written[0]
 
     def take(self) -> list[BellCall]:
         """Return how it rang since this was asked last."""

@@ -54,8 +54,7 @@ _LATE_NS = 250_000
 _KEY_BYTES = 16  # chosen: too many to guess, so that no flow can be made to collide
 
 # A TAP that could not be read is tried again after a pause, and after one twice as long each time.
-_FIRST_PAUSE_NS = 10_000_000
-_LONGEST_PAUSE_NS = 1_000_000_000
+_FIRST_PAUSE_NS, _LONGEST_PAUSE_NS = 10_000_000, 1_000_000_000
 
 _READABLE = int(select.EPOLLIN)  # a TAP; anything else is about a socket
 _WITH_DESCRIPTOR = (Rings, Bells, Begin, Open, Bind)
@@ -306,6 +305,7 @@ class Loop:
         source = TapSource(descriptor, self._slots)
         if self._bell is None and self._rings.bell is not None:
             self._bell = self._rings.bell
+            self._bell.begin()
             self._epoll.register(self._bell.fileno(), select.EPOLLIN)
         rows = self._board.row(slot), self._key, self._rings.row(slot)
         self.paths[slot] = Path(source, *rows, has_bell=self._bell is not None)

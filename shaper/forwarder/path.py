@@ -97,7 +97,7 @@ class Path:
         meter = self.source.meter
         if meter is not None:
             meter.look(now_ns)
-            if wants.wants_frames or wants.deadline_ns is None:
+            if wants.wants_frames or wants.deadline_ns is None or self.state is _HELD:
                 meter.mute()
         ticks_per_second = settings.ticks_per_second if settings is not None else 1
         self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)

@@ -9,7 +9,8 @@ nothing looks any more.
 The bell rings for a frame of a sparse flow, once each time that it is set. So that no crowd of
 such flows wakes the forwarder for each of their frames, a ring is paid for: each departure earns a
 half, and a few are saved. Where rings come late, as on a kernel that has no interrupts for that
-(user-mode Linux), the bell is not used for a while.
+(user-mode Linux), the bell is not used for a while; nor where the program is not on the TAP, as
+more is read then than has entered.
 
 Limits. A frame that the full ring drops after the program let it in counts as one that waits,
 until the ring is found empty.
@@ -58,6 +59,7 @@ class RingMeter:
         row[_UNTIL] = row[_BELL] = 0
         self.alone = 0
         self._has_bell = has_bell
+        self._is_metered = True  # by a program on the TAP
         self._is_set = False  # as far as it has not rung
         self._rings = _MOST_RINGS
         self._late = 0
@@ -95,7 +97,12 @@ class RingMeter:
         self.alone = 0
         if is_empty:
             self._counted = 0
-            read = min(max(read, self._entered), self._row[_ENTERED])
+            entered = self._row[_ENTERED]
+            if entered < read:
+                self._is_metered = False
+            elif entered > self._read:
+                self._is_metered = True
+            read = min(max(read, self._entered), entered)
         self._row[_READ] = self._read = read
 
     def look(self, now_ns: int) -> None:
@@ -112,7 +119,8 @@ class RingMeter:
 
     def set_bell(self, now_ns: int) -> bool:
         """Have the next frame of a sparse flow ring; return whether one will."""
-        if not self._has_bell or self._rings < _RING or now_ns < self._rests_until_ns:
+        can_ring = self._has_bell and self._is_metered and self._rings >= _RING
+        if not can_ring or now_ns < self._rests_until_ns:
             return False
         self._row[_BELL] = 1
         self._is_set = True
@@ -133,7 +141,7 @@ class RingMeter:
         """Pay for a ring; if most come late, wait for none for a while."""
         self._rings -= _RING
         is_late = now_ns - at_ns > _LATE_NS
-        self._late = max(0, self._late + 1) if is_late else max(0, self._late - 1)
+        self._late = self._late + 1 if is_late else max(0, self._late - 1)
         if self._late > _MOST_LATE:
             self._late = 0
             self._rests_until_ns = now_ns + _REST_NS

@@ -5,6 +5,10 @@ wake it, but for those of sparse flows: where BELL is set, a frame whose flow ha
 SPARSE_BYTES, itself included, while SPARSE_FRAMES were read puts the row and the time into a ring
 buffer, and the kernel wakes who waits for that. BELL is cleared then, so it rings once. It rings
 just before the frame is in the ring; who wakes up sooner than that finds it later.
+
+Limits. Where the buffer is full, as when more shapers than a page has records for ring while their
+forwarder does not run, BELL is cleared all the same. Such a frame waits for the next departure,
+which is at most two jiffies away where a bell is set (`forwarder.wants`).
 """
 
 from __future__ import annotations

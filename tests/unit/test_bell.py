@@ -67,13 +67,18 @@ def test_what_is_being_written_is_told_later(rig: RigBell) -> None:
     assert rig.bell.take() == []
 
 
-def test_a_successor_reads_on(rig: RigBell) -> None:
-    """Where its predecessor has ended: the kernel keeps that."""
+@pytest.mark.parametrize("said", [0, 8, 25, 2**63, 2**64 - 8])
+def test_a_successor_begins_anew(rig: RigBell, said: int) -> None:
+    """Whatever its predecessor, which may have been taken over, says that it has read."""
     rig.ring(1, 1)
-    rig.bell.take()
     rig.bell.close()
+    os.pwrite(rig.descriptor, struct.pack("=Q", said), 0)
+    successor = Bell(os.dup(rig.descriptor))
+    successor.begin()
+    assert rig.read_bytes == RECORD.size
     rig.ring(2, 2)
-    assert Bell(os.dup(rig.descriptor)).take() == [BellCall(2, 2)]
+    assert successor.take() == [BellCall(2, 2)]
+    assert rig.read_bytes == 2 * RECORD.size
 
 
 def test_what_cannot_be_mapped_is_refused() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shaper.forwarder.edges import TapSource
+from shaper.forwarder.ports import Outcome
 from shaper.forwarder.ring_meter import RingMeter
 from shaper.forwarder.slots import Slots
 from shaper.model import RING_ROW_BYTES, Queue, RingWord
@@ -272,6 +273,37 @@ def test_a_bell_that_rings_late_is_not_waited_for(rig: MeterRig) -> None:
         meter.rang(0, MS)
     assert not meter.set_bell(9999 * MS)
     assert meter.set_bell(10_001 * MS)
+
+
+def test_a_bell_is_not_waited_for_where_no_program_rings_it(rig: MeterRig) -> None:
+    """It was refused, say: more is read then than has entered. Once it is there, it counts."""
+    meter = RingMeter(rig.row, has_bell=True)
+    meter.took(3, is_empty=True)
+    meter.took(0, is_empty=True)
+    assert not meter.set_bell(0)
+    meter.alone = 1
+    meter.look(0)
+    meter.took(0, is_empty=True)
+    assert not meter.set_bell(0)
+    rig.waits(2)
+    meter.took(2, is_empty=True)
+    assert meter.set_bell(0)
+    meter.took(0, is_empty=True)
+    assert meter.set_bell(0)
+
+
+def test_a_path_whose_master_is_gone_is_not_rung_for() -> None:
+    """It is tried again after a while; a frame that comes before that cannot leave."""
+    row = memoryview(bytearray(RING_ROW_BYTES)).cast("Q")
+    rig = PathRig(replace(FAST, rate_bits=10**7, jiffy_ns=2 * MS), row, has_bell=True)
+    rig.run(0)
+    rig.source.frames.extend([VNET + ETHERNET + bytes(1500)] * 10)
+    rig.run(MS)  # the first is alone, and passes
+    rig.run(MS)
+    assert row[RingWord.BELL] == 1
+    rig.sink.outcome = Outcome.GONE
+    rig.run(5 * MS)
+    assert row[RingWord.BELL] == 0
 
 
 def test_a_path_waits_for_its_bell_while_frames_wait() -> None:
