@@ -65,7 +65,7 @@ class RingMeter:
         self._late = 0
         self._rests_until_ns = 0
         self._read = row[_READ]
-        self._entered = 0  # when they were last counted
+        self._newest = self._entered = 0  # at the last count, and at the one before
         self._counted = 0  # how often, since the ring was found empty
         self._few = 0  # frames that may wait without being too many
         self._since_ns: int | None = None  # since when there are more; None: there are not
@@ -83,15 +83,16 @@ class RingMeter:
         Every few times there is no count (0), so that one that is wrong does not stay so. It may
         also be less than 0: read until there is none then.
         """
-        self._entered = entered = self._row[_ENTERED]
+        self._entered = self._newest
+        self._newest = entered = self._row[_ENTERED]
         self._counted += 1
         return 0 if self._counted > _MOST_COUNTED else entered - self._read - self.alone
 
     def took(self, frames: int, *, is_empty: bool) -> None:
         """Record frames that were read, and whether there was none left then.
 
-        If so, none of those is left that had entered when they were counted; one that has entered
-        since may be on its way.
+        If so, none of those is left that had entered at the count before the last one. What has
+        entered since may be on its way: it is counted just before it is in the ring.
         """
         read = self._read + self.alone + frames
         self.alone = 0

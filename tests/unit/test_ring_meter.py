@@ -65,6 +65,8 @@ def test_what_is_read_is_counted_and_an_empty_ring_is_known(rig: MeterRig) -> No
     rig.meter.took(64, is_empty=False)
     assert rig.row[RingWord.READ] == 64
     rig.meter.took(3, is_empty=True)
+    assert rig.meter.waiting() == 500 - 67
+    rig.meter.took(0, is_empty=True)
     assert rig.row[RingWord.READ] == 500
 
 
@@ -175,12 +177,14 @@ def test_every_way_to_read_is_counted(rig: MeterRig) -> None:
 
 
 def test_what_entered_after_the_count_is_not_taken_for_read(rig: MeterRig) -> None:
-    """Though the ring was found empty: it may be on its way."""
+    """Nor the last that were counted, though the ring is empty: they may be on their way."""
     rig.waits(3)
     assert rig.meter.waiting() == 3
     rig.row[RingWord.ENTERED] += 2
-    rig.meter.took(3, is_empty=True)
-    assert rig.meter.waiting() == 2
+    rig.meter.took(2, is_empty=True)
+    assert rig.meter.waiting() == 3
+    rig.meter.took(2, is_empty=True)
+    assert rig.meter.waiting() == 1
 
 
 def test_what_was_counted_is_read_and_no_read_fails(rig: MeterRig) -> None:
