@@ -155,6 +155,10 @@ class TapSource:
         os.close(self._descriptor)
 
 
+# One batch is under way at a time, so all sinks share its 32 kB.
+_MESSAGES = Messages(MAX_BATCH)
+
+
 class _PacketSocket(socket.socket):
     """A socket that can be described without asking the kernel for its name.
 
@@ -180,7 +184,6 @@ class PacketSink:
         self.keeps_neighbours = keeps_neighbours
         self.removed_bytes = removed_bytes
         self._descriptor = descriptor
-        self._messages = Messages(MAX_BATCH)
         self._socket = _PacketSocket(fileno=descriptor)  # last: from here on it closes it
         self._send = self._socket.send  # not write(2), which the sandbox keeps from the TAP
 
@@ -191,7 +194,7 @@ class PacketSink:
     def write(self, batch: list[bytes]) -> tuple[int, Outcome]:
         """Send frames through the master's own queue: many in one system call, few one by one."""
         if len(batch) > _FEW_FRAMES:
-            sent, number = self._messages.send(self._descriptor, batch)
+            sent, number = _MESSAGES.send(self._descriptor, batch)
             return sent, outcome_of(number) if number else _SENT
         send, sent = self._send, 0
         try:

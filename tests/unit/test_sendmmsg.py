@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -94,6 +95,21 @@ def test_a_sink_says_which_of_few_frames_was_refused(
             theirs.recv(10)
     finally:
         sink.close()
+
+
+def test_a_sink_takes_little_memory(ends: tuple[socket.socket, socket.socket]) -> None:
+    """There may be thousands in a forwarder: what is used for one batch only, they share."""
+    number = 50
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        sinks = [PacketSink(os.dup(ends[0].fileno())) for _ in range(number)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for sink in sinks:
+        sink.close()
+    assert after - before < number * 2000
 
 
 def test_no_send_waits(ends: tuple[socket.socket, socket.socket]) -> None:
