@@ -3,12 +3,14 @@
 A forwarder with a backlog sleeps until frames may leave, and frames that come do not
 wake it, but for those of sparse flows: where BELL is set, a frame whose flow had less than
 SPARSE_BYTES, itself included, while SPARSE_FRAMES were read puts the row and the time into a ring
-buffer, and the kernel wakes who waits for that. BELL is cleared then, so it rings once. It rings
-just before the frame is in the ring; who wakes up sooner than that finds it later.
+buffer, and the kernel wakes the forwarder. BELL is cleared then, so it rings once. It rings just
+before the frame is in the ring.
 
 Limits. Where the buffer is full, as when more shapers than a page has records for ring while their
 forwarder does not run, BELL is cleared all the same. Such a frame waits for the next departure,
-which is at most two jiffies away where a bell is set (`forwarder.wants`).
+which is at most two jiffies away unless the queue is full (`forwarder.wants`). Flows that meet
+in a place are sparse together or not at all. And where more flows than SPARSE_FRAMES send frames
+of less than SPARSE_BYTES, each of them seems sparse: the meter bounds how often they ring.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ from shaper.model import RingWord
 # Chosen.
 _SPAN_SHIFT = 6
 SPARSE_FRAMES = 1 << _SPAN_SHIFT
-SPARSE_BYTES = 1514  # a full frame of the commonest MTU: what sends such is no sparse flow
+SPARSE_BYTES = 1514  # a full frame of Ethernet, as the queue has it: such a flow is not sparse
 BELL_BYTES = 16  # what is put into the ring buffer: the row, and the time
 # Of a flow's place; before them are the window and the frames that caps count (`ring_program`).
 _SPAN_AT, _BYTES_AT = 8, 12
@@ -110,5 +112,5 @@ def ring(row: int, flows: int, bell: int | None) -> Iterator[Instruction]:
     yield Instruction(MOVE, "where it lies:", SECOND, STACK_END)
     yield Instruction(ADD_CONSTANT, "on the stack", SECOND, immediate=_RUNG_AT)
     yield Instruction(MOVE_CONSTANT, "so many bytes", THIRD, immediate=BELL_BYTES)
-    yield Instruction(MOVE_CONSTANT, "wake who waits", FOURTH, immediate=FORCE_WAKEUP)
+    yield Instruction(MOVE_CONSTANT, "wake the forwarder", FOURTH, immediate=FORCE_WAKEUP)
     yield Instruction(CALL, "ring", immediate=RING_OUTPUT)

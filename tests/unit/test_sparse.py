@@ -14,6 +14,7 @@ from shaper.discipline.flow_table import FlowQueue
 from shaper.discipline.fq_codel import FqCodel
 from shaper.discipline.gate import Gate
 from shaper.discipline.sparse_flows import SparseFlows
+from shaper.kernel.ring_bell import SPARSE_BYTES
 from shaper.model import Queue, Settings
 from shaper.packet.frame import Frame
 from shaper.trace import Playback, Trace
@@ -184,3 +185,25 @@ def test_a_small_bucket_lets_less_leave_together() -> None:
     gate = make(settings)
     gate.is_patient = True
     assert [len(flows(gate, gate.deadline() or 0)) for _ in range(3)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("crowd_percent", [30, 90])
+def test_a_crowd_of_small_flows_takes_no_more_than_its_bytes(crowd_percent: int) -> None:
+    """Flows of one frame each, for a second: bulk has the rest of the rate, less what is owed."""
+    gate = make()
+    pace = SMALL * 8 * 100 // (10 * crowd_percent)
+    left_bytes = {True: 0, False: 0}
+    for now in range(250, 1_000_000, 250):
+        begun = range((now - 250) // pace, now // pace)
+        come = [frame(10 + number, wire_bytes=SMALL) for number in begun]
+        gate.enqueue_batch([*come, frame(BULK)] if gate.room > 900 else come, now=now)
+        for each in gate.dequeue_batch(now=now, limit=64):
+            left_bytes[read_frame(each)[0] == BULK] += each.wire_bytes
+    due_bytes = 1_250_000 * (100 - crowd_percent) // 100
+    assert due_bytes - 3 * FULL < left_bytes[True] < due_bytes + 3 * FULL
+    assert left_bytes[False] > 1_250_000 * crowd_percent // 100 - 3 * FULL
+
+
+def test_what_rings_is_what_the_queue_takes_for_sparse() -> None:
+    """Less than a full frame, for the program on the TAP and for the queue."""
+    assert setpoints(SETTINGS).full_frame_bytes == SPARSE_BYTES

@@ -54,6 +54,10 @@ def departures(
         ]
         gate.enqueue_batch(frames, now=now)
         sent = [frame.wire_bytes for frame in gate.dequeue_batch(now=now, limit=64)]
+        while (deadline := gate.deadline()) is not None and deadline <= now:
+            more = [frame.wire_bytes for frame in gate.dequeue_batch(now=now, limit=64)]
+            assert more, "it would be asked for ever"
+            sent += more
         now += step.late_us
         if sent:
             gate.left_late(sum(sent), now=now)
