@@ -34,6 +34,7 @@ _MOST_RINGS = 32
 _RING = 2
 _LATE_NS = 500_000
 _MOST_LATE = 8  # more of them than others
+_MOST_LATE_AT_FIRST = 1
 _REST_NS = 10_000_000_000
 
 _ENTERED, _READ = int(RingWord.ENTERED), int(RingWord.READ)
@@ -62,7 +63,7 @@ class RingMeter:
         self._is_metered = True  # by a program on the TAP
         self._is_set = False  # as far as it has not rung
         self._rings = _MOST_RINGS
-        self._late = 0
+        self._late = _MOST_LATE - _MOST_LATE_AT_FIRST
         self._rests_until_ns = 0
         self._read = row[_READ]
         self._newest = self._entered = 0  # at the last count, and at the one before
@@ -144,5 +145,5 @@ class RingMeter:
         is_late = now_ns - at_ns > _LATE_NS
         self._late = self._late + 1 if is_late else max(0, self._late - 1)
         if self._late > _MOST_LATE:
-            self._late = 0
+            self._late = _MOST_LATE - _MOST_LATE_AT_FIRST
             self._rests_until_ns = now_ns + _REST_NS
