@@ -98,7 +98,7 @@ class Path:
         if meter is not None:
             meter.look(now_ns)
             if wants.wants_frames or wants.deadline_ns is None or self.state is _HELD:
-                meter.mute()
+                meter.bell.mute()
         ticks_per_second = settings.ticks_per_second if settings is not None else 1
         self._tally.publish(discipline, outlet.pending, ticks_per_second, now_ns, outlet.run_bytes)
         due_ns = self._tally.due_ns
@@ -128,7 +128,7 @@ class Path:
     def rang(self, at_ns: int, now_ns: int) -> None:
         """Note that a frame of a sparse flow has come."""
         if self._meter is not None:
-            self._meter.rang(at_ns, now_ns)
+            self._meter.bell.rang(at_ns, now_ns)
 
     def missed(self, away_ns: int) -> None:
         """Record how much of the time before the last run the processor was not ours."""
@@ -244,7 +244,7 @@ class Path:
         if is_empty and discipline.can_admit and wants is not NOTHING:
             self._move(PathEvent.EMPTIED)
         if meter is not None and outlet.run_bytes:
-            meter.departed()
+            meter.bell.departed()
         return wants
 
     def _read(self, discipline: Discipline, first: list[bytes], now: int) -> bool:

@@ -1,4 +1,4 @@
-"""How full a TAP's ring stands, the lease of the program that caps flows there, and its bell.
+"""How full a TAP's ring stands, and the lease of the program that caps flows there.
 
 The program counts the frames that enter the ring, and this those that are read. The lease is taken
 when more than half of the threshold has waited for `_STANDING_NS` at every look: by then the
@@ -6,11 +6,7 @@ forwarder is behind, and not only late, so that what a pause has made wait is re
 It is renewed for as long as that is found at any look, and lapses by itself when it is not or when
 nothing looks any more.
 
-The bell rings for a frame of a sparse flow, once each time that it is set. So that no crowd of
-such flows wakes the forwarder for each of their frames, a ring is paid for: each departure earns a
-half, and a few are saved. Where rings come late, as on a kernel that has no interrupts for that
-(user-mode Linux), the bell is not used for a while; nor where the program is not on the TAP, as
-more is read then than has entered.
+Where more is read than has entered, the program is not on the TAP, and no bell rings.
 
 Limits. A frame that the full ring drops after the program let it in counts as one that waits,
 until the ring is found empty.
@@ -19,6 +15,7 @@ until the ring is found empty.
 from __future__ import annotations
 
 from shaper.channel.board import MAX_COUNT
+from shaper.forwarder.bell_pull import BellPull
 from shaper.model import RingWord, Settings
 
 # Chosen. A ring is read at some 170,000 frames a second: 200 wait for little more than 1 ms. At
@@ -29,17 +26,9 @@ _BITS_A_FRAME = 500_000  # of the rate: how many frames may wait grows with it
 _STANDING_NS = 100_000_000
 _LEASE_NS = 100_000_000
 _MOST_COUNTED = 15
-# Chosen. In halves of a ring: what is saved at most, and what one costs.
-_MOST_RINGS = 32
-_RING = 2
-_LATE_NS = 500_000
-_MOST_LATE = 8  # more of them than others
-_MOST_LATE_AT_FIRST = 1
-_REST_NS = 10_000_000_000
 
 _ENTERED, _READ = int(RingWord.ENTERED), int(RingWord.READ)
 _THRESHOLD, _UNTIL = int(RingWord.THRESHOLD), int(RingWord.UNTIL_NS)
-_BELL = int(RingWord.BELL)
 
 
 class RingMeter:
@@ -51,20 +40,17 @@ class RingMeter:
 
     Attributes:
         alone: frames that were read one by one and are on their way: the next look records them.
+        bell: what the program rings.
     """
 
     def __init__(self, row: memoryview, *, has_bell: bool = False) -> None:
         self._row = row
         if max(row[_ENTERED], row[_READ]) > MAX_COUNT:
             row[_ENTERED] = row[_READ] = 0
-        row[_UNTIL] = row[_BELL] = 0
+        row[_UNTIL] = 0
         self.alone = 0
-        self._has_bell = has_bell
+        self.bell = BellPull(row, is_there=has_bell)
         self._is_metered = True  # by a program on the TAP
-        self._is_set = False  # as far as it has not rung
-        self._rings = _MOST_RINGS
-        self._late = _MOST_LATE - _MOST_LATE_AT_FIRST
-        self._rests_until_ns = 0
         self._read = row[_READ]
         self._newest = self._entered = 0  # at the last count, and at the one before
         self._counted = 0  # how often, since the ring was found empty
@@ -121,29 +107,4 @@ class RingMeter:
 
     def set_bell(self, now_ns: int) -> bool:
         """Have the next frame of a sparse flow ring; return whether one will."""
-        can_ring = self._has_bell and self._is_metered and self._rings >= _RING
-        if not can_ring or now_ns < self._rests_until_ns:
-            return False
-        self._row[_BELL] = 1
-        self._is_set = True
-        return True
-
-    def mute(self) -> None:
-        """Let nothing ring."""
-        if self._is_set:
-            self._row[_BELL] = 0
-            self._is_set = False
-
-    def departed(self) -> None:
-        """Earn half a ring."""
-        if self._rings < _MOST_RINGS:
-            self._rings += 1
-
-    def rang(self, at_ns: int, now_ns: int) -> None:
-        """Pay for a ring; if most come late, wait for none for a while."""
-        self._rings -= _RING
-        is_late = now_ns - at_ns > _LATE_NS
-        self._late = self._late + 1 if is_late else max(0, self._late - 1)
-        if self._late > _MOST_LATE:
-            self._late = _MOST_LATE - _MOST_LATE_AT_FIRST
-            self._rests_until_ns = now_ns + _REST_NS
+        return self._is_metered and self.bell.set(now_ns)

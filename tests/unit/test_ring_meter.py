@@ -236,63 +236,6 @@ def test_a_path_without_rows_goes_without() -> None:
     assert rig.count("sent_packets") == 1
 
 
-def test_the_bell_is_set_where_there_is_one_and_mute_otherwise(rig: MeterRig) -> None:
-    """A predecessor may have left it set."""
-    rig.row[RingWord.BELL] = 1
-    without = RingMeter(rig.row)
-    assert rig.row[RingWord.BELL] == 0
-    assert not without.set_bell(0)
-    assert rig.row[RingWord.BELL] == 0
-    meter = RingMeter(rig.row, has_bell=True)
-    assert meter.set_bell(0)
-    assert rig.row[RingWord.BELL] == 1
-    meter.mute()
-    assert rig.row[RingWord.BELL] == 0
-
-
-def test_rings_are_earned_by_departures(rig: MeterRig) -> None:
-    """Sixteen are saved at most, and each departure earns a half."""
-    meter = RingMeter(rig.row, has_bell=True)
-    rung = 0
-    while meter.set_bell(0):
-        meter.rang(0, 0)
-        rung += 1
-    assert rung == 16
-    meter.departed()
-    assert not meter.set_bell(0)
-    meter.departed()
-    assert meter.set_bell(0)
-
-
-def ring(meter: RingMeter, *late_ns: int) -> None:
-    """Ring, each time so late, and earn the next by two departures."""
-    for each in late_ns:
-        meter.rang(0, each)
-        meter.departed()
-        meter.departed()
-
-
-def test_a_bell_that_rings_late_is_not_waited_for(rig: MeterRig) -> None:
-    """For ten seconds: where half a millisecond passes until it wakes, a frame waits as long."""
-    meter = RingMeter(rig.row, has_bell=True)
-    ring(meter, *[MS, MS // 2] * 100, *[MS // 2] * 10)  # as many in time, and then more
-    assert meter.set_bell(0)
-    ring(meter, *[MS] * 9)
-    assert not meter.set_bell(9999 * MS)
-    assert meter.set_bell(10_001 * MS)
-
-
-def test_a_bell_that_rings_late_from_the_first_is_soon_given_up(rig: MeterRig) -> None:
-    """As on a kernel that has no interrupts for it; and then tried anew as briefly."""
-    meter = RingMeter(rig.row, has_bell=True)
-    for now_ns in (0, 10_003 * MS):
-        assert meter.set_bell(now_ns)
-        meter.rang(now_ns, now_ns + MS)
-        assert meter.set_bell(now_ns + MS)
-        meter.rang(now_ns + MS, now_ns + 2 * MS)
-        assert not meter.set_bell(now_ns + 2 * MS)
-
-
 def test_a_bell_is_not_waited_for_where_no_program_rings_it(rig: MeterRig) -> None:
     """It was refused, say: more is read then than has entered. Once it is there, it counts."""
     meter = RingMeter(rig.row, has_bell=True)
