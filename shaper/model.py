@@ -17,7 +17,7 @@ from shaper.trace import Playback
 DEFAULT_HZ = 1000
 # From a rate on, jiffies a second where none are set: bursts stay below those of a token bucket in
 # the kernel, which from 10 Mbit/s on are 4 ms of the rate, and 75 kB at 1 Gbit/s.
-CLOCKS = ((500_000_000, 2500), (150_000_000, 1000), (0, 500))
+CLOCKS = ((2_500_000_000, 6000), (500_000_000, 2500), (150_000_000, 1000), (0, 500))
 IFNAMSIZ = 16  # include/uapi/linux/if.h: fifteen bytes and a NUL
 ALTIFNAMSIZ = 128  # the same of another name of a device (ip link property add ... altname)
 

@@ -160,6 +160,8 @@ def test_a_master_that_sets_a_header_of_its_own_gets_no_offload_frames(arphrd: i
         (Options(150 * 10**6), 1000),
         (Options(500 * 10**6 - 1, queue=Queue.FIFO), 1000),
         (Options(500 * 10**6, queue=Queue.FIFO), 2500),
+        (Options(2_500_000_000 - 1), 2500),
+        (Options(2_500_000_000), 6000),
         (Options(10**7, queue=Queue.CLASSIC), 1000),
         (Options(10**9, queue=Queue.CLASSIC), 1000),
         (Options(10**9, hz=250), 250),
