@@ -55,8 +55,7 @@ _MAX_DEFAULT_LIMIT_PACKETS = 10_000  # 15 MB of full frames
 # machine. At low rates that is less than a frame, and one frame of credit does no harm there.
 _LATENESS_SECONDS = Fraction(20, 1000)
 _MIN_OFFLOAD_FRAMES = 2  # an offload frame of fewer saves nothing
-# At the least: so that one that leaves is not felt by what comes behind it.
-_OFFLOAD_FRAMES_A_JIFFY, _OFFLOAD_FRAMES_A_SECOND = 2, 2000
+_OFFLOAD_FRAMES_A_JIFFY, _OFFLOAD_FRAMES_A_SECOND = 2, 2000  # of the largest, at the least
 _IDLE_JIFFIES = Fraction(1, 8)  # how exactly departures are timed, so it cannot be told from none
 # Microseconds: jiffies say when the forwarder wakes up, but what a rate has earned by then and how
 # long a frame has waited is counted finer. The classic queue counts in jiffies, as in 1996.
@@ -224,9 +223,9 @@ def check_burst(options: Options, mtu: int) -> None:
 def offload_bytes(options: Options, mtu: int, framing: Framing = Framing.ETHERNET) -> int:
     """Return the largest offload frame this rate may carry, as gso_max_size; 0: none at all.
 
-    Half a jiffy of the rate in whole segments, so that the next one is paid for in time to leave
-    half a jiffy later; and never more than half of a bucket that was set. A cooked packet has no
-    virtio-net header to say that it is one.
+    Half a jiffy of the rate in whole segments, or half a millisecond if that is less, so that
+    several make up what leaves together; and never more than half of a bucket that was set. A
+    cooked packet has no virtio-net header to say that it is one.
     """
     if framing is Framing.COOKED or options.queue is Queue.CLASSIC or not options.mean_bits:
         return 0

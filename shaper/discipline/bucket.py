@@ -11,6 +11,8 @@ afterwards, the balance lies between minus one frame and the surplus, and B is t
 
     B = unit_bytes (the largest frame) + surplus_bytes (credit for late wake-ups)
 
+Sparse flows may owe `reserve_bytes` more (see `gate`), and the surplus is so much less.
+
 Surplus is earned only while frames wait. A timer that fires late finds the credit of the time it
 slept through, up to `surplus_bytes`, and catches up. An idle shaper saves `idle_bytes` of it at
 most, no more than departures are rounded by anyway: so what follows a pause is no burst.

@@ -178,7 +178,7 @@ class Gate:
             return sparse_bytes - self._beyond_bytes
         if not self.is_patient:
             return 0
-        next_bytes = self.queue.next_bytes()
+        next_bytes = self.queue.next_bytes() or 1  # 0: a header alone, and the master has none
         leaving_bytes = round(self._jiffy_bytes / next_bytes) * next_bytes
         if leaving_bytes > self.queue.backlog_bytes:
             leaving_bytes = self.queue.backlog_bytes

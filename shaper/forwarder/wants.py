@@ -2,7 +2,8 @@
 
 When the TAP is watched. An idle path waits for its TAP. A backlogged one is driven by its deadline
 alone when that is at most two jiffies away: what comes before it cannot leave before it, and is
-read then. And one whose discipline is full does not read at all (see `intake`).
+read then, unless it is of a sparse flow, which rings (see `bell_pull`). And one whose discipline
+is full does not read at all (see `intake`).
 """
 
 from __future__ import annotations

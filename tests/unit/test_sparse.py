@@ -179,6 +179,15 @@ def test_a_patient_gate_waits_for_no_more_than_there_is() -> None:
     assert (gate.deadline() or 0) <= 1
 
 
+def test_a_frame_of_no_bytes_leaves_a_patient_gate() -> None:
+    """A header alone is nothing on the wire of a master that has no such header."""
+    gate = make(bulk_frames=1)
+    gate.enqueue_batch([frame(BULK)._replace(wire_bytes=0)], now=1)
+    gate.is_patient = True
+    assert gate.deadline() == FRAME_US
+    assert flows(gate, FRAME_US) == [BULK]
+
+
 def test_a_small_bucket_lets_less_leave_together() -> None:
     """Half of the surplus at most, so that a late wake-up does not lose the other."""
     settings = replace(SETTINGS, burst_bytes=3 * FULL, jiffy_ns=10_000_000, reserve_bytes=0)
